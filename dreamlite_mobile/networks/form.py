@@ -1,0 +1,66 @@
+"""How the same arithmetic is written for one compiler. A form is a row of data; no network branches on a backend."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The choices a network is built with. Parameters and their names do not depend on them.
+
+    norms: `op` keeps `layer_norm`, `rms_norm` and `group_norm` whole; `primitive` writes them in multiplications,
+        additions and small matrix products.
+    upsample: how nearest x2 followed by a 3x3 convolution is written: `resize` as published, `transposed` as one
+        stride-2 4x4 transposed convolution, `phases` as four matrix products over shifted inputs. All are exact;
+        the last two take 16 multiply-adds where the first takes 36.
+    gelu_tanh: `op` or `primitive`, the tanh approximation of GELU.
+    row_tiles: (channels, rows) pairs; transformer blocks of that width run in tiles of that many rows.
+    """
+
+    name: str
+    norms: Literal["op", "primitive"] = "op"
+    upsample: Literal["resize", "transposed", "phases"] = "resize"
+    gelu_tanh: Literal["op", "primitive"] = "op"
+    row_tiles: tuple[tuple[int, int], ...] = ()
+
+    def tile(self, channels: int) -> int:
+        """Rows per tile for transformer blocks of this width; 0 means whole."""
+        return dict(self.row_tiles).get(channels, 0)
+
+
+REFERENCE = Form("reference")
+XNNPACK = Form("xnnpack", norms="primitive", upsample="phases", gelu_tanh="primitive")
+HTP = Form("htp", upsample="transposed", row_tiles=((256, 512), (512, 256), (896, 512)))
+COREML = Form("coreml", upsample="transposed")
+ONNX = Form("onnx")
+
+FORMS = {form.name: form for form in (REFERENCE, XNNPACK, HTP, COREML, ONNX)}
+
+
+class Foldable(nn.Module):
+    """A module that derives kernels or constants from its loaded parameters, once, before use."""
+
+    def fold(self) -> None:
+        """Replace published parameters by what the form computes with."""
+        raise NotImplementedError
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """Finish a loaded network: derive every kernel and constant, freeze, switch to evaluation."""
+    for module in list(network.modules()):
+        if isinstance(module, Foldable):
+            module.fold()
+    return network.eval().requires_grad_(False)
+
+
+def linear_of(weight: torch.Tensor, bias: torch.Tensor | None = None) -> nn.Linear:
+    """A Linear over the given tensors, which are not copied. weight [out, in], bias [out]."""
+    with torch.device("meta"):
+        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias, requires_grad=False)
+    return linear

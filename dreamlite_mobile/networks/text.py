@@ -1,0 +1,176 @@
+"""The Qwen3-VL text tower (`Qwen3VLTextModel`, transformers 5.23) as DreamLite uses it.
+
+The output is the last decoder layer *before* the final norm (what DreamLite was trained on), without the system
+prefix. Lengths and positions are fixed per mode, so rotary tables and the causal mask are constants; causality makes
+right padding harmless.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dreamlite_mobile.config import TextConfig
+from dreamlite_mobile.networks.form import Foldable, Form
+from dreamlite_mobile.networks.layers import RMSNorm
+from dreamlite_mobile.networks.positions import mrope_positions
+
+CAUSAL_BIAS = -1e4
+"""Bias of a future token: its weight underflows to zero, and it fits in fp16."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextLayout:
+    """The static sequence of one mode: `length` tokens, of which the first `drop` are the system prefix.
+
+    In edit mode the image tokens, a `grid` x `grid` picture, begin at `image_start`.
+    """
+
+    length: int
+    drop: int
+    image_start: int | None = None
+    grid: int = 0
+
+    @property
+    def image_stop(self) -> int:
+        return (self.image_start or 0) + self.grid**2
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """cos and sin [L, D] of one layout; the sine carries the sign of the half rotation."""
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Rotate heads x [H, L, D]."""
+        half = x.shape[2] // 2
+        swapped = torch.cat([x[:, :, half:], x[:, :, :half]], 2)
+        return x * self.cos + swapped * self.sin
+
+
+class TextAttention(nn.Module):
+    """`Qwen3VLTextAttention`; the query heads of one key/value head are folded into its rows."""
+
+    def __init__(self, cfg: TextConfig, form: Form) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = cfg.num_heads, cfg.num_kv_heads, cfg.head_dim
+        self.q_proj = nn.Linear(cfg.hidden_size, cfg.num_heads * cfg.head_dim, bias=False)
+        self.k_proj = nn.Linear(cfg.hidden_size, cfg.num_kv_heads * cfg.head_dim, bias=False)
+        self.v_proj = nn.Linear(cfg.hidden_size, cfg.num_kv_heads * cfg.head_dim, bias=False)
+        self.o_proj = nn.Linear(cfg.num_heads * cfg.head_dim, cfg.hidden_size, bias=False)
+        self.q_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, form)
+        self.k_norm = RMSNorm(cfg.head_dim, cfg.rms_norm_eps, form)
+
+    def by_head(self, rows: torch.Tensor, heads: int, norm: RMSNorm | None) -> torch.Tensor:
+        """[1, L, H*D] -> [H, L, D], normalised per head where a norm is given."""
+        length = rows.shape[1]
+        if norm is not None:
+            rows = norm(rows.view(1, length * heads, self.head_dim))
+        return rows.view(length, heads, self.head_dim).transpose(0, 1)
+
+    def forward(self, x: torch.Tensor, rotary: Rotary, causal: torch.Tensor) -> torch.Tensor:
+        length = x.shape[1]
+        queries = rotary(self.by_head(self.q_proj(x), self.heads, self.q_norm))
+        keys = rotary(self.by_head(self.k_proj(x), self.kv_heads, self.k_norm))
+        values = self.by_head(self.v_proj(x), self.kv_heads, None)
+        queries = queries.reshape(self.kv_heads, -1, self.head_dim)
+        scores = torch.bmm(queries, keys.transpose(1, 2)) * self.head_dim**-0.5
+        scores = scores.view(self.heads, length, length) + causal
+        weights = scores.softmax(-1).view(self.kv_heads, -1, length)
+        mixed = torch.bmm(weights, values).view(self.heads, length, self.head_dim)
+        return self.o_proj(mixed.transpose(0, 1).reshape(1, length, -1))
+
+
+class TextMLP(nn.Module):
+    """`Qwen3VLTextMLP` (SwiGLU)."""
+
+    def __init__(self, cfg: TextConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class DecoderLayer(nn.Module):
+    """`Qwen3VLTextDecoderLayer`."""
+
+    def __init__(self, cfg: TextConfig, form: Form) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, form)
+        self.self_attn = TextAttention(cfg, form)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, form)
+        self.mlp = TextMLP(cfg)
+
+    def forward(self, x: torch.Tensor, rotary: Rotary, causal: torch.Tensor) -> torch.Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rotary, causal)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class TextTower(nn.Module):
+    """The decoder layers; token embeddings are looked up on the host, the final norm is not used."""
+
+    def __init__(self, cfg: TextConfig, form: Form) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(cfg, form) for _ in range(cfg.num_layers))
+        self.cfg = cfg
+
+
+class TextEncoder(Foldable):
+    """One mode of the tower. Several modes share the same tower and hence its weights."""
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+    causal: torch.Tensor
+
+    def __init__(self, tower: TextTower, layout: TextLayout) -> None:
+        super().__init__()
+        self.tower = tower
+        self.layout = layout
+
+    def fold(self) -> None:
+        cos, sin = rotary_table(self.tower.cfg, self.layout)
+        length = self.layout.length
+        self.register_buffer("cos", cos)
+        self.register_buffer("sin", sin)
+        self.register_buffer("causal", torch.full((1, length, length), CAUSAL_BIAS).triu(1))
+
+    def forward(self, embeddings: torch.Tensor, deepstack: torch.Tensor | None = None) -> torch.Tensor:
+        """One prompt.
+
+        Args:
+            embeddings: [1, L, D] token embeddings; in edit mode the image rows hold the vision tower's tokens.
+            deepstack: [K, N, D] the vision tower's early features, added to the image rows after the first K layers.
+
+        Returns:
+            prompt states [1, L - drop, D].
+        """
+        rotary = Rotary(self.cos, self.sin)
+        x = embeddings
+        for index, layer in enumerate(self.tower.layers):
+            x = layer(x, rotary, self.causal)
+            if deepstack is not None and index < deepstack.shape[0]:
+                x = self.add_to_image(x, deepstack[index : index + 1])
+        return x[:, self.layout.drop :, :]
+
+    def add_to_image(self, x: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        start, stop = self.layout.image_start, self.layout.image_stop
+        return torch.cat([x[:, :start], x[:, start:stop] + features, x[:, stop:]], 1)
+
+
+def rotary_table(cfg: TextConfig, layout: TextLayout) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and signed sin [L, D] of interleaved M-RoPE: frequencies take turns in following time, height and width."""
+    positions = torch.from_numpy(mrope_positions(layout.length, layout.image_start, layout.grid))
+    half = cfg.head_dim // 2
+    frequencies = 1.0 / (cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim))
+    axis = torch.zeros(half, dtype=torch.int64)
+    for offset in (1, 2):
+        axis[offset : cfg.mrope_section[offset] * 3 : 3] = offset
+    angles = positions.float()[axis].t() * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], 1), torch.cat([-sin, sin], 1)

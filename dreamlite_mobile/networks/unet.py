@@ -1,0 +1,357 @@
+"""The DreamLite U-Net (`DreamLiteUNetModel`, diffusers 0.42) re-expressed for inference.
+
+Batch 1, static shapes, rank at most 4. The keys and values of every head group are used in place, never repeated.
+Step and size embeddings are a network of their own (`StepEmbedder`), computed once in fp32 outside the graph: the
+sine of 500 radians means nothing in fp16.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dreamlite_mobile.config import BlockKind, UNetConfig
+from dreamlite_mobile.networks.form import Form
+from dreamlite_mobile.networks.layers import GeGlu, GroupNorm, LayerNorm, RMSNorm, UpsampleConv
+
+MASK_BIAS = 1e4
+"""Upstream turns a 0 in the prompt mask into a bias of minus this."""
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with RMS-normalised queries and keys (`DreamLiteAttnProcessor2_0`).
+
+    Query heads that share one key/value head are folded into rows, so keys and values are never copied.
+    """
+
+    def __init__(self, channels: int, context: int, heads: int, kv_heads: int, form: Form) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, channels // heads
+        self.to_q = nn.Linear(channels, channels, bias=False)
+        self.to_k = nn.Linear(context, kv_heads * self.head_dim, bias=False)
+        self.to_v = nn.Linear(context, kv_heads * self.head_dim, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+        self.norm_q = RMSNorm(self.head_dim, 1e-5, form)
+        self.norm_k = RMSNorm(self.head_dim, 1e-5, form)
+
+    def keys_values(self, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """context [1, S, E] -> keys [G, D, S] and values [G, S, D] for G key/value heads."""
+        length = context.shape[1]
+        keys, values = self.to_k(context), self.to_v(context)
+        if self.kv_heads == 1:
+            return self.norm_k(keys).transpose(1, 2), values
+        keys = self.norm_k(keys.view(1, length * self.kv_heads, self.head_dim))
+        keys = keys.view(length, self.kv_heads, self.head_dim).permute(1, 2, 0)
+        return keys, values.view(length, self.kv_heads, self.head_dim).transpose(0, 1)
+
+    def forward(
+        self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        rows, groups, shared = x.shape[1], self.kv_heads, self.heads // self.kv_heads
+        queries = self.norm_q(self.to_q(x).view(1, rows * self.heads, self.head_dim))
+        if groups > 1:
+            queries = queries.view(rows, groups, shared, self.head_dim).transpose(0, 1)
+            queries = queries.reshape(groups, rows * shared, self.head_dim)
+        scores = torch.bmm(queries, keys) * self.head_dim**-0.5
+        if bias is not None:
+            scores = scores + bias
+        mixed = torch.bmm(scores.softmax(-1), values)
+        if groups > 1:
+            mixed = mixed.view(groups, rows, shared, self.head_dim).transpose(0, 1)
+        return self.to_out[0](mixed.reshape(1, rows, self.heads * self.head_dim))
+
+
+class TransformerBlock(nn.Module):
+    """`BasicTransformerBlockDreamLite`: without self-attention the first norm's output is the state itself."""
+
+    def __init__(self, cfg: UNetConfig, channels: int, heads: int, self_attention: bool, form: Form) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm(channels, 1e-5, form)
+        self.norm2 = LayerNorm(channels, 1e-5, form)
+        self.norm3 = LayerNorm(channels, 1e-5, form)
+        self.attn1 = Attention(channels, channels, heads, cfg.num_kv_heads, form) if self_attention else None
+        self.attn2 = Attention(channels, cfg.cross_attention_dim, heads, cfg.num_kv_heads, form)
+        self.ff = GeGlu(channels, cfg.ff_mult)
+        self.tile = form.tile(channels)
+
+    def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """x [1, N, C], context [1, S, E], bias [1, 1, S] -> [1, N, C]."""
+        cross = self.attn2.keys_values(context)
+        tile = self.tile or x.shape[1]
+        if self.attn1 is None:
+            tiles = [self.after_self_attention(self.norm1(rows), cross, bias) for rows in x.split(tile, 1)]
+        else:
+            normed = self.norm1(x)
+            keys, values = self.attn1.keys_values(normed)
+            tiles = [
+                self.after_self_attention(rows + self.attn1(rows_normed, keys, values, None), cross, bias)
+                for rows, rows_normed in zip(x.split(tile, 1), normed.split(tile, 1), strict=True)
+            ]
+        return tiles[0] if len(tiles) == 1 else torch.cat(tiles, 1)
+
+    def after_self_attention(
+        self, x: torch.Tensor, cross: tuple[torch.Tensor, torch.Tensor], bias: torch.Tensor
+    ) -> torch.Tensor:
+        x = x + self.attn2(self.norm2(x), *cross, bias)
+        return x + self.ff(self.norm3(x))
+
+
+class Transformer2D(nn.Module):
+    """`DreamLiteTransformer2DModel` with linear projections."""
+
+    def __init__(self, cfg: UNetConfig, channels: int, heads: int, layers: int, kind: BlockKind, form: Form) -> None:
+        super().__init__()
+        self.norm = GroupNorm(cfg.norm_num_groups, channels, 1e-6, form)
+        self.proj_in = nn.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(cfg, channels, heads, kind == "full", form) for _ in range(layers)
+        )
+        self.proj_out = nn.Linear(channels, channels)
+
+    def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        _, channels, height, width = x.shape
+        rows = self.proj_in(self.norm(x).view(1, channels, height * width).transpose(1, 2))
+        for block in self.transformer_blocks:
+            rows = block(rows, context, bias)
+        return x + self.proj_out(rows).transpose(1, 2).reshape(1, channels, height, width)
+
+
+class SeparableConv(nn.Module):
+    """`DepthwiseSeparableConv`: 3x3 per channel, then 1x1, no biases."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.pointwise = nn.Conv2d(channels, out, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pointwise(self.depthwise(x))
+
+
+class Resnet(nn.Module):
+    """`ResnetBlock2DDreamLite` with separable convolutions: the first doubles the channels, the second halves them."""
+
+    def __init__(self, cfg: UNetConfig, channels: int, out: int, form: Form) -> None:
+        super().__init__()
+        self.norm1 = GroupNorm(cfg.norm_num_groups, channels, cfg.norm_eps, form)
+        self.conv1 = SeparableConv(channels, 2 * out)
+        self.time_emb_proj = nn.Linear(cfg.time_embed_dim, 2 * out)
+        self.norm2 = GroupNorm(cfg.norm_num_groups, 2 * out, cfg.norm_eps, form)
+        self.conv2 = SeparableConv(2 * out, out)
+        self.conv_shortcut = nn.Conv2d(channels, out, 1) if channels != out else None
+
+    def forward(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """x [1, C, H, W], step [1, T] (after its SiLU) -> [1, C_out, H, W]."""
+        y = self.conv1(F.silu(self.norm1(x)))
+        y = y + self.time_emb_proj(step).view(1, -1, 1, 1)
+        y = self.conv2(F.silu(self.norm2(y)))
+        return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + y
+
+
+class Downsample(nn.Module):
+    """`Downsample2D`: a padded 3x3 convolution with stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+class Upsample(nn.Module):
+    """`Upsample2D`: nearest x2, then a padded 3x3 convolution."""
+
+    def __init__(self, channels: int, form: Form) -> None:
+        super().__init__()
+        self.conv = UpsampleConv(channels, form)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+class DownBlock(nn.Module):
+    """One level on the way down; its outputs (each layer, then the smaller picture) are the skips."""
+
+    def __init__(self, cfg: UNetConfig, level: int, form: Form) -> None:
+        super().__init__()
+        channels = cfg.block_out_channels[level]
+        before = cfg.block_out_channels[max(level - 1, 0)]
+        layers = cfg.layers_per_block[level]
+        self.resnets = nn.ModuleList(
+            Resnet(cfg, before if layer == 0 else channels, channels, form) for layer in range(layers)
+        )
+        self.attentions = attentions(cfg, level, layers, cfg.down_kinds[level], form)
+        last = level == len(cfg.block_out_channels) - 1
+        self.downsamplers = nn.ModuleList([] if last else [Downsample(channels)])
+
+    def forward(
+        self, x: torch.Tensor, step: torch.Tensor, context: torch.Tensor, bias: torch.Tensor
+    ) -> list[torch.Tensor]:
+        outputs = []
+        for layer, resnet in enumerate(self.resnets):
+            x = resnet(x, step)
+            if len(self.attentions):
+                x = self.attentions[layer](x, context, bias)
+            outputs.append(x)
+        for downsampler in self.downsamplers:
+            x = downsampler(x)
+            outputs.append(x)
+        return outputs
+
+
+class MidBlock(nn.Module):
+    """`DreamLiteUNetMidBlock2DCrossAttn`."""
+
+    def __init__(self, cfg: UNetConfig, form: Form) -> None:
+        super().__init__()
+        level = len(cfg.block_out_channels) - 1
+        channels = cfg.block_out_channels[level]
+        self.resnets = nn.ModuleList(Resnet(cfg, channels, channels, form) for _ in range(cfg.num_mid_layers + 1))
+        self.attentions = attentions(cfg, level, cfg.num_mid_layers, "full", form)
+
+    def forward(self, x: torch.Tensor, step: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        x = self.resnets[0](x, step)
+        for layer, attention in enumerate(self.attentions):
+            x = self.resnets[layer + 1](attention(x, context, bias), step)
+        return x
+
+
+class UpBlock(nn.Module):
+    """One level on the way up; every layer takes one skip."""
+
+    def __init__(self, cfg: UNetConfig, index: int, form: Form) -> None:
+        super().__init__()
+        levels = len(cfg.block_out_channels)
+        level = levels - 1 - index
+        channels = cfg.block_out_channels[level]
+        below = cfg.block_out_channels[min(level + 1, levels - 1)]
+        above = cfg.block_out_channels[max(level - 1, 0)]
+        layers = cfg.layers_per_block[level] + 1
+        self.resnets = nn.ModuleList(
+            Resnet(
+                cfg,
+                (below if layer == 0 else channels) + (above if layer == layers - 1 else channels),
+                channels,
+                form,
+            )
+            for layer in range(layers)
+        )
+        self.attentions = attentions(cfg, level, layers, cfg.up_kinds[index], form)
+        self.upsamplers = nn.ModuleList([Upsample(channels, form)] if index < levels - 1 else [])
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        skips: list[torch.Tensor],
+        step: torch.Tensor,
+        context: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> torch.Tensor:
+        """`skips` is used up from its end."""
+        for layer, resnet in enumerate(self.resnets):
+            x = resnet(torch.cat([x, skips.pop()], 1), step)
+            if len(self.attentions):
+                x = self.attentions[layer](x, context, bias)
+        for upsampler in self.upsamplers:
+            x = upsampler(x)
+        return x
+
+
+class UNet(nn.Module):
+    """One denoising step on the in-context pair (target | condition), side by side along the width."""
+
+    def __init__(self, cfg: UNetConfig, form: Form) -> None:
+        super().__init__()
+        levels = range(len(cfg.block_out_channels))
+        width = cfg.block_out_channels[0]
+        self.conv_in = nn.Conv2d(cfg.in_channels, width, 3, padding=1)
+        self.encoder_hid_proj = nn.Sequential(
+            nn.Linear(cfg.encoder_hid_dim, cfg.cross_attention_dim), RMSNorm(cfg.cross_attention_dim, 1e-5, form)
+        )
+        self.down_blocks = nn.ModuleList(DownBlock(cfg, level, form) for level in levels)
+        self.mid_block = MidBlock(cfg, form)
+        self.up_blocks = nn.ModuleList(UpBlock(cfg, index, form) for index in levels)
+        self.conv_norm_out = GroupNorm(cfg.norm_num_groups, width, cfg.norm_eps, form)
+        self.conv_out = nn.Conv2d(width, cfg.out_channels, 3, padding=1)
+
+    def forward(
+        self,
+        latents: torch.Tensor,
+        condition: torch.Tensor,
+        step_embedding: torch.Tensor,
+        prompt_states: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """One step.
+
+        Args:
+            latents: [1, 4, h, w], the noisy target.
+            condition: [1, 4, h, w], latents of the source picture, or zeros to generate.
+            step_embedding: [1, T], from `StepEmbedder`.
+            prompt_states: [1, S, D], the text encoder's states.
+            mask: [1, S], 1 where a prompt state is valid and 0 where it is padding.
+
+        Returns:
+            velocity [1, 4, h, w] of the target half.
+        """
+        target_width = latents.shape[3]
+        context = self.encoder_hid_proj(prompt_states)
+        bias = ((mask - 1.0) * MASK_BIAS).unsqueeze(1)
+        x = self.conv_in(torch.cat([latents, condition], 3))
+        skips = [x]
+        for down in self.down_blocks:
+            skips += down(skips[-1], step_embedding, context, bias)
+        x = self.mid_block(skips[-1], step_embedding, context, bias)
+        for up in self.up_blocks:
+            x = up(x, skips, step_embedding, context, bias)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))[:, :, :, :target_width]
+
+
+class StepEmbedder(nn.Module):
+    """Step and picture size -> the embedding every resnet takes, in fp32 and outside the graph of the U-Net."""
+
+    def __init__(self, cfg: UNetConfig) -> None:
+        super().__init__()
+        width, out = cfg.block_out_channels[0], cfg.time_embed_dim
+        self.time_embedding = TimestepMLP(width, out)
+        self.add_embedding = TimestepMLP(cfg.projection_class_embeddings_input_dim, out)
+        self.cfg = cfg
+
+    def forward(self, timesteps: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        """timesteps [N] (1000 x sigma), size [2] (width, height in pixels) -> [N, T], after the resnets' SiLU."""
+        cfg = self.cfg
+        time = sinusoid(timesteps, cfg.block_out_channels[0], cfg.flip_sin_to_cos, cfg.freq_shift)
+        sizes = sinusoid(size, cfg.addition_time_embed_dim, cfg.flip_sin_to_cos, cfg.freq_shift)
+        return F.silu(self.time_embedding(time) + self.add_embedding(sizes.view(1, -1)))
+
+
+class TimestepMLP(nn.Module):
+    """`TimestepEmbedding`."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(channels, out)
+        self.linear_2 = nn.Linear(out, out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+def sinusoid(values: torch.Tensor, channels: int, cosine_first: bool, shift: float) -> torch.Tensor:
+    """values [N] -> [N, channels] (`get_timestep_embedding`)."""
+    half = channels // 2
+    exponent = -math.log(10000) * torch.arange(half, dtype=torch.float32) / (half - shift)
+    angles = values.float()[:, None] * torch.exp(exponent)
+    parts = [angles.cos(), angles.sin()] if cosine_first else [angles.sin(), angles.cos()]
+    return torch.cat(parts, 1)
+
+
+def attentions(cfg: UNetConfig, level: int, count: int, kind: BlockKind, form: Form) -> nn.ModuleList:
+    """The transformers of one block; none in a plain one."""
+    if kind == "plain":
+        return nn.ModuleList()
+    channels, heads = cfg.block_out_channels[level], cfg.num_heads[level]
+    layers = cfg.transformer_layers[level]
+    return nn.ModuleList(Transformer2D(cfg, channels, heads, layers, kind, form) for _ in range(count))

@@ -1,0 +1,200 @@
+"""Every form of every network equals the published class in fp32; oracle: diffusers and transformers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from oracle import ODD, last_decoder_layer, published_qwen, published_unet, published_vae, relative_error
+from torch import nn
+
+from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig, UNetConfig
+from dreamlite_mobile.networks import SOURCES, TextEncoder, TextLayout, build, expected_tensors, fold
+from dreamlite_mobile.networks.form import FORMS, REFERENCE, Form
+from dreamlite_mobile.networks.layers import UpsampleConv
+from dreamlite_mobile.networks.unet import Resnet, Transformer2D
+
+TOLERANCE = 2e-6
+CONFIGS = {"tiny": TINY, "odd": ODD}
+every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+def filled(name: str, config: DreamLiteConfig, form: Form, published: nn.Module) -> nn.Module:
+    """Our network with the published module's weights."""
+    network = build(name, config, form)
+    prefix = SOURCES[name].prefix
+    state = published.state_dict()
+    network.load_state_dict({key: state[prefix + key].clone() for key in network.state_dict()}, assign=True)
+    return fold(network)
+
+
+def tiled(form: Form) -> Form:
+    """The form with tiles small enough to matter at test sizes."""
+    return replace(form, row_tiles=((32, 16), (64, 8), (128, 4))) if form.row_tiles else form
+
+
+@every_form
+@every_config
+@pytest.mark.parametrize("edit", [False, True], ids=["generate", "edit"])
+@torch.no_grad()
+def test_unet_equals_diffusers(form: Form, config: DreamLiteConfig, edit: bool) -> None:
+    cfg = config.unet
+    published = published_unet(cfg)
+    height, width, length = (12, 8, 40) if edit else (8, 16, 20)
+    latents = torch.randn(1, 4, height, width)
+    condition = torch.randn(1, 4, height, width) if edit else torch.zeros(1, 4, height, width)
+    states, mask = torch.randn(1, length, cfg.encoder_hid_dim), (torch.rand(1, length) > 0.4).float()
+    timestep, size = torch.tensor([612.5]), torch.tensor([8.0 * width, 8.0 * height])
+    expected = published(
+        torch.cat([latents, condition], 3),
+        timestep,
+        states,
+        encoder_attention_mask=mask,
+        added_cond_kwargs={"time_ids": size[None]},
+        return_dict=False,
+    )[0][..., :width]
+    step = filled("step_embedder", config, REFERENCE, published)(timestep, size)
+    network = filled("unet", config, tiled(form), published)
+    assert relative_error(network(latents, condition, step, states, mask), expected) <= TOLERANCE
+
+
+@every_form
+@every_config
+@torch.no_grad()
+def test_text_tower_equals_transformers_before_the_final_norm(form: Form, config: DreamLiteConfig) -> None:
+    qwen = published_qwen(config.text, config.vision)
+    ids = torch.randint(0, 900, (1, 37))
+    with last_decoder_layer(qwen) as states:
+        qwen(input_ids=ids)
+    tower = filled("text_encoder", config, form, qwen)
+    encoder = fold(TextEncoder(tower, TextLayout(length=45, drop=5)))
+    padded = torch.cat([ids, torch.randint(0, 900, (1, 8))], 1)
+    found = encoder(qwen.model.language_model.embed_tokens(padded))[:, : 37 - 5]
+    assert relative_error(found, states[0][:, 5:]) <= TOLERANCE
+
+
+@every_form
+@every_config
+@torch.no_grad()
+def test_vision_and_text_towers_equal_transformers_on_an_edit(form: Form, config: DreamLiteConfig) -> None:
+    qwen = published_qwen(config.text, config.vision)
+    cfg, start, length = config.vision, 7, config.vision.num_tokens + 23
+    patches = torch.randn(cfg.num_patches, cfg.patch_dim)
+    frames = patches.view(-1, 3, 1, cfg.patch_size**2).expand(-1, -1, cfg.temporal_patch_size, -1)
+    ids = torch.randint(1, 900, (1, length))
+    ids[0, start : start + cfg.num_tokens] = config.text.image_token_id
+    with last_decoder_layer(qwen) as states:
+        qwen(
+            input_ids=ids,
+            pixel_values=frames.reshape(cfg.num_patches, -1),
+            image_grid_thw=torch.tensor([[1, cfg.grid, cfg.grid]]),
+            mm_token_type_ids=(ids == config.text.image_token_id).int(),
+        )
+    tokens, deepstack = filled("vision_encoder", config, form, qwen)(patches)
+    embeddings = qwen.model.language_model.embed_tokens(ids).clone()
+    embeddings[0, start : start + cfg.num_tokens] = tokens
+    layout = TextLayout(length, drop=4, image_start=start, grid=cfg.grid // cfg.spatial_merge_size)
+    encoder = fold(TextEncoder(filled("text_encoder", config, form, qwen), layout))
+    assert relative_error(encoder(embeddings, deepstack), states[0][:, 4:]) <= TOLERANCE
+
+
+@every_config
+@torch.no_grad()
+def test_vision_features_equal_transformers(config: DreamLiteConfig) -> None:
+    qwen = published_qwen(config.text, config.vision)
+    cfg = config.vision
+    patches = torch.randn(cfg.num_patches, cfg.patch_dim)
+    frames = patches.view(-1, 3, 1, cfg.patch_size**2).expand(-1, -1, cfg.temporal_patch_size, -1)
+    expected = qwen.model.visual(
+        frames.reshape(cfg.num_patches, -1), grid_thw=torch.tensor([[1, cfg.grid, cfg.grid]]), return_dict=True
+    )
+    tokens, deepstack = filled("vision_encoder", config, REFERENCE, qwen)(patches)
+    assert relative_error(tokens, expected.pooler_output) <= TOLERANCE
+    assert relative_error(deepstack, torch.stack(expected.deepstack_features)) <= TOLERANCE
+
+
+@every_form
+@every_config
+@torch.no_grad()
+def test_autoencoder_equals_diffusers(form: Form, config: DreamLiteConfig) -> None:
+    published = published_vae(config.vae)
+    image, latents = torch.rand(1, 3, 64, 96) * 2 - 1, torch.randn(1, 4, 8, 12) * 2
+    encoder, decoder = (filled(name, config, form, published) for name in ("vae_encoder", "vae_decoder"))
+    assert relative_error(encoder(image), published.encode(image).latents) <= TOLERANCE
+    assert relative_error(decoder(latents), published.decode(latents).sample) <= TOLERANCE
+
+
+FULL_WIDTH = [(0, 8, 12), (1, 6, 4), (2, 4, 6)]
+
+
+@pytest.mark.parametrize("level, height, width", FULL_WIDTH)
+@torch.no_grad()
+def test_full_width_blocks_equal_diffusers(level: int, height: int, width: int) -> None:
+    """One resnet and one transformer of every level at the published width, every form."""
+    cfg = only_level(MOBILE.unet, level)
+    published = published_unet(cfg)
+    channels = cfg.block_out_channels[0]
+    block = published.down_blocks[0]
+    x, step = torch.randn(1, channels, height, width), torch.randn(1, cfg.time_embed_dim)
+    context, mask = torch.randn(1, 24, cfg.cross_attention_dim), (torch.rand(1, 1, 24) > 0.3).float()
+    bias = (mask - 1) * 1e4
+    for form in FORMS.values():
+        resnet = fold(copy_weights(Resnet(cfg, channels, channels, form), block.resnets[0]))
+        assert relative_error(resnet(x, torch.nn.functional.silu(step)), block.resnets[0](x, step)) <= TOLERANCE
+        transformer = Transformer2D(
+            cfg, channels, cfg.num_heads[0], cfg.transformer_layers[0], cfg.down_kinds[0], form
+        )
+        fold(copy_weights(transformer, block.attentions[0]))
+        expected = block.attentions[0](x, context, encoder_attention_mask=bias, return_dict=False)[0]
+        assert relative_error(transformer(x, context, bias), expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize("how", ["transposed", "phases"])
+@torch.no_grad()
+def test_full_width_upsampling_is_exact_in_every_writing(how: str) -> None:
+    torch.manual_seed(0)
+    channels = MOBILE.unet.block_out_channels[-1]
+    weight, bias = torch.randn(channels, channels, 3, 3) / (9 * channels) ** 0.5, torch.randn(channels)
+    x = torch.randn(1, channels, 4, 6)
+    large = torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+    expected = torch.nn.functional.conv2d(large, weight, bias, padding=1)
+    layer = UpsampleConv(channels, replace(REFERENCE, upsample=how))
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    assert relative_error(fold(layer)(x), expected) <= TOLERANCE
+
+
+def test_published_configuration_has_the_published_names_and_parameter_count() -> None:
+    with torch.device("meta"):
+        unet = published_unet_names(MOBILE.unet)
+        qwen = published_qwen_names(MOBILE)
+    expected = expected_tensors(MOBILE)
+    assert expected["unet"] == unet
+    assert sum(torch.Size(shape).numel() for shape in unet.values()) == 389_968_388
+    assert expected["text_encoder"] == qwen
+
+
+def published_unet_names(cfg: UNetConfig) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in published_unet(cfg).state_dict().items()}
+
+
+def published_qwen_names(config: DreamLiteConfig) -> dict[str, tuple[int, ...]]:
+    state = published_qwen(config.text, config.vision).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if name != "lm_head.weight"}
+
+
+def only_level(cfg: UNetConfig, level: int) -> UNetConfig:
+    """The published U-Net reduced to one level, at its full width."""
+    return replace(
+        cfg,
+        block_out_channels=cfg.block_out_channels[level : level + 1],
+        down_kinds=cfg.down_kinds[level : level + 1],
+        up_kinds=("plain",),
+        layers_per_block=(1,),
+        num_heads=cfg.num_heads[level : level + 1],
+        transformer_layers=(1,),
+    )
+
+
+def copy_weights(ours: nn.Module, published: nn.Module) -> nn.Module:
+    ours.load_state_dict({key: value.clone() for key, value in published.state_dict().items()}, assign=True)
+    return ours
