@@ -144,7 +144,7 @@ def last_decoder_layer(qwen: Qwen3VLForConditionalGeneration) -> Iterator[list[t
     """Collects the states before the final norm; transformers 5 returns them after it (design.md, trap 3)."""
     states: list[torch.Tensor] = []
     hook = qwen.model.language_model.layers[-1].register_forward_hook(
-        lambda module, inputs, output: states.append(output)
+        lambda _module, _inputs, output: states.append(output)
     )
     try:
         yield states

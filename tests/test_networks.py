@@ -93,7 +93,7 @@ def test_vision_and_text_towers_equal_transformers_on_an_edit(form: Form, config
     tokens, deepstack = filled("vision_encoder", config, form, qwen)(patches)
     embeddings = qwen.model.language_model.embed_tokens(ids).clone()
     embeddings[0, start : start + cfg.num_tokens] = tokens
-    layout = TextLayout(length, drop=4, image_start=start, grid=cfg.grid // cfg.spatial_merge_size)
+    layout = TextLayout(length, drop=4, image=(start, start + cfg.num_tokens), grid=cfg.grid // cfg.spatial_merge_size)
     encoder = fold(TextEncoder(filled("text_encoder", config, form, qwen), layout))
     assert relative_error(encoder(embeddings, deepstack), states[0][:, 4:]) <= TOLERANCE
 
@@ -127,7 +127,7 @@ def test_autoencoder_equals_diffusers(form: Form, config: DreamLiteConfig) -> No
 FULL_WIDTH = [(0, 8, 12), (1, 6, 4), (2, 4, 6)]
 
 
-@pytest.mark.parametrize("level, height, width", FULL_WIDTH)
+@pytest.mark.parametrize(("level", "height", "width"), FULL_WIDTH)
 @torch.no_grad()
 def test_full_width_blocks_equal_diffusers(level: int, height: int, width: int) -> None:
     """One resnet and one transformer of every level at the published width, every form."""
@@ -141,9 +141,7 @@ def test_full_width_blocks_equal_diffusers(level: int, height: int, width: int) 
     for form in FORMS.values():
         resnet = fold(copy_weights(Resnet(cfg, channels, channels, form), block.resnets[0]))
         assert relative_error(resnet(x, torch.nn.functional.silu(step)), block.resnets[0](x, step)) <= TOLERANCE
-        transformer = Transformer2D(
-            cfg, channels, cfg.num_heads[0], cfg.transformer_layers[0], cfg.down_kinds[0], form
-        )
+        transformer = Transformer2D(cfg, channels, cfg.num_heads[0], cfg.transformer_layers[0], cfg.down_kinds[0], form)
         fold(copy_weights(transformer, block.attentions[0]))
         expected = block.attentions[0](x, context, encoder_attention_mask=bias, return_dict=False)[0]
         assert relative_error(transformer(x, context, bias), expected) <= TOLERANCE

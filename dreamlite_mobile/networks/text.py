@@ -24,17 +24,13 @@ CAUSAL_BIAS = -1e4
 class TextLayout:
     """The static sequence of one mode: `length` tokens, of which the first `drop` are the system prefix.
 
-    In edit mode the image tokens, a `grid` x `grid` picture, begin at `image_start`.
+    In edit mode the image tokens, a `grid` x `grid` picture, stand at `image` (start, stop).
     """
 
     length: int
     drop: int
-    image_start: int | None = None
+    image: tuple[int, int] | None = None
     grid: int = 0
-
-    @property
-    def image_stop(self) -> int:
-        return (self.image_start or 0) + self.grid**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +155,15 @@ class TextEncoder(Foldable):
         return x[:, self.layout.drop :, :]
 
     def add_to_image(self, x: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        start, stop = self.layout.image_start, self.layout.image_stop
+        if self.layout.image is None:
+            raise ValueError("this layout has no image tokens to add deepstack features to")
+        start, stop = self.layout.image
         return torch.cat([x[:, :start], x[:, start:stop] + features, x[:, stop:]], 1)
 
 
 def rotary_table(cfg: TextConfig, layout: TextLayout) -> tuple[torch.Tensor, torch.Tensor]:
     """cos and signed sin [L, D] of interleaved M-RoPE: frequencies take turns in following time, height and width."""
-    positions = torch.from_numpy(mrope_positions(layout.length, layout.image_start, layout.grid))
+    positions = torch.from_numpy(mrope_positions(layout.length, layout.image, layout.grid))
     half = cfg.head_dim // 2
     frequencies = 1.0 / (cfg.rope_theta ** (torch.arange(0, cfg.head_dim, 2, dtype=torch.float32) / cfg.head_dim))
     axis = torch.zeros(half, dtype=torch.int64)

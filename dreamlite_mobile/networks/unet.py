@@ -78,17 +78,20 @@ class TransformerBlock(nn.Module):
     def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """x [1, N, C], context [1, S, E], bias [1, 1, S] -> [1, N, C]."""
         cross = self.attn2.keys_values(context)
-        tile = self.tile or x.shape[1]
         if self.attn1 is None:
-            tiles = [self.after_self_attention(self.norm1(rows), cross, bias) for rows in x.split(tile, 1)]
+            done = [self.after_self_attention(self.norm1(rows), cross, bias) for rows in self.tiles(x)]
         else:
             normed = self.norm1(x)
             keys, values = self.attn1.keys_values(normed)
-            tiles = [
+            done = [
                 self.after_self_attention(rows + self.attn1(rows_normed, keys, values, None), cross, bias)
-                for rows, rows_normed in zip(x.split(tile, 1), normed.split(tile, 1), strict=True)
+                for rows, rows_normed in zip(self.tiles(x), self.tiles(normed), strict=True)
             ]
-        return tiles[0] if len(tiles) == 1 else torch.cat(tiles, 1)
+        return done[0] if len(done) == 1 else torch.cat(done, 1)
+
+    def tiles(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Rows in tiles; the tensor itself when it is not tiled, since a split in one still is an operator."""
+        return list(torch.split(x, self.tile, 1)) if self.tile else [x]
 
     def after_self_attention(
         self, x: torch.Tensor, cross: tuple[torch.Tensor, torch.Tensor], bias: torch.Tensor

@@ -44,7 +44,7 @@ class VisionAttention(Foldable):
 
     def fold(self) -> None:
         width = self.qkv.in_features
-        weights, biases = self.qkv.weight.data.split(width), self.qkv.bias.data.split(width)
+        weights, biases = torch.split(self.qkv.weight.data, width), torch.split(self.qkv.bias.data, width)
         self.q, self.k, self.v = (linear_of(w, b) for w, b in zip(weights, biases, strict=True))
         del self.qkv
 
@@ -141,7 +141,7 @@ class VisionEncoder(Foldable):
         """patches [P, 3*p*p] in merge order -> image tokens [N, D] and deepstack features [K, N, D]."""
         rotary = Rotary(self.cos, self.sin)
         x = (self.patch_embed(patches) + self.positions).unsqueeze(0)
-        features = []
+        features: list[torch.Tensor] = []
         for index, block in enumerate(self.blocks):
             x = block(x, rotary)
             if index in self.cfg.deepstack_layers:

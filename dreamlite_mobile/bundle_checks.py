@@ -1,0 +1,172 @@
+"""What must hold between the fields of a manifest: shapes follow from checkpoint, size and prompt; paths from `files`."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from dreamlite_mobile.components import COMPONENTS, Geometry, TensorSpec, component_specs
+from dreamlite_mobile.config import DreamLiteConfig
+
+if TYPE_CHECKING:
+    from dreamlite_mobile.bundle_schema import ComponentEntry, Manifest
+
+MANIFEST_NAME = "manifest.json"
+DIGEST_NAME = "manifest.sha256"
+
+
+def cross_checks(manifest: "Manifest") -> list[str]:
+    """Every inconsistency of a manifest whose fields are well-formed one by one; empty when it is sound."""
+    problems = [*_agreement(manifest), *_modes(manifest), *_size(manifest)]
+    if not problems:
+        problems += _components(manifest)
+    return [*problems, *_tables(manifest), *_paths(manifest)]
+
+
+def referenced_files(manifest: "Manifest") -> set[str]:
+    """Every path some part of the manifest reads."""
+    paths = {manifest.prompt.tokenizer, *manifest.documents}
+    for component in manifest.components.values():
+        paths.update(component.files)
+        paths.update(method.file for method in component.methods.values())
+    if manifest.embeddings is not None:
+        paths.add(manifest.embeddings.file)
+    if manifest.size.step_embeddings is not None:
+        paths.add(manifest.size.step_embeddings.file)
+    return paths
+
+
+def parents(path: str) -> Iterator[str]:
+    """The folders above a relative path, outermost first."""
+    parts = path.split("/")
+    return ("/".join(parts[:end]) for end in range(1, len(parts)))
+
+
+def geometry(manifest: "Manifest") -> Geometry:
+    """What fixes every shape of the bundle; a mode it lacks counts no tokens."""
+    prompts = manifest.prompt.modes
+    drops = {mode: prompt.drop_tokens for mode, prompt in prompts.items()}
+    states = {mode: prompt.sequence_length for mode, prompt in prompts.items()}
+    return Geometry(
+        config=manifest.checkpoint.dreamlite_config,
+        width=manifest.size.width,
+        height=manifest.size.height,
+        drop_generate=drops.get("generate", 0),
+        drop_edit=drops.get("edit", 0),
+        states_generate=states.get("generate", 0),
+        states_edit=states.get("edit", 0),
+    )
+
+
+def _agreement(manifest: "Manifest") -> Iterator[str]:
+    """The sections written out for readers in other languages must repeat the checkpoint's configuration."""
+    config = manifest.checkpoint.dreamlite_config
+    for section, found, expected in _repeated(manifest, config):
+        if found != expected:
+            yield f"{section} is {found}, the checkpoint's configuration gives {expected}"
+
+
+def _repeated(manifest: "Manifest", config: DreamLiteConfig) -> Iterator[tuple[str, object, object]]:
+    prompt, vae, schedule = manifest.prompt, manifest.vae, manifest.scheduler
+    vision, text = config.vision, config.text
+    yield "prompt.state_width", prompt.state_width, text.hidden_size
+    yield "prompt.image_token_id", prompt.image_token_id, text.image_token_id
+    yield "prompt.vision_start_token_id", prompt.vision_start_token_id, text.vision_start_token_id
+    yield "prompt.vision_end_token_id", prompt.vision_end_token_id, text.vision_end_token_id
+    yield "prompt.vision.picture_size", prompt.vision.picture_size, vision.image_size
+    yield "prompt.vision.patch_size", prompt.vision.patch_size, vision.patch_size
+    yield "prompt.vision.merge_size", prompt.vision.merge_size, vision.spatial_merge_size
+    yield "prompt.vision.mean", prompt.vision.mean, vision.image_mean
+    yield "prompt.vision.std", prompt.vision.std, vision.image_std
+    yield "prompt.vision.deepstack_count", prompt.vision.deepstack_count, len(vision.deepstack_layers)
+    yield "vae.scale", vae.scale, config.vae.scale
+    yield "vae.latent_channels", vae.latent_channels, config.vae.latent_channels
+    yield "vae.scaling_factor", vae.scaling_factor, config.vae.scaling_factor
+    yield "vae.shift_factor", vae.shift_factor, config.vae.shift_factor
+    for name in type(config.scheduler).__dataclass_fields__:
+        yield f"scheduler.{name}", getattr(schedule, name), getattr(config.scheduler, name)
+
+
+def _modes(manifest: "Manifest") -> Iterator[str]:
+    if len(set(manifest.modes)) != len(manifest.modes):
+        yield f"modes {list(manifest.modes)} repeat"
+    if set(manifest.prompt.modes) != set(manifest.modes):
+        yield f"prompt.modes has {sorted(manifest.prompt.modes)}, modes has {sorted(manifest.modes)}"
+
+
+def _size(manifest: "Manifest") -> Iterator[str]:
+    size, scale = manifest.size, manifest.vae.scale
+    if size.width % scale or size.height % scale:
+        yield f"size {size.width}x{size.height} is not a multiple of vae.scale {scale}"
+    if manifest.scheduler.default_steps not in size.sigmas:
+        yield f"sigmas lack the default of {manifest.scheduler.default_steps} steps"
+    for steps, sigmas in size.sigmas.items():
+        if len(sigmas) != steps + 1:
+            yield f"sigmas of {steps} steps hold {len(sigmas)} values, expected {steps + 1}"
+
+
+def _components(manifest: "Manifest") -> Iterator[str]:
+    specs = component_specs(geometry(manifest), manifest.modes)
+    for name, component in manifest.components.items():
+        if name not in specs:
+            known = COMPONENTS if name not in COMPONENTS else tuple(specs)
+            yield f"component {name!r} is not one of {', '.join(known)}"
+            continue
+        expected = specs[name].methods
+        if set(component.methods) != set(expected):
+            yield f"{name} has methods {sorted(component.methods)}, expected {sorted(expected)}"
+            continue
+        for method, entry in component.methods.items():
+            yield from _tensors(f"{name}.{method} inputs", entry.inputs, expected[method].inputs)
+            yield from _tensors(f"{name}.{method} outputs", entry.outputs, expected[method].outputs)
+        yield from _component_files(name, component)
+
+
+def _tensors(where: str, found: Sequence[object], expected: Sequence[TensorSpec]) -> Iterator[str]:
+    listed = [f"{getattr(spec, 'name')} {list(getattr(spec, 'shape'))}" for spec in found]
+    wanted = [f"{spec.name} {list(spec.shape)}" for spec in expected]
+    if listed != wanted:
+        yield f"{where} are {', '.join(listed)}; this size and prompt need {', '.join(wanted)}"
+
+
+def _component_files(name: str, component: "ComponentEntry") -> Iterator[str]:
+    for method, entry in component.methods.items():
+        if entry.file not in component.files:
+            yield f"{name}.{method} reads {entry.file!r}, which {name}.files does not list"
+
+
+def _tables(manifest: "Manifest") -> Iterator[str]:
+    steps, embeddings = manifest.size.step_embeddings, manifest.embeddings
+    config = manifest.checkpoint.dreamlite_config
+    if "unet" in manifest.components and steps is None:
+        yield "unet needs the size's step_embeddings table"
+    if "text_encoder" in manifest.components and embeddings is None:
+        yield "text_encoder needs the embeddings table"
+    if steps is not None and steps.columns != config.unet.time_embed_dim:
+        yield f"step_embeddings have {steps.columns} columns, expected {config.unet.time_embed_dim}"
+    if embeddings is not None:
+        found, expected = (embeddings.rows, embeddings.columns), (config.text.vocab_size, config.text.hidden_size)
+        if found != expected:
+            yield f"embeddings are {found[0]} x {found[1]}, expected {expected[0]} x {expected[1]}"
+        if manifest.prompt.pad_token_id >= embeddings.rows:
+            yield f"prompt.pad_token_id {manifest.prompt.pad_token_id} is outside the embeddings table"
+    for label, table in (("step_embeddings", steps), ("embeddings", embeddings)):
+        entry = manifest.files.get(table.file) if table is not None else None
+        if table is not None and entry is not None and entry.bytes != table.nbytes:
+            yield f"{label} file {table.file} holds {entry.bytes} bytes, its rows and columns need {table.nbytes}"
+
+
+def _paths(manifest: "Manifest") -> Iterator[str]:
+    listed, used = set(manifest.files), referenced_files(manifest)
+    for path in sorted(used - listed):
+        yield f"{path!r} is used but not listed in files"
+    for path in sorted(listed - used):
+        yield f"{path!r} is listed in files but nothing uses it"
+    seen: dict[str, str] = {}
+    for path in sorted(listed):
+        other = seen.setdefault(path.casefold(), path)
+        if other != path:
+            yield f"{path!r} and {other!r} are one file where case is ignored"
+        if path.casefold() in (MANIFEST_NAME, DIGEST_NAME):
+            yield f"{path!r} is the manifest itself"
+        yield from (
+            f"{parent!r} is listed both as a file and as a folder" for parent in parents(path) if parent in listed
+        )

@@ -1,0 +1,313 @@
+"""The published schema of a bundle's `manifest.json`, version 1. Unknown keys are refused, values are never coerced.
+
+What spans several fields (shapes against the size, paths against the file list) is checked in `bundle_checks.py`
+as part of the same validation: a `Manifest` that exists is consistent.
+"""
+
+import math
+import re
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from dreamlite_mobile.bundle_checks import cross_checks
+from dreamlite_mobile.bundle_config import config_from_json
+from dreamlite_mobile.config import DreamLiteConfig
+
+SCHEMA_VERSION = 1
+STEP_ROWS = 1275
+"""Rows of a step-embedding table: one for every step of every schedule of 1 to 50 steps."""
+MAX_STEPS = 50
+
+Mode = Literal["generate", "edit"]
+Precision = Literal["fp32", "w8", "w4"]
+Backend = Literal["xnnpack", "onnx", "qnn", "coreml"]
+TableDtype = Literal["float32", "float16", "bfloat16"]
+
+_PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_PATH_LIMIT = 240
+
+
+def check_relative(path: str) -> str:
+    """Accept a plain relative posix path (ASCII letters, digits, `._-`); anything else raises ValueError."""
+    if len(path) > _PATH_LIMIT:
+        raise ValueError(f"a path of {len(path)} characters is longer than {_PATH_LIMIT}")
+    for part in path.split("/"):
+        if not _PATH_PART.fullmatch(part) or part.endswith("."):
+            raise ValueError(
+                f"path {path!r} is not a plain relative posix path inside the bundle "
+                "(parts of letters, digits, '.', '_', '-', not starting with '.' or '-')"
+            )
+    return path
+
+
+def _sigmas_descend(sigmas: tuple[float, ...]) -> tuple[float, ...]:
+    if sigmas[0] > 1.0 or sigmas[-1] != 0.0 or any(a <= b for a, b in pairwise(sigmas)):
+        raise ValueError("sigmas must fall strictly from at most 1 to exactly 0")
+    return sigmas
+
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+RelativePath = Annotated[str, AfterValidator(check_relative)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sigmas = Annotated[tuple[float, ...], Field(min_length=2, max_length=MAX_STEPS + 1), AfterValidator(_sigmas_descend)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+Colour = tuple[float, float, float]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class TensorSpec(_Strict):
+    """One named input or output with a static shape; row-major."""
+
+    name: Text
+    shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=5)]
+    dtype: Literal["float32"] = "float32"
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * math.prod(self.shape)
+
+
+class Delegates(_Strict):
+    """How a lowered method is cut: delegate calls, and the operators left outside of them."""
+
+    count: Natural
+    operators_outside: tuple[Text, ...] = ()
+
+
+class MethodEntry(_Strict):
+    """One callable of a component. `file` holds its program and is one of the component's files."""
+
+    file: RelativePath
+    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
+    delegates: Delegates | None = None
+
+
+class ComponentEntry(_Strict):
+    """One exported network. `files` lists everything it reads (programs and external weights)."""
+
+    files: Annotated[tuple[RelativePath, ...], Field(min_length=1)]
+    precision: Precision
+    methods: Annotated[dict[Text, MethodEntry], Field(min_length=1)]
+    lowering_seconds: Annotated[float, Field(ge=0)]
+    peak_memory_bytes: Natural
+
+
+class FileEntry(_Strict):
+    """Size and digest of one file of the bundle."""
+
+    bytes: Natural
+    sha256: Sha256
+
+
+class ToolVersions(_Strict):
+    """What made the bundle; null where a tool took no part."""
+
+    dreamlite_mobile: Text
+    python: Text
+    torch: Text
+    executorch: Text | None = None
+    torchao: Text | None = None
+    onnx: Text | None = None
+    onnxruntime: Text | None = None
+
+
+class CheckpointIdentity(_Strict):
+    """Where the weights came from. `sha256` identifies the weights themselves, wherever they lie.
+
+    `config` is the whole `DreamLiteConfig` as nested objects.
+    """
+
+    source: Text
+    revision: Text | None = None
+    sha256: Sha256
+    config: dict[str, JsonValue]
+
+    @model_validator(mode="after")
+    def _config_is_whole(self) -> Self:
+        config_from_json(self.config)
+        return self
+
+    @property
+    def dreamlite_config(self) -> DreamLiteConfig:
+        """`config` as the dataclass."""
+        return config_from_json(self.config)
+
+
+class StepTable(_Strict):
+    """Raw little-endian rows; the row of step i of n is n*(n-1)/2 + i."""
+
+    file: RelativePath
+    rows: Literal[1275] = STEP_ROWS
+    columns: Count
+    dtype: Literal["float32"] = "float32"
+    row_rule: Literal["steps*(steps-1)/2 + i"] = "steps*(steps-1)/2 + i"
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows * self.columns * 4
+
+
+class EmbeddingsEntry(_Strict):
+    """Raw little-endian token embeddings [rows, columns] in the checkpoint's own dtype."""
+
+    file: RelativePath
+    rows: Count
+    columns: Count
+    dtype: TableDtype
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows * self.columns * (4 if self.dtype == "float32" else 2)
+
+
+class SizeEntry(_Strict):
+    """One picture size and what depends on it: sigma tables (steps -> steps + 1 values) and step embeddings."""
+
+    width: Count
+    height: Count
+    sigmas: Annotated[dict[Steps, Sigmas], Field(min_length=1)]
+    step_embeddings: StepTable | None = None
+
+
+class SchedulerEntry(_Strict):
+    """Flow-match Euler with dynamic exponential shift; the tables in `sizes` follow from these constants."""
+
+    num_train_timesteps: Count
+    base_image_seq_len: Count
+    max_image_seq_len: Count
+    base_shift: float
+    max_shift: float
+    shift: float
+    use_dynamic_shifting: bool
+    default_steps: Steps
+
+
+class ModePrompt(_Strict):
+    """How one mode words its prompt. `template` and `wording` each hold one `{}`: template({wording({prompt})}).
+
+    `input_length` tokens go into the text encoder, the first `drop_tokens` states are dropped and
+    `sequence_length` states come out, right-padded.
+    """
+
+    template: Text
+    wording: Text
+    drop_tokens: Natural
+    input_length: Count
+    sequence_length: Count
+    max_prompt_tokens: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.input_length - self.drop_tokens != self.sequence_length:
+            raise ValueError(
+                f"input_length {self.input_length} - drop_tokens {self.drop_tokens} is not "
+                f"sequence_length {self.sequence_length}"
+            )
+        for field in ("template", "wording"):
+            if getattr(self, field).count("{}") != 1:
+                raise ValueError(f"{field} must hold exactly one '{{}}'")
+        return self
+
+
+class VisionEntry(_Strict):
+    """The static picture of the vision tower: LANCZOS to picture_size squared, (x/255 - mean)/std, patches."""
+
+    picture_size: Count
+    patch_size: Count
+    merge_size: Count
+    mean: Colour
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    deepstack_count: Count
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.picture_size % (self.patch_size * self.merge_size):
+            raise ValueError(
+                f"picture_size {self.picture_size} is not a multiple of patch_size * merge_size "
+                f"{self.patch_size * self.merge_size}"
+            )
+        return self
+
+    @property
+    def num_patches(self) -> int:
+        return (self.picture_size // self.patch_size) ** 2
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_patches // self.merge_size**2
+
+
+class PromptEntry(_Strict):
+    """Everything between a prompt and the text encoder. `state_width` is the width of embeddings and prompt states."""
+
+    tokenizer: RelativePath
+    state_width: Count
+    modes: dict[Mode, ModePrompt]
+    image_token_id: Natural
+    vision_start_token_id: Natural
+    vision_end_token_id: Natural
+    pad_token_id: Natural
+    vision: VisionEntry
+
+
+class VaeEntry(_Strict):
+    """`scale` picture pixels per latent; decoder input is latents / scaling_factor + shift_factor."""
+
+    scale: Count
+    latent_channels: Count
+    scaling_factor: Annotated[float, Field(gt=0)]
+    shift_factor: float
+
+
+class Needs(_Strict):
+    """Runtime versions that must match what compiled the programs."""
+
+    executorch: Text | None = None
+    onnxruntime: Text | None = None
+
+
+class Manifest(_Strict):
+    """The whole of `manifest.json`. `documents` are files for people (licence texts, reports) that no code reads."""
+
+    schema_version: Literal[1] = 1
+    tools: ToolVersions
+    checkpoint: CheckpointIdentity
+    backend: Backend
+    target: Text
+    sizes: Annotated[tuple[SizeEntry, ...], Field(min_length=1, max_length=1)]
+    modes: Annotated[tuple[Mode, ...], Field(min_length=1, max_length=2)]
+    components: Annotated[dict[Text, ComponentEntry], Field(min_length=1)]
+    prompt: PromptEntry
+    embeddings: EmbeddingsEntry | None = None
+    scheduler: SchedulerEntry
+    vae: VaeEntry
+    noise: Text
+    licence: Text
+    needs: Needs
+    documents: tuple[RelativePath, ...] = ()
+    files: Annotated[dict[RelativePath, FileEntry], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = cross_checks(self)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def size(self) -> SizeEntry:
+        """The one size of a version-1 bundle."""
+        return self.sizes[0]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of `manifest.json`, as published."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Manifest.model_json_schema()}

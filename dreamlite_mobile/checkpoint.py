@@ -1,0 +1,208 @@
+"""A DreamLite checkpoint: found, checked against its configuration, and filled into networks.
+
+Opening reads configuration files and tensor headers only. Loading maps the files into memory and converts one tensor
+at a time, so the weights are never there twice.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from dreamlite_mobile.checkpointindex import Problems, TensorIndex, check_tensors, read_component
+from dreamlite_mobile.config import DreamLiteConfig
+from dreamlite_mobile.configfiles import read_config
+from dreamlite_mobile.errors import CheckpointError, unknown_name
+from dreamlite_mobile.files import Progress, sha256_file
+from dreamlite_mobile.hub import resolve_checkpoint
+from dreamlite_mobile.networks import SOURCES, expected_tensors
+from dreamlite_mobile.tensorfiles import MappedFile, TensorEntry, finite
+
+__all__ = ["Checkpoint", "EmbeddingRows", "open_checkpoint", "resolve_checkpoint"]
+
+EMBEDDING = "model.language_model.embed_tokens.weight"
+SAMPLED_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An opened checkpoint; every tensor of its configuration is known to be there in the right shape.
+
+    Attributes:
+        path: the folder.
+        config: what its configuration files say.
+        tokenizer: its `tokenizer.json`.
+        identity: hex sha256 over its configuration files, and of each tensor file the name, size, header and first
+            KiB of every tensor. Two checkpoints of one configuration differ in it; `digests` reads all bytes.
+        tensors: subfolder -> published tensor name -> where it is stored.
+    """
+
+    path: Path
+    config: DreamLiteConfig
+    tokenizer: Path
+    identity: str
+    tensors: dict[str, TensorIndex]
+
+    def load(self, network: str, module: nn.Module) -> nn.Module:
+        """Fill every parameter and persistent buffer of `module` in float32, in place; gradients are off.
+
+        Tensors stored in float32 stay views of the memory-mapped file, others are converted one by one.
+
+        Args:
+            network: a name in `networks.SOURCES`; it says under which prefix the tensors stand.
+            module: a network as `networks.build` returns it, usually on the meta device.
+
+        Raises:
+            CheckpointError: the module's names or shapes are not the checkpoint's, or tensors are not finite; all of
+                them are listed.
+        """
+        if network not in SOURCES:
+            raise CheckpointError(unknown_name("network", network, SOURCES))
+        source = SOURCES[network]
+        index = self.tensors[source.folder]
+        wanted = {name: source.prefix + name for name in module.state_dict()}
+        problems = Problems()
+        for name, tensor in module.state_dict().items():
+            problems.compare(f"{source.folder}/{wanted[name]}", index.get(wanted[name]), tuple(tensor.shape))
+        problems.raise_if_any(self.path)
+        files = {file: MappedFile(file) for file in {index[full].file for full in wanted.values()}}
+        for name, full in wanted.items():
+            entry = index[full]
+            tensor = files[entry.file].float32(entry)
+            if not finite(tensor):
+                problems.add("not finite", f"{source.folder}/{full} ({entry.dtype}) holds infinities or NaN in float32")
+            files[entry.file].release(entry)
+            _assign(module, name, tensor)
+        problems.raise_if_any(self.path)
+        return module
+
+    def embedding_rows(self) -> "EmbeddingRows":
+        """The token embedding table, row by row from the memory-mapped file."""
+        return EmbeddingRows(self.tensors["text_encoder"][EMBEDDING])
+
+    def digests(self, progress: Progress | None = None) -> dict[str, str]:
+        """Hex sha256 of every byte of every file used, by path inside the folder."""
+        files = [*_config_files(self.path), *_tensor_files(self.tensors)]
+        return {str(file.relative_to(self.path)): sha256_file(file, progress) for file in sorted(files)}
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRows:
+    """The token embedding table as stored; what is neither float32, float16 nor bfloat16 is converted exactly enough.
+
+    (float8 widens to float16 without loss; float64 becomes float32.)
+    """
+
+    entry: TensorEntry
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(vocabulary, width)."""
+        return self.entry.shape[0], self.entry.shape[1]
+
+    @property
+    def dtype(self) -> str:
+        """float32, float16 or bfloat16: what the bytes of `chunks` are."""
+        return {"F64": "float32", "F32": "float32", "BF16": "bfloat16"}.get(self.entry.dtype, "float16")
+
+    def chunks(self, rows: int = 4096) -> Iterator[bytes]:
+        """The table's little-endian bytes from first row to last, `rows` rows at a time.
+
+        Raises:
+            CheckpointError: a row is not finite.
+        """
+        mapped = MappedFile(self.entry.file)
+        table = mapped.stored(self.entry)
+        dtype = getattr(torch, self.dtype)
+        for start in range(0, self.shape[0], rows):
+            chunk = table[start : start + rows].to(dtype)
+            if not finite(chunk.float()):
+                raise CheckpointError(
+                    f"{self.entry.file}: {EMBEDDING}, rows {start} to {start + len(chunk) - 1}, holds infinities or NaN"
+                )
+            yield chunk.contiguous().view(torch.uint8).numpy().tobytes()
+            mapped.release(self.entry)
+
+    def lookup(self, tokens: Sequence[int]) -> np.ndarray:
+        """Rows of the given token ids, float32 [len(tokens), width].
+
+        Raises:
+            CheckpointError: an id lies outside the table.
+        """
+        outside = [token for token in tokens if not 0 <= token < self.shape[0]]
+        if outside:
+            raise CheckpointError(f"token id {outside[0]} lies outside the embedding table of {self.shape[0]} rows")
+        table = MappedFile(self.entry.file).stored(self.entry)
+        found: np.ndarray = table[torch.tensor(list(tokens), dtype=torch.int64)].float().numpy()
+        return found
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Check the checkpoint in the local folder `path` and index its tensors. No weight is read.
+
+    Raises:
+        CheckpointError: the folder, its tokenizer or a tensor file is missing or damaged, or tensors are missing,
+            unknown, wrongly shaped or of a dtype that is no float: all listed in the one error.
+        ConfigError: settings that are not supported.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise CheckpointError(f"checkpoint folder {path} {'is a file' if path.exists() else 'does not exist'}")
+    config = read_config(path)
+    tokenizer = _tokenizer(path)
+    problems = Problems()
+    tensors: dict[str, TensorIndex] = {}
+    digest = hashlib.sha256()
+    for file in _config_files(path):
+        digest.update(f"{file.relative_to(path)} {sha256_file(file)}\n".encode())
+    for folder, expected in expected_tensors(config).items():
+        component = read_component(path / folder, problems)
+        check_tensors(folder, component, expected, problems)
+        tensors[folder] = component.entries
+        for file, raw in component.headers.items():
+            digest.update(f"{file.relative_to(path)} {file.stat().st_size} {len(raw)}\n".encode() + raw)
+    problems.raise_if_any(path)
+    for file in _tensor_files(tensors):
+        entries = [entry for index in tensors.values() for entry in index.values() if entry.file == file]
+        _sample(digest, file, entries)
+    return Checkpoint(path, config, tokenizer, digest.hexdigest(), tensors)
+
+
+def _sample(digest: "hashlib._Hash", file: Path, entries: list[TensorEntry]) -> None:
+    with file.open("rb") as stream:
+        for entry in sorted(entries, key=lambda entry: entry.start):
+            stream.seek(entry.start)
+            digest.update(stream.read(min(SAMPLED_BYTES, entry.stop - entry.start)))
+
+
+def _tokenizer(path: Path) -> Path:
+    for folder in ("tokenizer", "processor"):
+        file = path / folder / "tokenizer.json"
+        if file.is_file():
+            return file
+    raise CheckpointError(
+        f"{path}: neither tokenizer/tokenizer.json nor processor/tokenizer.json is there; transformers writes it with "
+        "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+    )
+
+
+def _config_files(path: Path) -> list[Path]:
+    names = ("model_index.json", "*/*config.json", "*/tokenizer.json")
+    return sorted({file for name in names for file in path.glob(name) if file.is_file()})
+
+
+def _tensor_files(tensors: dict[str, TensorIndex]) -> list[Path]:
+    return sorted({entry.file for index in tensors.values() for entry in index.values()})
+
+
+def _assign(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    owner_name, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(owner_name)
+    if leaf in owner._parameters:
+        owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+    else:
+        owner._buffers[leaf] = tensor

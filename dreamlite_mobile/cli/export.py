@@ -1,0 +1,161 @@
+"""`dreamlite export` and `dreamlite make-checkpoint`."""
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from dreamlite_mobile.bundle_schema import Backend, Mode
+from dreamlite_mobile.cli.shared import (
+    ForceOption,
+    JsonOption,
+    SizeOption,
+    gigabytes,
+    megabytes,
+    names,
+    print_json,
+    quiet_libraries,
+    stderr,
+    table,
+)
+from dreamlite_mobile.progress import task
+
+
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, or a hub id such as carlofkl/DreamLite-mobile.")],
+    out: Annotated[Path, typer.Option(help="The bundle folder to make.")],
+    backend: Annotated[str, typer.Option(help="xnnpack (ExecuTorch .pte for the CPU) or onnx.")] = "xnnpack",
+    precision: Annotated[
+        str, typer.Option(help="fp32, w8 or w4, then component=precision pairs: 'w4,unet=fp32'.")
+    ] = "fp32",
+    size: SizeOption = "1024",
+    components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub id; the published one is pinned.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and its size; write nothing.")] = False,
+    force: ForceOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Export a checkpoint's components into a bundle.
+
+    Example: dreamlite export ./DreamLite-mobile --out bundle --precision w4 --size 512
+    """
+    quiet_libraries()
+    from dreamlite_mobile.checkpoint import open_checkpoint, resolve_checkpoint
+    from dreamlite_mobile.components import MODES, check_names
+    from dreamlite_mobile.images import parse_size
+    from export.driver import ExportRequest, plan_export, run_export
+    from export.estimate import estimate
+
+    width, height = parse_size(size)
+    chosen = names(modes) or ()
+    check_names("mode", chosen, MODES)
+    with task(stderr, "opening the checkpoint"):
+        opened = open_checkpoint(resolve_checkpoint(checkpoint, revision))
+    request = ExportRequest(
+        checkpoint=opened,
+        source=checkpoint if not Path(checkpoint).exists() else Path(checkpoint).resolve().name,
+        backend=cast(Backend, backend),
+        width=width,
+        height=height,
+        revision=revision,
+        precision=precision,
+        modes=tuple(cast(Mode, mode) for mode in MODES if mode in chosen),
+        components=names(components),
+    )
+    plan = plan_export(request)
+    if dry_run:
+        show_estimate(estimate(plan), f"{out}: would be made", json_output)
+        return
+    with task(stderr, "exporting", total=len(plan.specs) + 2) as advance:
+        done = run_export(plan, out, replace=force, notify=lambda what: (stderr.print(f"  {what}"), advance(1))[0])
+    show_exported(done, json_output)
+
+
+def show_estimate(estimate: list[Any], title: str, json_output: bool) -> None:
+    """What a dry run found: file, precision and expected size of each component."""
+    total = sum(item.expected_bytes for item in estimate)
+    if json_output:
+        files = [
+            {"name": item.name, "precision": item.precision, "methods": item.methods, "expected_bytes": item.expected_bytes}
+            for item in estimate
+        ]
+        print_json({"would_make": files, "expected_bytes": total})
+        return
+    rows = [
+        [item.name, item.precision, ", ".join(item.methods), megabytes(item.expected_bytes)] for item in estimate
+    ]
+    table(title, ["part", "precision", "methods", "expected"], [*rows, ["total", "", "", megabytes(total)]], right=(3,))
+
+
+def show_exported(done: Any, json_output: bool) -> None:
+    """The finished bundle: size, delegates, time and peak memory per component."""
+    bundle = done.bundle
+    manifest = bundle.manifest
+    if json_output:
+        print_json(
+            {
+                "bundle": str(bundle.path),
+                "seconds": round(done.seconds, 2),
+                "bytes": sum(entry.bytes for entry in manifest.files.values()),
+                "components": {
+                    name: {
+                        "precision": entry.precision,
+                        "bytes": sum(manifest.files[file].bytes for file in entry.files),
+                        "seconds": entry.lowering_seconds,
+                        "peak_memory_bytes": entry.peak_memory_bytes,
+                        "delegates": {
+                            method: spec.delegates.model_dump() for method, spec in entry.methods.items() if spec.delegates
+                        },
+                    }
+                    for name, entry in manifest.components.items()
+                },
+            }
+        )
+        return
+    rows = []
+    for name, entry in manifest.components.items():
+        size = sum(manifest.files[file].bytes for file in entry.files)
+        delegates = [
+            f"{method}: {spec.delegates.count} delegate{'s' * (spec.delegates.count != 1)}, "
+            f"{len(spec.delegates.operators_outside)} outside"
+            for method, spec in entry.methods.items()
+            if spec.delegates
+        ]
+        rows.append(
+            [
+                name,
+                entry.precision,
+                megabytes(size),
+                f"{entry.lowering_seconds:.1f} s",
+                gigabytes(entry.peak_memory_bytes),
+                "\n".join(delegates) or "-",
+            ]
+        )
+    table(
+        f"{bundle.path}: {manifest.size.width}x{manifest.size.height}, {done.seconds:.0f} s",
+        ["component", "precision", "size", "time", "peak memory", "delegates"],
+        rows,
+        right=(2, 3, 4),
+    )
+
+
+def make_checkpoint(
+    out: Annotated[Path, typer.Argument(help="The checkpoint folder to make.")],
+    config: Annotated[str, typer.Option(help="tiny or mobile (the published configuration, 5 GB).")] = "tiny",
+    seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+    force: ForceOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Make a synthetic checkpoint: seeded random weights in the published layout.
+
+    Example: dreamlite make-checkpoint --config tiny --seed 0 tiny-checkpoint
+    """
+    from dreamlite_mobile import synthetic
+
+    with task(stderr, f"making the {config} checkpoint", total=synthetic.count_weights(config)) as advance:
+        path = synthetic.make_checkpoint(config, seed, out, progress=advance, force=force)
+    if json_output:
+        print_json({"checkpoint": str(path), "config": config, "seed": seed})
+    else:
+        typer.echo(f"{path}: {config} checkpoint with seed {seed}")

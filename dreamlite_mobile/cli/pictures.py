@@ -1,0 +1,156 @@
+"""`dreamlite generate` and `dreamlite edit`: pictures through the exported files."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+
+from dreamlite_mobile.bundle_schema import Manifest
+from dreamlite_mobile.cli.shared import (
+    JsonOption,
+    LatentsOption,
+    SeedOption,
+    StepsOption,
+    ThreadsOption,
+    notice,
+    print_json,
+    quiet_libraries,
+    stderr,
+    table,
+)
+from dreamlite_mobile.progress import Advance, task
+
+T = TypeVar("T")
+
+BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder made by `dreamlite export`.")]
+OutOption = Annotated[Path, typer.Option(help="The PNG to write; it carries prompt, seed, steps, model and precision.")]
+FrugalOption = Annotated[bool, typer.Option("--frugal", help="Keep one component in memory at a time.")]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRequest:
+    """One picture to make; `picture` is the source of an edit."""
+
+    mode: Literal["generate", "edit"]
+    bundle: Path
+    prompt: str
+    out: Path
+    seed: int
+    steps: int
+    latents: Path | None
+    threads: int | None
+    frugal: bool
+    picture: Path | None = None
+
+
+def generate(
+    bundle: BundleArgument,
+    prompt: Annotated[str, typer.Argument(help="What the picture should show.")],
+    out: OutOption,
+    seed: SeedOption = 0,
+    steps: StepsOption = 4,
+    latents: LatentsOption = None,
+    threads: ThreadsOption = None,
+    frugal: FrugalOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Generate a picture.
+
+    Example: dreamlite generate bundle "a lake at sunrise" --out lake.png --seed 7
+    """
+    request = PictureRequest("generate", bundle, prompt, out, seed, steps, latents, threads, frugal)
+    show(request, draw(request), json_output)
+
+
+def edit(
+    bundle: BundleArgument,
+    image: Annotated[Path, typer.Argument(help="The picture to change.")],
+    instruction: Annotated[str, typer.Argument(help="How to change it.")],
+    out: OutOption,
+    seed: SeedOption = 0,
+    steps: StepsOption = 4,
+    latents: LatentsOption = None,
+    threads: ThreadsOption = None,
+    frugal: FrugalOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Edit a picture by an instruction.
+
+    Example: dreamlite edit bundle lake.png "make it snowy" --out snowy.png
+    """
+    request = PictureRequest("edit", bundle, instruction, out, seed, steps, latents, threads, frugal, image)
+    show(request, draw(request), json_output)
+
+
+def draw(request: PictureRequest) -> dict[str, float]:
+    """Make and write the picture; returns seconds by stage. What can be refused is refused before anything is run."""
+    quiet_libraries()
+    from dreamlite_mobile.bundle import open_bundle
+    from dreamlite_mobile.images import check_output, load_image, save_png
+    from dreamlite_mobile.noise import initial_latents, load_latents
+    from dreamlite_mobile.pipeline import Stages, finish
+    from dreamlite_mobile.runtime.session import Session
+    from dreamlite_mobile.scheduler import check_steps
+
+    begin = time.perf_counter()
+    check_steps(request.steps)
+    check_output(request.out)
+    source = None if request.picture is None else load_image(request.picture)
+    bundle = checked(request.bundle, lambda progress: open_bundle(request.bundle, progress=progress))
+    bundle.require(request.mode)
+    stages = Stages()
+    with Session(bundle, request.threads, request.frugal) as session, task(stderr, request.mode, request.steps) as advance:
+        pipeline = session.pipeline()
+        layout = pipeline.prompts.generate if request.mode == "generate" else pipeline.prompts.edit
+        warning = layout(request.prompt).warning
+        if warning is not None:
+            notice(warning)
+        shape = pipeline.latents_shape
+        noise = initial_latents(request.seed, shape) if request.latents is None else load_latents(request.latents, shape)
+        if source is None:
+            run = pipeline.generate(request.prompt, noise, request.steps, stages)
+        else:
+            run = pipeline.edit(source, request.prompt, noise, request.steps, stages)
+        result = finish(run, lambda _: advance(1))
+    save_png(result.picture, request.out, png_text(request, bundle.manifest))
+    inside = sum(stages.seconds.values())
+    return {**stages.seconds, "everything else": time.perf_counter() - begin - inside}
+
+
+def checked(path: Path, work: Callable[[Advance], T]) -> T:
+    """Run work that reports bytes, with a bar over the folder's size."""
+    total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else None
+    with task(stderr, "checking the bundle", total) as advance:
+        return work(advance)
+
+
+def png_text(request: PictureRequest, manifest: Manifest) -> dict[str, str]:
+    """The text chunks of the picture."""
+    precisions = ", ".join(f"{name}={entry.precision}" for name, entry in manifest.components.items())
+    noise = f"seed {request.seed}, {manifest.noise}" if request.latents is None else f"file {request.latents.name}"
+    return {
+        "Software": f"dreamlite_mobile {manifest.tools.dreamlite_mobile}",
+        "prompt": request.prompt,
+        "mode": request.mode,
+        "seed": "" if request.latents is not None else str(request.seed),
+        "noise": noise,
+        "steps": str(request.steps),
+        "model": manifest.checkpoint.source,
+        "checkpoint_sha256": manifest.checkpoint.sha256,
+        "backend": manifest.backend,
+        "precision": precisions,
+    }
+
+
+def show(request: PictureRequest, seconds: dict[str, float], json_output: bool) -> None:
+    """Where the time went."""
+    if json_output:
+        rounded = {name: round(value, 4) for name, value in seconds.items()}
+        print_json({"picture": str(request.out), "mode": request.mode, "steps": request.steps, "seconds": rounded})
+        return
+    rows = [[name, f"{value:.2f} s"] for name, value in seconds.items()]
+    rows.append(["total", f"{sum(seconds.values()):.2f} s"])
+    table(f"{request.out}: {request.mode}, {request.steps} steps", ["stage", "time"], rows, right=(1,))

@@ -1,0 +1,55 @@
+"""The reference a bundle is held to: our networks in torch fp32 from the checkpoint, in the plainest form."""
+
+from dataclasses import dataclass
+
+from dreamlite_mobile.assembly import component_methods, step_embeddings
+from dreamlite_mobile.checkpoint import Checkpoint
+from dreamlite_mobile.components import ComponentSpec, Geometry, component_specs
+from dreamlite_mobile.networks.form import REFERENCE
+from dreamlite_mobile.pipeline import Pipeline
+from dreamlite_mobile.prompt import PromptEncoder
+from dreamlite_mobile.runtime import Array, Component
+from dreamlite_mobile.runtime.torch import LazyTorchComponent, TorchComponent
+
+
+def reference_components(checkpoint: Checkpoint, geometry: Geometry, modes: list[str]) -> dict[str, Component]:
+    """Every component that the modes need, each read from the checkpoint when first run."""
+    return {
+        name: lazy_component(checkpoint, spec, geometry, modes)
+        for name, spec in component_specs(geometry, modes).items()
+    }
+
+
+def lazy_component(checkpoint: Checkpoint, spec: ComponentSpec, geometry: Geometry, modes: list[str]) -> Component:
+    def make() -> TorchComponent:
+        modules = component_methods(checkpoint, spec.name, REFERENCE, geometry, modes)
+        return TorchComponent(modules, spec.methods, name=spec.name)
+
+    return LazyTorchComponent(make)
+
+
+@dataclass(frozen=True, slots=True)
+class StepRows:
+    """Step embeddings [1275, T] as the bundle's table would hold them."""
+
+    table: Array
+
+    def row(self, steps: int, index: int) -> Array:
+        """float32 [1, T]."""
+        position = steps * (steps - 1) // 2 + index
+        return self.table[position : position + 1]
+
+
+def reference_pipeline(
+    checkpoint: Checkpoint, geometry: Geometry, encoder: PromptEncoder, components: dict[str, Component]
+) -> Pipeline:
+    """The pipeline over `reference_components` (or any others with the same signatures)."""
+    return Pipeline(
+        config=geometry.config,
+        width=geometry.width,
+        height=geometry.height,
+        component=components.__getitem__,
+        prompts=encoder,
+        embeddings=checkpoint.embedding_rows(),
+        step_table=StepRows(step_embeddings(checkpoint, geometry.width, geometry.height).numpy()),
+    )

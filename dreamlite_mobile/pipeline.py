@@ -1,0 +1,174 @@
+"""Generate and edit over components given as callables; no backend is known here (`DreamLiteMobilePipeline`).
+
+Both modes are generators: they yield a `Step` after every denoising step and return the picture, so the caller
+decides when to show, measure or stop. `finish` runs one to its end.
+"""
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dreamlite_mobile.components import FORWARD
+from dreamlite_mobile.config import DreamLiteConfig
+from dreamlite_mobile.images import condition_image, to_picture, vision_patches
+from dreamlite_mobile.prompt import PromptEncoder, PromptLayout
+from dreamlite_mobile.scheduler import euler_step, sigma_table
+
+Array = NDArray[np.float32]
+
+
+class Component(Protocol):
+    """One network behind some runtime: named arrays in, named arrays out."""
+
+    def run(self, method: str, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
+
+
+class Embeddings(Protocol):
+    """Rows of the token table: ids [L] -> float32 [L, D]."""
+
+    def lookup(self, ids: NDArray[np.int64]) -> Array: ...
+
+
+class StepTable(Protocol):
+    """The embedding of step `index` of a schedule of `steps`: float32 [1, T]."""
+
+    def row(self, steps: int, index: int) -> Array: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Progress after one denoising step; `latents` [1, 4, h, w] are the caller's to keep. `seconds` of U-Net time."""
+
+    index: int
+    steps: int
+    sigma: float
+    latents: Array
+    seconds: float
+
+
+@dataclass(slots=True)
+class Stages:
+    """Seconds spent in each component of one run, filled while it runs."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def timed(self, name: str, component: Component, method: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        begin = time.perf_counter()
+        outputs = component.run(method, inputs)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+        return outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The picture, the final latents [1, 4, h, w] and the decoder's image [1, 3, H, W] it was made from."""
+
+    picture: Image.Image
+    latents: Array
+    image: Array
+
+
+Run = Generator[Step, None, Result]
+Source = Callable[[str], Component]
+"""Gives a component by name; called when its stage begins, so a source may load and unload as memory allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """DreamLite for one picture size."""
+
+    config: DreamLiteConfig
+    width: int
+    height: int
+    component: Source
+    prompts: PromptEncoder
+    embeddings: Embeddings
+    step_table: StepTable
+
+    @property
+    def latents_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the initial noise, [1, 4, height / 8, width / 8]."""
+        vae = self.config.vae
+        return (1, vae.latent_channels, self.height // vae.scale, self.width // vae.scale)
+
+    def generate(self, prompt: str, latents: Array, steps: int = 4, stages: Stages | None = None) -> Run:
+        """Text to picture from initial noise `latents` [1, 4, h, w].
+
+        Raises:
+            PromptError: a prompt that cannot be used. ConfigError: steps outside 1...50.
+        """
+        stages = stages or Stages()
+        layout = self.prompts.generate(prompt)
+        states = self.encode("generate", self.embeddings.lookup(layout.ids)[None], {}, stages)
+        return (yield from self.denoise("generate", latents, np.zeros_like(latents), layout, states, steps, stages))
+
+    def edit(
+        self, picture: Image.Image, instruction: str, latents: Array, steps: int = 4, stages: Stages | None = None
+    ) -> Run:
+        """Change an RGB picture as the instruction says, from initial noise `latents` [1, 4, h, w].
+
+        Raises:
+            PromptError: an instruction that cannot be used. ConfigError: steps outside 1...50.
+        """
+        stages = stages or Stages()
+        layout = self.prompts.edit(instruction)
+        assert layout.image is not None
+        patches = vision_patches(picture, self.config.vision)
+        seen = stages.timed("vision_encoder", self.component("vision_encoder"), FORWARD, {"patches": patches})
+        embeddings = self.embeddings.lookup(layout.ids)[None]
+        embeddings[0, slice(*layout.image)] = seen["image_tokens"]
+        states = self.encode("edit", embeddings, {"deepstack": seen["deepstack"]}, stages)
+        source = {"image": condition_image(picture, self.width, self.height)}
+        condition = stages.timed("vae_encoder", self.component("vae_encoder"), FORWARD, source)["latents"]
+        return (yield from self.denoise("edit", latents, condition, layout, states, steps, stages))
+
+    def encode(self, mode: str, embeddings: Array, more: dict[str, Array], stages: Stages) -> Array:
+        """Token embeddings [1, L, D] -> prompt states [1, S, D]."""
+        inputs = {"embeddings": embeddings, **more}
+        return stages.timed("text_encoder", self.component("text_encoder"), mode, inputs)["prompt_states"]
+
+    def denoise(
+        self,
+        mode: str,
+        latents: Array,
+        condition: Array,
+        layout: PromptLayout,
+        states: Array,
+        steps: int,
+        stages: Stages,
+    ) -> Run:
+        """The Euler loop, then the decoder."""
+        sigmas = sigma_table(steps, self.width, self.height, self.config.vae.scale, self.config.scheduler)
+        constant = {"condition": condition, "prompt_states": states, "mask": layout.mask[None]}
+        unet = self.component("unet")
+        for index in range(steps):
+            begin = time.perf_counter()
+            inputs = {"latents": latents, "step_embedding": self.step_table.row(steps, index), **constant}
+            velocity = stages.timed("unet", unet, mode, inputs)["velocity"]
+            latents = euler_step(latents, velocity, float(sigmas[index]), float(sigmas[index + 1]))
+            yield Step(index, steps, float(sigmas[index]), latents, time.perf_counter() - begin)
+        return self.decode(latents, stages)
+
+    def decode(self, latents: Array, stages: Stages) -> Result:
+        vae = self.config.vae
+        scaled = latents / np.float32(vae.scaling_factor) + np.float32(vae.shift_factor)
+        decoder = self.component("vae_decoder")
+        image = stages.timed("vae_decoder", decoder, FORWARD, {"latents": scaled})["image"]
+        return Result(to_picture(image), latents, image)
+
+
+def finish(run: Run, on_step: Callable[[Step], None] | None = None) -> Result:
+    """Drive a run to its end, telling `on_step` about every step."""
+    while True:
+        try:
+            step = next(run)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+        if on_step is not None:
+            on_step(step)

@@ -1,0 +1,46 @@
+"""The components of an opened bundle, by the backend its manifest names."""
+
+from dreamlite_mobile.bundle import Bundle
+from dreamlite_mobile.errors import BundleError
+from dreamlite_mobile.runtime import Component
+from dreamlite_mobile.runtime.embeddings import EmbeddingTable, StepEmbeddings
+
+
+def load_component(bundle: Bundle, name: str, *, threads: int | None = None) -> Component:
+    """One component of the bundle; its program is loaded by the first `run`.
+
+    Raises:
+        BundleError: a component the bundle lacks, a backend this machine cannot run, or another executorch than the
+            one the bundle needs.
+    """
+    entry = bundle.component(name)
+    match bundle.manifest.backend:
+        case "xnnpack":
+            from dreamlite_mobile.runtime.executorch import ExecuTorchComponent, check_version
+
+            check_version(bundle.path, bundle.manifest.needs.executorch)
+            program = next(iter(entry.methods.values())).file
+            return ExecuTorchComponent(bundle.file(program), entry.methods, name=name, threads=threads)
+        case "onnx":
+            from dreamlite_mobile.runtime.onnx import OnnxComponent
+
+            paths = {method: bundle.file(spec.file) for method, spec in entry.methods.items()}
+            return OnnxComponent(paths, entry.methods, name=name, threads=threads)
+        case other:
+            raise BundleError(f"{bundle.path}: made for {other}, which does not run on this machine. Use it on the phone.")
+
+
+def load_embeddings(bundle: Bundle) -> EmbeddingTable:
+    """The token embeddings; BundleError for a bundle without a text encoder."""
+    entry = bundle.manifest.embeddings
+    if entry is None:
+        raise BundleError(f"{bundle.path}: has no embedding table. Export it again with the text_encoder.")
+    return EmbeddingTable.of(bundle.file(entry.file), entry)
+
+
+def load_step_embeddings(bundle: Bundle) -> StepEmbeddings:
+    """The step embeddings of the bundle's size; BundleError for a bundle without a U-Net."""
+    entry = bundle.manifest.size.step_embeddings
+    if entry is None:
+        raise BundleError(f"{bundle.path}: has no step-embedding table. Export it again with the unet.")
+    return StepEmbeddings.of(bundle.file(entry.file), entry)
