@@ -1,5 +1,7 @@
 """From a checkpoint to ready modules: each component's methods in torch, written in one form."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -12,7 +14,7 @@ from dreamlite_mobile.scheduler import MAX_STEPS, sigma_table, timesteps
 
 
 def component_methods(
-    checkpoint: Checkpoint, name: str, form: Form, geometry: Geometry, modes: list[str]
+    checkpoint: Checkpoint, name: str, form: Form, geometry: Geometry, modes: Sequence[str]
 ) -> dict[str, nn.Module]:
     """The component's methods as evaluation modules; methods of one component share their parameters.
 

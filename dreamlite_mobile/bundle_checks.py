@@ -1,4 +1,4 @@
-"""What must hold between the fields of a manifest: shapes follow from checkpoint, size and prompt; paths from `files`."""
+"""What must hold between the fields of a manifest: shapes follow from checkpoint, size, prompt; paths from `files`."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from dreamlite_mobile.config import DreamLiteConfig
 
 if TYPE_CHECKING:
     from dreamlite_mobile.bundle_schema import ComponentEntry, Manifest
+    from dreamlite_mobile.bundle_schema import TensorSpec as Listed
 
 MANIFEST_NAME = "manifest.json"
 DIGEST_NAME = "manifest.sha256"
@@ -120,8 +121,8 @@ def _components(manifest: "Manifest") -> Iterator[str]:
         yield from _component_files(name, component)
 
 
-def _tensors(where: str, found: Sequence[object], expected: Sequence[TensorSpec]) -> Iterator[str]:
-    listed = [f"{getattr(spec, 'name')} {list(getattr(spec, 'shape'))}" for spec in found]
+def _tensors(where: str, found: "Sequence[Listed]", expected: Sequence[TensorSpec]) -> Iterator[str]:
+    listed = [f"{spec.name} {list(spec.shape)}" for spec in found]
     wanted = [f"{spec.name} {list(spec.shape)}" for spec in expected]
     if listed != wanted:
         yield f"{where} are {', '.join(listed)}; this size and prompt need {', '.join(wanted)}"

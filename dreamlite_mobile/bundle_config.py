@@ -13,13 +13,13 @@ from dreamlite_mobile.config import DreamLiteConfig
 
 def config_to_json(config: DreamLiteConfig) -> dict[str, JsonValue]:
     """Nested dicts of JSON values; every field is present, defaults included."""
-    return cast(dict[str, JsonValue], json.loads(json.dumps(asdict(config))))
+    return cast("dict[str, JsonValue]", json.loads(json.dumps(asdict(config))))
 
 
 def config_from_json(data: Mapping[str, JsonValue]) -> DreamLiteConfig:
     """The inverse of `config_to_json`. pydantic's ValidationError (a ValueError) lists everything that differs."""
     parsed = _strict_model(DreamLiteConfig).model_validate_json(json.dumps(data))
-    return cast(DreamLiteConfig, _as_dataclass(DreamLiteConfig, parsed))
+    return cast("DreamLiteConfig", _as_dataclass(DreamLiteConfig, parsed))
 
 
 @cache

@@ -34,7 +34,7 @@ def read_manifest(folder: Path) -> Manifest:
     digest, expected = _digest_line(raw), _plain_bytes(folder, DIGEST_NAME)
     if digest != expected:
         raise BundleError(
-            f"{where}: sha256 is {digest[:64].decode()}, {DIGEST_NAME} says {ascii(expected[:64].decode('latin-1'))}: "
+            f"{where}: sha256 is {digest[:64].decode()}, {DIGEST_NAME} says {expected[:64].decode('latin-1')!a}: "
             f"the manifest was changed after export. {AGAIN}"
         )
     try:

@@ -145,7 +145,7 @@ class StepTable(_Strict):
     """Raw little-endian rows; the row of step i of n is n*(n-1)/2 + i."""
 
     file: RelativePath
-    rows: Literal[1275] = STEP_ROWS
+    rows: Literal[1275] = 1275
     columns: Count
     dtype: Literal["float32"] = "float32"
     row_rule: Literal["steps*(steps-1)/2 + i"] = "steps*(steps-1)/2 + i"

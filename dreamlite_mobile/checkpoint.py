@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from dreamlite_mobile.tensorfiles import MappedFile, TensorEntry, finite
 
 __all__ = ["Checkpoint", "EmbeddingRows", "open_checkpoint", "resolve_checkpoint"]
 
+TableDtype = Literal["float32", "float16", "bfloat16"]
 EMBEDDING = "model.language_model.embed_tokens.weight"
 SAMPLED_BYTES = 1024
 
@@ -105,9 +107,10 @@ class EmbeddingRows:
         return self.entry.shape[0], self.entry.shape[1]
 
     @property
-    def dtype(self) -> str:
+    def dtype(self) -> TableDtype:
         """float32, float16 or bfloat16: what the bytes of `chunks` are."""
-        return {"F64": "float32", "F32": "float32", "BF16": "bfloat16"}.get(self.entry.dtype, "float16")
+        stored: dict[str, TableDtype] = {"F64": "float32", "F32": "float32", "BF16": "bfloat16"}
+        return stored.get(self.entry.dtype, "float16")
 
     def chunks(self, rows: int = 4096) -> Iterator[bytes]:
         """The table's little-endian bytes from first row to last, `rows` rows at a time.

@@ -48,7 +48,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         with _staging_file(path) as (staging, descriptor):
             _write_all(descriptor, data)
             os.fsync(descriptor)
-            os.replace(staging, path)
+            staging.replace(path)
         _fsync_path(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
@@ -62,7 +62,7 @@ def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     target is swapped in one step and then removed with all it holds: the caller says whether that is wanted.
     Raises OutputError for an existing target (without `replace`), an unwritable place and a full disk.
     """
-    target = Path(os.path.abspath(target))
+    target = Path.cwd() / target
     _check_free(target, replace)
     _check_parent(target)
     try:
@@ -168,7 +168,7 @@ def _lock(descriptor: int) -> bool:
 
 def _still_there(path: Path, descriptor: int) -> bool:
     try:
-        found, held = os.stat(path, follow_symlinks=False), os.fstat(descriptor)
+        found, held = path.stat(follow_symlinks=False), os.fstat(descriptor)
     except FileNotFoundError:
         return False
     return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
@@ -200,14 +200,14 @@ def _remove_if_abandoned(path: Path) -> None:
 
 def _move_into_place(staging: Path, target: Path) -> None:
     if not target.exists():
-        os.rename(staging, target)
+        staging.rename(target)
     elif not _exchange(staging, target):
         old = target.parent / f"{_prefix(target, 'old')}{secrets.token_hex(4)}"
-        os.rename(target, old)
+        target.rename(old)
         try:
-            os.rename(staging, target)
+            staging.rename(target)
         except OSError:
-            os.rename(old, target)
+            old.rename(target)
             raise
         shutil.rmtree(old, ignore_errors=True)
     _fsync_path(target.parent)
@@ -227,7 +227,7 @@ def _restore_replaced(target: Path) -> None:
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
-            os.rename(old, target)
+            old.rename(target)
 
 
 def _fsync_tree(folder: Path) -> None:

@@ -36,9 +36,9 @@ def resolve_checkpoint(source: str | Path, revision: str | None = None, *, offli
     """
     local = Path(source).expanduser()
     try:
-        if local.is_dir():
+        if source != "" and local.is_dir():
             return local
-        if local.exists():
+        if source != "" and local.exists():
             raise CheckpointError(
                 f"{source} is a file; supported: a checkpoint folder in diffusers layout, or a hub id"
             )
@@ -47,7 +47,7 @@ def resolve_checkpoint(source: str | Path, revision: str | None = None, *, offli
         raise CheckpointError(f"{source!r} is no usable path: {error}") from error
     if not is_hub_id:
         raise CheckpointError(
-            f"checkpoint folder {source} does not exist; supported: a local folder in diffusers layout (make one with "
+            f"checkpoint folder {str(source)!r} does not exist; supported: a local folder in diffusers layout (make one with "
             f"`dreamlite make-checkpoint`), or a hub id such as {PUBLISHED}"
         )
     return _download(str(source), revision or REVISIONS.get(str(source), "main"), offline)

@@ -4,6 +4,7 @@ The conversions equal diffusers' `load_image`, `VaeImageProcessor(vae_scale_fact
 `Qwen2VLImageProcessor` bit for bit, except where upstream would quietly spoil the picture (see `load_image`).
 """
 
+import os
 import re
 import struct
 import warnings
@@ -191,16 +192,25 @@ def save_png(image: Image.Image, path: str | Path, text: Mapping[str, str]) -> N
         OutputError: the place cannot be written, is full, is a folder or a device, or does not end in .png.
     """
     target = Path(path)
-    try:
-        _check_target(target)
-    except OSError as error:
-        raise OutputError(f"output {target}: cannot be written ({error.strerror}); choose another place") from error
+    check_output(target)
     chunks = PngInfo()
     for key, value in text.items():
         chunks.add_text(key, value.replace("\0", "\ufffd"))
     encoded = BytesIO()
     image.save(encoded, format="PNG", pnginfo=chunks)
     write_atomic(target, encoded.getvalue())
+
+
+def check_output(target: Path) -> None:
+    """Refuse a place that `save_png` could not write, before the work of making a picture (OutputError)."""
+    try:
+        _check_target(target)
+        if not target.parent.is_dir():
+            raise OutputError(f"output {target}: the folder {target.parent} does not exist; create it first")
+        if not os.access(target.parent, os.W_OK):
+            raise OutputError(f"output {target}: the folder {target.parent} cannot be written; choose another place")
+    except OSError as error:
+        raise OutputError(f"output {target}: cannot be written ({error.strerror}); choose another place") from error
 
 
 def _check_target(target: Path) -> None:

@@ -20,6 +20,8 @@ from dreamlite_mobile.prompt import PromptEncoder, PromptLayout
 from dreamlite_mobile.scheduler import euler_step, sigma_table
 
 Array = NDArray[np.float32]
+STAGES = ("vision_encoder", "text_encoder", "vae_encoder", "unet", "vae_decoder")
+"""The components in the order a run uses them."""
 
 
 class Component(Protocol):

@@ -21,6 +21,6 @@ def task(console: Console, label: str, total: float | None = None) -> Iterator[A
     columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
     if total is not None:
         columns[2:2] = [BarColumn(bar_width=30), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         handle = progress.add_task(label, total=total)
         yield lambda amount: progress.advance(handle, amount)

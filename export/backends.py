@@ -32,9 +32,7 @@ class Exporter(Protocol):
     form: Form
     precisions: Mapping[str, tuple[str, ...]]
 
-    def write(
-        self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path
-    ) -> Written: ...
+    def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written: ...
 
 
 class XnnpackExporter:
@@ -46,9 +44,7 @@ class XnnpackExporter:
         for name in COMPONENTS
     }
 
-    def write(
-        self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path
-    ) -> Written:
+    def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
         """Lower all methods together into `<component>.pte`."""
         from export.xnnpack import lower
 
@@ -70,9 +66,7 @@ class OnnxExporter:
     form = FORMS["onnx"]
     precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp32",))
 
-    def write(
-        self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path
-    ) -> Written:
+    def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
         """Write a graph per method and one data file."""
         from export.onnx import export_onnx
 

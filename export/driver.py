@@ -9,7 +9,15 @@ from torch import nn
 
 from dreamlite_mobile.assembly import component_methods, step_embeddings
 from dreamlite_mobile.bundle import Bundle, BundleWriter, open_bundle
-from dreamlite_mobile.bundle_schema import Backend, ComponentEntry, EmbeddingsEntry, MethodEntry, Mode, TensorSpec
+from dreamlite_mobile.bundle_schema import (
+    Backend,
+    ComponentEntry,
+    EmbeddingsEntry,
+    MethodEntry,
+    Mode,
+    Precision,
+    TensorSpec,
+)
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.components import ComponentSpec, Geometry, MethodSpec, component_specs
 from dreamlite_mobile.images import check_size
@@ -47,7 +55,7 @@ class Plan:
     encoder: PromptEncoder
     exporter: Exporter
     specs: dict[str, ComponentSpec]
-    precisions: dict[str, str]
+    precisions: dict[str, Precision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +171,13 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
             file.write(chunk)
 
 
-def component_entry(spec: ComponentSpec, precision: str, written: Written, cost: Cost) -> ComponentEntry:
+def component_entry(spec: ComponentSpec, precision: Precision, written: Written, cost: Cost) -> ComponentEntry:
     """The manifest's entry of an exported component."""
     return ComponentEntry(
         files=written.files,
         precision=precision,
         methods={
-            name: MethodEntry(
-                file=written.method_files[name], **tensors(method), delegates=written.delegates.get(name)
-            )
+            name: MethodEntry(file=written.method_files[name], **tensors(method), delegates=written.delegates.get(name))
             for name, method in spec.methods.items()
         },
         lowering_seconds=round(cost.seconds, 2),

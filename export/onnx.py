@@ -6,7 +6,7 @@ exporter writes both as one node (563 nodes for the tiny U-Net against 869 at op
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -78,14 +78,14 @@ class _SharedData:
         """Replace every large constant of the model by a reference into the file."""
         for value in model.graph.initializers.values():
             tensor = value.const_value
-            if tensor is None or tensor.nbytes < EXTERNAL_BYTES:
+            if tensor is None or value.shape is None or tensor.nbytes < EXTERNAL_BYTES:
                 continue
             value.const_value = ir.ExternalTensor(
                 self._location,
                 self._place(tensor.tobytes()),
                 tensor.nbytes,
                 tensor.dtype,
-                shape=ir.Shape(tensor.shape),
+                shape=value.shape,
                 name=value.name or "",
                 base_dir="",
             )
@@ -116,15 +116,19 @@ def _onnx_model(where: str, module: nn.Module, spec: MethodSpec) -> ir.Model:
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"{where}: cannot be exported to ONNX opset {OPSET}: {error}") from error
     assert exported is not None
+    if exported.model.functions:
+        raise ExportError(
+            f"{where}: the graph calls functions of its own ({', '.join(map(str, exported.model.functions))})"
+        )
     _forget_origin(exported.model)
     return exported.model
 
 
 def _forget_origin(model: ir.Model) -> None:
     """Drop stack traces and paths of this machine: they are larger than the graph and differ between checkouts."""
-    for item in (model, model.graph, *_functions(model)):
-        item.metadata_props.clear()
-        item.doc_string = None
+    for part in (model, model.graph):
+        part.metadata_props.clear()
+        part.doc_string = None
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None
@@ -132,10 +136,6 @@ def _forget_origin(model: ir.Model) -> None:
             value.metadata_props.clear()
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
-
-
-def _functions(model: ir.Model) -> Iterator[ir.Function]:
-    yield from model.functions.values()
 
 
 def _check(where: str, path: Path, spec: MethodSpec) -> None:
@@ -151,5 +151,5 @@ def _check(where: str, path: Path, spec: MethodSpec) -> None:
             raise ExportError(f"{where}: the exported {kind} are {shown}, expected {wanted}")
 
 
-def _shown(name: str, shape: "tuple[int, ...] | list[int]") -> str:
+def _shown(name: str, shape: Sequence[int]) -> str:
     return f"{name} {list(shape)}"

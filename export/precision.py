@@ -7,7 +7,9 @@ all convolutions, which stay in fp32. `component=precision` pairs, separated by 
 """
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
+from dreamlite_mobile.bundle_schema import Precision
 from dreamlite_mobile.components import COMPONENTS
 from dreamlite_mobile.errors import ConfigError, unknown_name
 
@@ -23,7 +25,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
 
 def component_precisions(
     wanted: str, components: Iterable[str], supported: Mapping[str, tuple[str, ...]]
-) -> dict[str, str]:
+) -> dict[str, Precision]:
     """Component -> precision.
 
     Args:
@@ -52,6 +54,7 @@ def component_precisions(
     for name, precision in chosen.items():
         if precision not in supported[name]:
             raise ConfigError(
-                f"--precision: {name} cannot be {precision!r} with this backend; supported: {', '.join(supported[name])}"
+                f"--precision: {name} cannot be {precision!r} with this backend; "
+                f"supported: {', '.join(supported[name])}"
             )
-    return chosen
+    return cast("dict[str, Precision]", chosen)

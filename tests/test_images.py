@@ -14,7 +14,7 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils import load_image as upstream_load_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from upstream_prompts import image_processor
 
@@ -133,7 +133,7 @@ def test_loading_does_not_change_the_callers_picture() -> None:
 
 
 def grey16() -> np.ndarray:
-    return (colourful()[..., 0].astype(np.uint16) << 8) + 37
+    return (colourful()[..., 0].clip(1).astype(np.uint16) << 8) + 37
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "big_endian.tif"])
@@ -143,7 +143,7 @@ def test_16_bit_grey_keeps_its_upper_byte_where_upstream_clips_to_white(tmp_path
     path = write(image, tmp_path / name)
     found = np.asarray(load_image(path))
     np.testing.assert_array_equal(found, np.repeat((grey16() >> 8)[..., None], 3, axis=2))
-    assert np.asarray(upstream_load_image(str(path))).min() == 255 and grey16().min() > 255
+    assert np.asarray(upstream_load_image(str(path))).min() == 255
 
 
 def png16_rgb(path: Path) -> Path:
@@ -257,13 +257,10 @@ def test_damaged_pictures_are_read_or_refused_never_worse(samples: dict[str, byt
     assert image.mode == "RGB" and min(image.size) >= 16
 
 
-def test_a_damaged_orientation_is_read_or_refused(tmp_path: Path) -> None:
-    for exif in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*", b"garbage", b"Exif\0\0"):
-        path = write(rgb(), tmp_path / "x.jpg", exif=exif)
-        try:
-            assert load_image(path).size == (48, 32)
-        except ImageError as refusal:
-            assert "damaged" in str(refusal)
+@pytest.mark.parametrize("exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"garbage", b"Exif\0\0"])
+def test_a_damaged_orientation_is_ignored_as_upstream_does(tmp_path: Path, exif: bytes) -> None:
+    path = write(rgb(), tmp_path / "x.jpg", exif=exif)
+    assert_same_picture(load_image(path), upstream_load_image(str(path)))
 
 
 SIZES = [(256, 256), (1024, 1024), (512, 768), (320, 1024)]

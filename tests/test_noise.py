@@ -117,6 +117,13 @@ def test_polynomials_equal_the_true_functions_to_float64_rounding(drawn: np.ndar
     np.testing.assert_allclose(cos_sin_of_turn(both), np.stack([np.cos(turn), np.sin(turn)], -1), atol=1.5e-15)
 
 
+@given(drawn=hnp.arrays(np.uint64, 64, elements=st.integers(0, 2**32 - 1)))
+def test_polynomials_equal_the_docstring_in_plain_python_bit_for_bit(drawn: np.ndarray) -> None:
+    both = np.concatenate([drawn, np.array(EDGE_WORDS, np.uint64)])
+    assert log_of_uniform(both).tolist() == [plain_log(int(word)) for word in both]
+    assert cos_sin_of_turn(both).tolist() == [list(plain_cos_sin(int(word))) for word in both]
+
+
 @given(seed=SEEDS, cuts=st.lists(st.integers(0, 60), max_size=5))
 def test_any_cut_gives_the_same_blocks(seed: int, cuts: list[int]) -> None:
     edges = sorted([0, 61, *cuts])

@@ -22,7 +22,9 @@ from dreamlite_mobile.progress import task
 
 
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, or a hub id such as carlofkl/DreamLite-mobile.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="A checkpoint folder, or a hub id such as carlofkl/DreamLite-mobile.")
+    ],
     out: Annotated[Path, typer.Option(help="The bundle folder to make.")],
     backend: Annotated[str, typer.Option(help="xnnpack (ExecuTorch .pte for the CPU) or onnx.")] = "xnnpack",
     precision: Annotated[
@@ -32,7 +34,9 @@ def export(
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
     revision: Annotated[str | None, typer.Option(help="Revision of a hub id; the published one is pinned.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and its size; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be made, and its size; write nothing.")
+    ] = False,
     force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -55,12 +59,12 @@ def export(
     request = ExportRequest(
         checkpoint=opened,
         source=checkpoint if not Path(checkpoint).exists() else Path(checkpoint).resolve().name,
-        backend=cast(Backend, backend),
+        backend=cast("Backend", backend),
         width=width,
         height=height,
         revision=revision,
         precision=precision,
-        modes=tuple(cast(Mode, mode) for mode in MODES if mode in chosen),
+        modes=tuple(cast("Mode", mode) for mode in MODES if mode in chosen),
         components=names(components),
     )
     plan = plan_export(request)
@@ -68,7 +72,12 @@ def export(
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
         return
     with task(stderr, "exporting", total=len(plan.specs) + 2) as advance:
-        done = run_export(plan, out, replace=force, notify=lambda what: (stderr.print(f"  {what}"), advance(1))[0])
+
+        def notify(what: str) -> None:
+            stderr.print(f"  {what}", markup=False)
+            advance(1)
+
+        done = run_export(plan, out, replace=force, notify=notify)
     show_exported(done, json_output)
 
 
@@ -77,14 +86,17 @@ def show_estimate(estimate: list[Any], title: str, json_output: bool) -> None:
     total = sum(item.expected_bytes for item in estimate)
     if json_output:
         files = [
-            {"name": item.name, "precision": item.precision, "methods": item.methods, "expected_bytes": item.expected_bytes}
+            {
+                "name": item.name,
+                "precision": item.precision,
+                "methods": item.methods,
+                "expected_bytes": item.expected_bytes,
+            }
             for item in estimate
         ]
         print_json({"would_make": files, "expected_bytes": total})
         return
-    rows = [
-        [item.name, item.precision, ", ".join(item.methods), megabytes(item.expected_bytes)] for item in estimate
-    ]
+    rows = [[item.name, item.precision, ", ".join(item.methods), megabytes(item.expected_bytes)] for item in estimate]
     table(title, ["part", "precision", "methods", "expected"], [*rows, ["total", "", "", megabytes(total)]], right=(3,))
 
 
@@ -105,7 +117,9 @@ def show_exported(done: Any, json_output: bool) -> None:
                         "seconds": entry.lowering_seconds,
                         "peak_memory_bytes": entry.peak_memory_bytes,
                         "delegates": {
-                            method: spec.delegates.model_dump() for method, spec in entry.methods.items() if spec.delegates
+                            method: spec.delegates.model_dump()
+                            for method, spec in entry.methods.items()
+                            if spec.delegates
                         },
                     }
                     for name, entry in manifest.components.items()

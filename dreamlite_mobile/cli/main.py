@@ -3,14 +3,11 @@
 import os
 import sys
 
-import click
 import typer
 
 from dreamlite_mobile.cli import check, demo, export, pictures
 from dreamlite_mobile.cli.shared import stderr
 from dreamlite_mobile.errors import DreamLiteError
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="dreamlite",
@@ -32,26 +29,12 @@ app.command("demo")(demo.demo)
 
 
 def main() -> None:
-    """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
-
-
-def run(arguments: list[str]) -> int:
-    """Run one command; returns its exit code. Messages go to stderr, results to stdout."""
+    """Run the command line and exit: results on stdout, everything else on stderr."""
     try:
-        return app(arguments, standalone_mode=False) or 0
+        app()
     except DreamLiteError as error:
         stderr.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
-        return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        stderr.print(error.format_message(), markup=False)
-        return 2
-    except click.ClickException as error:
-        error.show(file=sys.stderr)
-        return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        stderr.print("interrupted; nothing was left half-written", style="yellow")
-        return INTERRUPTED
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        sys.exit(0)

@@ -102,14 +102,19 @@ def draw(request: PictureRequest) -> dict[str, float]:
     bundle = checked(request.bundle, lambda progress: open_bundle(request.bundle, progress=progress))
     bundle.require(request.mode)
     stages = Stages()
-    with Session(bundle, request.threads, request.frugal) as session, task(stderr, request.mode, request.steps) as advance:
+    with (
+        Session(bundle, request.threads, request.frugal) as session,
+        task(stderr, request.mode, request.steps) as advance,
+    ):
         pipeline = session.pipeline()
         layout = pipeline.prompts.generate if request.mode == "generate" else pipeline.prompts.edit
         warning = layout(request.prompt).warning
         if warning is not None:
             notice(warning)
         shape = pipeline.latents_shape
-        noise = initial_latents(request.seed, shape) if request.latents is None else load_latents(request.latents, shape)
+        noise = (
+            initial_latents(request.seed, shape) if request.latents is None else load_latents(request.latents, shape)
+        )
         if source is None:
             run = pipeline.generate(request.prompt, noise, request.steps, stages)
         else:

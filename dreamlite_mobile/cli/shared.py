@@ -1,6 +1,7 @@
 """Options and printing that several commands share."""
 
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Mapping
@@ -15,14 +16,17 @@ from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.progress import error_console
 
 stderr = error_console()
-stdout = Console(highlight=False)
+WIDE = 160
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default the runtime's own choice.")]
 SizeOption = Annotated[str, typer.Option(help="Picture size: a side or WIDTHxHEIGHT, multiples of 32.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the initial noise, 0 to 2^64-1; the same on every machine.")]
 StepsOption = Annotated[int, typer.Option(help="Denoising steps, 1 to 50; the model was distilled for 4.")]
-LatentsOption = Annotated[Path | None, typer.Option(help="Initial noise [1,4,h,w] from an .npy file, not from the seed.")]
+LatentsOption = Annotated[
+    Path | None, typer.Option(help="Initial noise [1,4,h,w] from an .npy file, not from the seed.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is at the target.")]
 
 
@@ -71,7 +75,5 @@ def gigabytes(count: int) -> str:
 def quiet_libraries() -> None:
     """Importing torchao and executorch warns about things users cannot change."""
     warnings.filterwarnings("ignore")
-    import logging
-
-    for name in ("torch", "torchao", "executorch", "root"):
+    for name in ("torch", "torch.utils._pytree", "torchao", "executorch", "diffusers", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)

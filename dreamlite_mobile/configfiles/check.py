@@ -66,7 +66,7 @@ def _unet_levels(unet: UNetConfig) -> Iterator[str]:
 
 
 def _unet_widths(unet: UNetConfig) -> Iterator[str]:
-    """Heads divide channels, key/value heads divide heads, norm groups divide every width that is normalised."""
+    """Heads divide channels, key/value heads divide heads, norm groups divide every level."""
     attention = {level for level, kind in enumerate(unet.down_kinds) if kind != "plain"}
     attention |= {level for level, kind in enumerate(reversed(unet.up_kinds)) if kind != "plain"}
     attention.add(len(unet.block_out_channels) - 1)
@@ -76,21 +76,10 @@ def _unet_widths(unet: UNetConfig) -> Iterator[str]:
             yield f"unet attention_head_dim[{level}] = {heads}; supported: a divisor of the level's {channels} channels"
         if heads % unet.num_kv_heads:
             yield f"unet num_kv_heads = {unet.num_kv_heads}; supported: a divisor of the {heads} heads of level {level}"
-    for width in sorted(normalised_widths(unet)):
+    for width in sorted(set(unet.block_out_channels)):
+        # what divides every level's width divides the doubled and concatenated ones as well
         if width % unet.norm_num_groups:
-            yield f"unet norm_num_groups = {unet.norm_num_groups}; supported: a divisor of every norm's width ({width})"
-
-
-def normalised_widths(unet: UNetConfig) -> set[int]:
-    """Channels under each GroupNorm: the levels', doubled inside resnets, and concatenated with skips on the way up."""
-    channels = unet.block_out_channels
-    widths = {width * factor for width in channels for factor in (1, 2)}
-    for level, width in enumerate(channels):
-        below, above = channels[min(level + 1, len(channels) - 1)], channels[max(level - 1, 0)]
-        layers = unet.layers_per_block[level] + 1
-        for layer in range(layers):
-            widths.add((below if layer == 0 else width) + (above if layer == layers - 1 else width))
-    return widths
+            yield f"unet norm_num_groups = {unet.norm_num_groups}; supported: a divisor of every level's width ({width})"
 
 
 def _text(config: DreamLiteConfig) -> Iterator[str]:

@@ -3,6 +3,7 @@
 Only for checking: nothing that is exported or shipped imports diffusers or transformers.
 """
 
+import importlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from PIL import Image
 
 from dreamlite_mobile.errors import DreamLiteError
 
+PACKAGES = ("diffusers", "transformers")
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -26,7 +29,7 @@ class Published:
 
 def missing_packages() -> list[str]:
     """What has to be installed before `PublishedPipeline` can be used; empty when nothing."""
-    return [name for name in ("diffusers", "transformers") if importlib.util.find_spec(name) is None]
+    return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
 class PublishedPipeline:
@@ -43,10 +46,10 @@ class PublishedPipeline:
                 f"the comparison with the published pipeline needs {' and '.join(missing)}, which are not installed. "
                 "Install the project with its 'test' extra, or leave this comparison out."
             )
-        import diffusers
-
-        published: Any = diffusers.DreamLiteMobilePipeline
-        self.pipe: Any = published.from_pretrained(folder, torch_dtype=torch.float32)
+        libraries: Any = [importlib.import_module(name) for name in PACKAGES]
+        for library in libraries:
+            library.utils.logging.disable_progress_bar()
+        self.pipe: Any = libraries[0].DreamLiteMobilePipeline.from_pretrained(folder, torch_dtype=torch.float32)
         self.pipe.set_progress_bar_config(disable=True)
         self.pipe.text_encoder.model.language_model.norm = torch.nn.Identity()
 

@@ -1,9 +1,13 @@
 """The reference a bundle is held to: our networks in torch fp32 from the checkpoint, in the plainest form."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dreamlite_mobile.assembly import component_methods, step_embeddings
-from dreamlite_mobile.checkpoint import Checkpoint
+from dreamlite_mobile.checkpoint import Checkpoint, EmbeddingRows
 from dreamlite_mobile.components import ComponentSpec, Geometry, component_specs
 from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.pipeline import Pipeline
@@ -12,7 +16,7 @@ from dreamlite_mobile.runtime import Array, Component
 from dreamlite_mobile.runtime.torch import LazyTorchComponent, TorchComponent
 
 
-def reference_components(checkpoint: Checkpoint, geometry: Geometry, modes: list[str]) -> dict[str, Component]:
+def reference_components(checkpoint: Checkpoint, geometry: Geometry, modes: Sequence[str]) -> dict[str, Component]:
     """Every component that the modes need, each read from the checkpoint when first run."""
     return {
         name: lazy_component(checkpoint, spec, geometry, modes)
@@ -20,12 +24,23 @@ def reference_components(checkpoint: Checkpoint, geometry: Geometry, modes: list
     }
 
 
-def lazy_component(checkpoint: Checkpoint, spec: ComponentSpec, geometry: Geometry, modes: list[str]) -> Component:
+def lazy_component(checkpoint: Checkpoint, spec: ComponentSpec, geometry: Geometry, modes: Sequence[str]) -> Component:
     def make() -> TorchComponent:
         modules = component_methods(checkpoint, spec.name, REFERENCE, geometry, modes)
         return TorchComponent(modules, spec.methods, name=spec.name)
 
     return LazyTorchComponent(make)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The checkpoint's own token table."""
+
+    rows: EmbeddingRows
+
+    def lookup(self, ids: NDArray[np.int64]) -> Array:
+        """ids [L] -> float32 [L, D]."""
+        return self.rows.lookup(ids.tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,6 @@ def reference_pipeline(
         height=geometry.height,
         component=components.__getitem__,
         prompts=encoder,
-        embeddings=checkpoint.embedding_rows(),
+        embeddings=Rows(checkpoint.embedding_rows()),
         step_table=StepRows(step_embeddings(checkpoint, geometry.width, geometry.height).numpy()),
     )

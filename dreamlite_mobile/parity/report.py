@@ -10,6 +10,8 @@ from dreamlite_mobile.parity.rows import Row
 from dreamlite_mobile.parity.thresholds import complaint, measured_and_floor
 
 EXACT = "exact"
+_ROUNDING = 1e-15
+"""Of a cosine in float64."""
 
 
 def decibels(value: float) -> str:
@@ -24,13 +26,14 @@ def tiny_number(value: float) -> str:
 
 def one_minus_cosine(row: Row) -> str:
     """The cosine as its distance from 1, which is what differs between good results."""
-    return tiny_number(max(0.0, 1.0 - row.metrics.cosine))
+    distance = 1.0 - row.metrics.cosine
+    return tiny_number(distance if distance > _ROUNDING else 0.0)
 
 
 def parity_table(rows: Sequence[Row]) -> Table:
     """A rich table with one line per row; lines below their floor are red and say so."""
     table = Table(title="Parity")
-    for heading in ("component", "method", "output", "precision", "pair"):
+    for heading in ("component", "method", "output", "precision", "pair", "input"):
         table.add_column(heading, no_wrap=True)
     for heading in ("SNR dB", "PSNR dB", "floor", "rel. RMS", "1 - cosine", "max error", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -44,6 +47,7 @@ def parity_table(rows: Sequence[Row]) -> Table:
             row.output,
             row.precision,
             row.pair,
+            row.origin,
             decibels(row.metrics.snr_db),
             "" if psnr is None else decibels(psnr),
             f"{measured_and_floor(row)[2]:g}",
@@ -84,6 +88,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "floor_db": least,
         "passed": problem is None,
         "problem": problem,
+        "origin": row.origin,
         "input_digest": row.input_digest,
         "seconds": row.seconds,
     }

@@ -16,7 +16,7 @@ class Row:
     """One output of one method, run by two backends on the same input.
 
     pair: "found vs reference", e.g. "xnnpack vs torch". seconds: one run of the first of the pair.
-    input_digest: `digest` of what both were given.
+    input_digest: `digest` of what both were given. origin: where that came from, a seeded sample or a real run.
     """
 
     component: str
@@ -27,6 +27,7 @@ class Row:
     metrics: Metrics
     input_digest: str
     seconds: float
+    origin: str = "sample"
 
 
 def digest(inputs: Mapping[str, NDArray[Any]]) -> str:

@@ -37,9 +37,10 @@ class EmbeddingTable:
                 f"token id {outside.flat[0]} is outside the embedding table of {len(self._table)} rows: "
                 "the tokenizer does not belong to this model"
             )
-        rows = self._table[ids]
+        rows = np.asarray(self._table[ids])
         if self._dtype == "bfloat16":
-            return (rows.astype(np.uint32) << 16).view(np.float32)
+            widened: NDArray[np.uint32] = np.left_shift(rows, 16, dtype=np.uint32)
+            return widened.view(np.float32)
         return rows.astype(np.float32)
 
 

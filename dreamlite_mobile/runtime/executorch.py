@@ -5,6 +5,7 @@ reads a few pages; loading a method makes XNNPACK pack its own copy of the weigh
 share that copy. Hence one method is resident at a time. Outputs are copied out on every call.
 """
 
+import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,16 @@ def set_threads(count: int) -> None:
             f"threads and is in use by {names}. Unload these first."
         )
     portable_lib._unsafe_reset_threadpool(count)
+
+
+def check_version(bundle: Path, needed: str | None) -> None:
+    """Refuse (BundleError) a bundle compiled by another executorch than the installed one."""
+    found = importlib.metadata.version("executorch")
+    if needed != found:
+        raise BundleError(
+            f"{bundle}: compiled for executorch {needed}, installed is {found}. "
+            f"Export the bundle again, or install executorch=={needed}."
+        )
 
 
 class ExecuTorchComponent:
@@ -117,7 +128,9 @@ class ExecuTorchComponent:
             check_signature(where, "output", spec.outputs, map(_declared, outputs))
             loaded = program.load_method(method)
         except RuntimeError as error:
-            raise BundleError(f"{where}: cannot be loaded: {error}. Export it with the installed executorch.") from error
+            raise BundleError(
+                f"{where}: cannot be loaded: {error}. Export it with the installed executorch."
+            ) from error
         assert loaded is not None
         return loaded
 

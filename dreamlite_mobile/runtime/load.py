@@ -27,7 +27,9 @@ def load_component(bundle: Bundle, name: str, *, threads: int | None = None) -> 
             paths = {method: bundle.file(spec.file) for method, spec in entry.methods.items()}
             return OnnxComponent(paths, entry.methods, name=name, threads=threads)
         case other:
-            raise BundleError(f"{bundle.path}: made for {other}, which does not run on this machine. Use it on the phone.")
+            raise BundleError(
+                f"{bundle.path}: made for {other}, which does not run on this machine. Use it on the phone."
+            )
 
 
 def load_embeddings(bundle: Bundle) -> EmbeddingTable:

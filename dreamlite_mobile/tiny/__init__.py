@@ -1,0 +1,1 @@
+"""The embedded checkpoint: its captions, its vocabulary and where it comes from."""

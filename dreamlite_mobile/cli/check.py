@@ -1,0 +1,109 @@
+"""`dreamlite parity`, `verify`, `inspect` and `doctor`: what can be said about a bundle and this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dreamlite_mobile.cli.pictures import BundleArgument, checked
+from dreamlite_mobile.cli.shared import JsonOption, ThreadsOption, megabytes, print_json, stderr, stdout, table
+from dreamlite_mobile.errors import BundleError
+
+
+def verify(bundle: BundleArgument, json_output: JsonOption = False) -> None:
+    """Check every file of a bundle against its manifest; list everything that is wrong.
+
+    Example: dreamlite verify bundle
+    """
+    from dreamlite_mobile.bundle import verify_bundle
+
+    problems = checked(bundle, lambda progress: verify_bundle(bundle, progress))
+    if json_output:
+        print_json({"bundle": str(bundle), "sound": not problems, "problems": problems})
+    elif not problems:
+        stdout.print(f"{bundle}: sound", markup=False)
+    if problems:
+        if not json_output:
+            for problem in problems:
+                stderr.print(f"  {problem}", markup=False, soft_wrap=True)
+        raise BundleError(f"{bundle}: {len(problems)} problem{'s' * (len(problems) != 1)} found")
+
+
+def inspect(bundle: BundleArgument, json_output: JsonOption = False) -> None:
+    """Show what a bundle holds, without reading its weights.
+
+    Example: dreamlite inspect bundle --json
+    """
+    from dreamlite_mobile.bundle_files import read_manifest
+
+    manifest = read_manifest(bundle)
+    if json_output:
+        print_json(manifest.model_dump(mode="json"))
+        return
+    tools = {name: version for name, version in manifest.tools.model_dump().items() if version}
+    facts = [
+        ["backend", f"{manifest.backend} ({manifest.target})"],
+        ["size", ", ".join(f"{size.width}x{size.height}" for size in manifest.sizes)],
+        ["modes", ", ".join(manifest.modes)],
+        ["checkpoint", f"{manifest.checkpoint.source} (sha256 {manifest.checkpoint.sha256[:12]}...)"],
+        ["made with", ", ".join(f"{name} {version}" for name, version in tools.items())],
+        ["files", f"{len(manifest.files)}, {megabytes(sum(file.bytes for file in manifest.files.values()))}"],
+        ["licence", manifest.licence],
+    ]
+    table(str(bundle), ["", ""], facts)
+    rows = [
+        [
+            name,
+            entry.precision,
+            method,
+            "\n".join(f"{tensor.name} {list(tensor.shape)}" for tensor in spec.inputs),
+            "\n".join(f"{tensor.name} {list(tensor.shape)}" for tensor in spec.outputs),
+            "-"
+            if spec.delegates is None
+            else f"{spec.delegates.count}, {len(spec.delegates.operators_outside)} outside",
+        ]
+        for name, entry in manifest.components.items()
+        for method, spec in entry.methods.items()
+    ]
+    table("components", ["component", "precision", "method", "inputs", "outputs", "delegates"], rows)
+
+
+def parity(
+    bundle: BundleArgument,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="The checkpoint it was made from; by default the one the manifest names.")
+    ] = None,
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="Also compare with the published diffusers pipeline (needs 'test' extra)."),
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one self-contained page.")] = None,
+    threads: ThreadsOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Compare a bundle with torch and with the ONNX referee, component by component and as whole pictures.
+
+    Exits with 3 when something is below its floor.
+
+    Example: dreamlite parity bundle --checkpoint ./DreamLite-mobile --html report.html
+    """
+    from dreamlite_mobile.cli.judge import JudgeRequest, judge
+    from dreamlite_mobile.cli.reporting import show_report
+
+    request = JudgeRequest(bundle, checkpoint, published, threads)
+    show_report(judge(request), html, json_output)
+
+
+def doctor(json_output: JsonOption = False) -> None:
+    """Show what is installed, what each backend lacks, and the mend.
+
+    Example: dreamlite doctor
+    """
+    from dreamlite_mobile.cli.diagnosis import diagnose
+
+    findings = diagnose()
+    if json_output:
+        print_json({"findings": [finding.as_json() for finding in findings]})
+        return
+    rows = [[item.what, item.found or "-", "ok" if item.mend is None else item.mend] for item in findings]
+    table("dreamlite doctor", ["what", "found", "state"], rows)

@@ -1,0 +1,229 @@
+"""`report.html`: one file without outside references that shows the pictures, the parity and what it cost."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+from dreamlite_mobile.files import write_atomic
+from dreamlite_mobile.parity.page_style import CSS
+from dreamlite_mobile.parity.report import decibels, one_minus_cosine, tiny_number
+from dreamlite_mobile.parity.rows import Row
+from dreamlite_mobile.parity.thresholds import complaint, measured_and_floor
+
+_SMALL_PICTURE = 230
+"""Pixels of width below which a picture is enlarged with visible pixels instead of smoothed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture with a short label and an optional second line."""
+
+    label: str
+    image: Image.Image
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureGroup:
+    """Pictures to be seen side by side, under what was asked for."""
+
+    title: str
+    text: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """Time of one stage of one run; peak memory where it was measured."""
+
+    run: str
+    stage: str
+    seconds: float
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DelegateRow:
+    """How one method was lowered, and what its component weighs."""
+
+    component: str
+    method: str
+    precision: str
+    delegates: int
+    operators_outside: tuple[str, ...]
+    file_bytes: int
+    lowering_seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything the report shows. Sections without content are left out."""
+
+    title: str
+    intro: str
+    facts: tuple[tuple[str, str], ...] = ()
+    pictures: tuple[PictureGroup, ...] = ()
+    parity: tuple[Row, ...] = ()
+    stages: tuple[StageTime, ...] = ()
+    delegates: tuple[DelegateRow, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+    commands: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write the report whole or not at all; OutputError when the place cannot be written."""
+    write_atomic(path, render(page).encode("utf-8"))
+
+
+def render(page: Page) -> str:
+    """The HTML document; every text in it is escaped."""
+    sections = [
+        _header(page),
+        _section("Pictures", "".join(map(_group, page.pictures))),
+        _section("Parity", _parity(page.parity)),
+        _section("Time per stage", _stages(page.stages)),
+        _section("How it was lowered", _delegates(page.delegates)),
+        _section("Versions", _facts(page.versions)),
+        _section("Repeat it", f"<pre>{escape(chr(10).join(page.commands))}</pre>" if page.commands else ""),
+        _section("Notes", _list(page.notes)),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(page.title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(filter(None, sections))
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _header(page: Page) -> str:
+    return (
+        f'<header>\n<h1>{escape(page.title)}</h1>\n<p class="intro">{escape(page.intro)}</p>\n'
+        f"{_verdict(page.parity)}\n{_facts(page.facts)}\n</header>"
+    )
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    failed = sum(complaint(row) is not None for row in rows)
+    if failed:
+        verb = "is" if failed == 1 else "are"
+        return f'<span class="badge bad">{failed} of {len(rows)} comparisons {verb} below their floor</span>'
+    return f'<span class="badge good">all {len(rows)} comparisons reach their floor</span>'
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> str:
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
+    return f"<dl>{items}</dl>" if items else ""
+
+
+def _list(items: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>" if items else ""
+
+
+def _group(group: PictureGroup) -> str:
+    figures = "".join(map(_figure, group.pictures))
+    return (
+        f'<div class="card"><h3>{escape(group.title)}</h3><p class="soft">{escape(group.text)}</p>'
+        f'<div class="pictures">{figures}</div></div>\n'
+    )
+
+
+def _figure(picture: Picture) -> str:
+    width, height = picture.image.size
+    kind = ' class="small"' if width < _SMALL_PICTURE else ""
+    caption = f"<span>{escape(picture.caption)}</span>" if picture.caption else ""
+    return (
+        f'<figure><img{kind} src="{_data_url(picture.image)}" width="{width}" height="{height}" '
+        f'alt="{escape(picture.label)}"><figcaption>{escape(picture.label)}{caption}</figcaption></figure>'
+    )
+
+
+def _data_url(image: Image.Image) -> str:
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+def _parity(rows: Sequence[Row]) -> str:
+    headings = ("method", "output", "precision", "pair")
+    numbers = ("decides", "floor", "rel. RMS", "1 - cosine", "max error", "seconds")
+    body = "".join(map(_parity_row, rows))
+    return _table((*headings, "", *numbers, "input"), set(numbers), body) if rows else ""
+
+
+def _parity_row(row: Row) -> str:
+    problem = complaint(row)
+    metric, measured, least = measured_and_floor(row)
+    verdict = '<span class="badge good">ok</span>' if problem is None else '<span class="badge bad">fails</span>'
+    texts = (f"{row.component}.{row.method}", row.output, row.precision, row.pair)
+    cells = [f"<td>{escape(text)}</td>" for text in texts]
+    cells.append(f"<td>{verdict}</td>")
+    numbers = (
+        f"{metric} {decibels(measured)}{'' if measured == float('inf') else ' dB'}",
+        f"{least:g} dB",
+        tiny_number(row.metrics.relative_rms),
+        one_minus_cosine(row),
+        tiny_number(row.metrics.max_error),
+        f"{row.seconds:.3f}",
+    )
+    cells += [f'<td class="number">{escape(text)}</td>' for text in numbers]
+    cells.append(f"<td>{escape(row.origin)} <code>{escape(row.input_digest)}</code></td>")
+    line = f"<tr{'' if problem is None else ' class=failed'}>{''.join(cells)}</tr>\n"
+    if problem is not None:
+        line += f'<tr class="failed"><td colspan="{len(cells)}" class="wrap">{escape(problem)}</td></tr>\n'
+    return line
+
+
+def _stages(stages: Sequence[StageTime]) -> str:
+    longest = max((stage.seconds for stage in stages), default=0.0) or 1.0
+    lines = []
+    for run in dict.fromkeys(stage.run for stage in stages):
+        for stage in (stage for stage in stages if stage.run == run):
+            memory = "" if stage.peak_memory_bytes is None else megabytes(stage.peak_memory_bytes)
+            share = 100 * stage.seconds / longest
+            lines.append(
+                f"<tr><td>{escape(run)}</td><td>{escape(stage.stage)}</td>"
+                f'<td class="number">{stage.seconds:.3f} s</td>'
+                f'<td class="bar"><div class="track"><i style="width:{share:.2f}%"></i></div></td>'
+                f'<td class="number">{memory}</td></tr>\n'
+            )
+    headings = ("run", "stage", "time", "", "peak memory")
+    return _table(headings, {"time", "peak memory"}, "".join(lines)) if lines else ""
+
+
+def _delegates(rows: Sequence[DelegateRow]) -> str:
+    lines = []
+    for row in rows:
+        outside = ", ".join(row.operators_outside) or "none"
+        lines.append(
+            f"<tr><td>{escape(row.component)}</td><td>{escape(row.method)}</td><td>{escape(row.precision)}</td>"
+            f'<td class="number">{row.delegates}</td><td class="wrap">{escape(outside)}</td>'
+            f'<td class="number">{megabytes(row.file_bytes)}</td><td class="number">{row.lowering_seconds:.1f} s</td>'
+            f'<td class="number">{megabytes(row.peak_memory_bytes)}</td></tr>\n'
+        )
+    numbers = ("delegates", "file", "lowering", "peak memory")
+    headings = ("component", "method", "precision", "delegates", "operators outside", *numbers[1:])
+    return _table(headings, set(numbers), "".join(lines)) if lines else ""
+
+
+def megabytes(count: int) -> str:
+    """`27.7 MB`, decimal."""
+    return f"{count / 1e6:.1f} MB"
+
+
+def _table(headings: Iterable[str], numbers: set[str], body: str) -> str:
+    cells = "".join(f"<th{' class=number' if text in numbers else ''}>{escape(text)}</th>" for text in headings)
+    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
