@@ -47,33 +47,23 @@ def resolve_checkpoint(source: str | Path, revision: str | None = None, *, offli
         raise CheckpointError(f"{source!r} is no usable path: {error}") from error
     if not is_hub_id:
         raise CheckpointError(
-            f"checkpoint folder {str(source)!r} does not exist; supported: a local folder in diffusers layout (make one with "
-            f"`dreamlite make-checkpoint`), or a hub id such as {PUBLISHED}"
+            f"checkpoint folder {str(source)!r} does not exist; supported: a local folder in diffusers layout (make "
+            f"one with `dreamlite make-checkpoint`), or a hub id such as {PUBLISHED}"
         )
     return _download(str(source), revision or REVISIONS.get(str(source), "main"), offline)
 
 
 def _download(hub_id: str, revision: str, offline: bool | None) -> Path:
-    import httpx2
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RevisionResolutionError, XetDownloadError
+    from huggingface_hub import constants, errors, snapshot_download
 
     # read afresh: huggingface_hub reads the variable once, when it is first imported
     asked = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
     cached_only = (asked or constants.is_offline_mode()) if offline is None else offline
     try:
         folder = snapshot_download(hub_id, revision=revision, allow_patterns=list(FILES), local_files_only=cached_only)
-    except GatedRepoError as error:
-        reason = f"access to it is gated ({_first_line(error)})"
-    except (
-        httpx2.HTTPError,
-        EntryNotFoundError,
-        RevisionResolutionError,
-        XetDownloadError,
-        OSError,
-        ValueError,
-    ) as error:
-        reason = _first_line(error)
+    except _network_errors() as error:
+        gated = "access to it is gated, " if isinstance(error, errors.GatedRepoError) else ""
+        reason = gated + _first_line(error)
     else:
         return Path(folder)
     how = "it is not in the local cache and offline mode is on" if cached_only else f"the hub did not give it: {reason}"
@@ -81,6 +71,14 @@ def _download(hub_id: str, revision: str, offline: bool | None) -> Path:
         f"{hub_id} (revision {revision}): {how}. Download it where there is a network "
         f"(`hf download {hub_id} --revision {revision} --local-dir FOLDER`) and pass FOLDER, a local folder, instead"
     )
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What huggingface_hub lets through, with the base error of whichever HTTP library this release of it uses."""
+    from huggingface_hub import errors
+
+    http = tuple(base for base in errors.HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    return (*http, errors.RevisionResolutionError, errors.XetDownloadError, OSError, ValueError)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
-"""The flow-match Euler schedule as tables, and the sinusoidal features of step and size. numpy only.
+"""The flow-match Euler schedule as tables. numpy only.
 
 Everything is float32 with the same order of operations as diffusers' `FlowMatchEulerDiscreteScheduler` (called the
-way `DreamLiteMobilePipeline` calls it) and `get_timestep_embedding`, so that the tables are equal bit for bit.
+way `DreamLiteMobilePipeline` calls it), so that the tables are equal bit for bit.
 """
 
 import math
@@ -13,11 +13,9 @@ from dreamlite_mobile.config import SchedulerConfig
 from dreamlite_mobile.errors import ConfigError
 
 Float32 = NDArray[np.float32]
-Numbers = NDArray[np.floating] | NDArray[np.integer]
 
 MIN_STEPS = 1
 MAX_STEPS = 50
-MAX_PERIOD = 10_000
 PATCH = 2
 """Latents along one side that the schedule counts as one position."""
 
@@ -77,34 +75,3 @@ def euler_step(latents: Float32, velocity: Float32, sigma: float, sigma_next: fl
     """
     dt = np.float32(sigma_next) - np.float32(sigma)
     return latents.astype(np.float32, copy=False) + dt * velocity.astype(np.float32, copy=False)
-
-
-def sinusoid_frequencies(dim: int, freq_shift: float) -> Float32:
-    """Angular frequencies of the features, from 1 falling towards 1/10000: float32 [dim // 2], correctly rounded.
-
-    Upstream takes `torch.exp` of the same float32 exponents, whose last bit depends on the build (MKL on x86, Sleef on
-    ARM). The correctly rounded value is the one every machine can repeat; it differs from the x86 build in 2 of the
-    128 published frequencies, by one unit in the last place.
-    """
-    half = dim // 2
-    if half < 1 or half == freq_shift:
-        raise ConfigError(f"sinusoid: {dim} features with frequency shift {freq_shift} leave no frequencies")
-    exponents = np.float32(-math.log(MAX_PERIOD)) * np.arange(half, dtype=np.float32) / np.float32(half - freq_shift)
-    return np.exp(exponents.astype(np.float64)).astype(np.float32)
-
-
-def sinusoid(
-    values: Numbers, dim: int, flip_sin_to_cos: bool, freq_shift: float, frequencies: Float32 | None = None
-) -> Float32:
-    """Sinusoidal features of `values` [n]: float32 [n, dim], cosines first when `flip_sin_to_cos`, else sines first.
-
-    Mirrors diffusers' `get_timestep_embedding(values, dim, flip_sin_to_cos, downscale_freq_shift=freq_shift)`: angles
-    are rounded to float32 as there (at timestep 1000 that rounding is worth 3e-5 radians, so it must be the same one).
-    `frequencies` [dim // 2] replaces `sinusoid_frequencies(dim, freq_shift)`: with those of a given torch build the
-    features equal that build's to 6e-8.
-    """
-    omega = sinusoid_frequencies(dim, freq_shift) if frequencies is None else frequencies
-    angles = (np.asarray(values).astype(np.float32)[:, None] * omega[None, :]).astype(np.float64)
-    waves = (np.cos(angles), np.sin(angles)) if flip_sin_to_cos else (np.sin(angles), np.cos(angles))
-    padding = np.zeros((angles.shape[0], dim % 2))
-    return np.concatenate((*waves, padding), axis=1).astype(np.float32)

@@ -117,9 +117,14 @@ def _shards(plans: Sequence[TensorPlan], shard_bytes: int) -> list[list[TensorPl
 
 def _check_target(out: Path, force: bool) -> None:
     """Only an empty folder, or with force a checkpoint, may be replaced: force must never eat anything else."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    try:
+        free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+        is_checkpoint = (out / MARKER).is_file()
+    except OSError as error:
+        raise OutputError(f"{out} cannot be used: {error.strerror or error}; name another place") from error
+    if free:
         return
-    if not (out / MARKER).is_file():
+    if not is_checkpoint:
         raise OutputError(f"{out} exists and is no checkpoint (no {MARKER}); name a place that does not exist")
     if not force:
         raise OutputError(f"{out} holds a checkpoint already; pass --force to replace it, or name another place")

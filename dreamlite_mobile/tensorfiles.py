@@ -5,10 +5,11 @@ optionally `__metadata__`, strings by name), then the tensors one after the othe
 """
 
 import json
+import math
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,9 +130,7 @@ def _entry(file: Path, name: str, fields: object, data_start: int) -> TensorEntr
         raise _damaged(file, f"dtype, shape or data_offsets of {name!r} are malformed")
     if offsets[1] < offsets[0]:
         raise _damaged(file, f"{name!r} ends before it begins (data_offsets {offsets})")
-    values = 1
-    for extent in shape:
-        values *= extent
+    values = math.prod(shape)
     if dtype in ITEM_BYTES and values * ITEM_BYTES[dtype] != offsets[1] - offsets[0]:
         raise _damaged(
             file,
@@ -175,12 +174,7 @@ class MappedFile:
 
     def float32(self, entry: TensorEntry) -> torch.Tensor:
         """The tensor in float32: a view of the file where it is stored so (and aligned), converted otherwise."""
-        stored = self.stored(entry)
-        if stored.dtype == torch.float32:
-            return stored
-        converted = stored.to(torch.float32)
-        self.release(entry)
-        return converted
+        return self.stored(entry).to(torch.float32)
 
     def stored(self, entry: TensorEntry) -> torch.Tensor:
         """The tensor as stored, a view of the file where its bytes are aligned to its dtype."""
@@ -212,10 +206,7 @@ class TensorPlan:
 
     @property
     def bytes(self) -> int:
-        values = 1
-        for extent in self.shape:
-            values *= extent
-        return values * ITEM_BYTES[self.dtype]
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
 def write_tensors(file: Path, plans: Sequence[TensorPlan], metadata: dict[str, str]) -> None:
@@ -242,10 +233,8 @@ def write_tensors(file: Path, plans: Sequence[TensorPlan], metadata: dict[str, s
 
 
 def finite(tensor: torch.Tensor) -> bool:
-    """Whether every value is finite, looked at in pieces so that the largest tensor costs no second copy."""
-    return all(bool(torch.isfinite(piece).all()) for piece in _pieces(tensor.reshape(-1), 1 << 22))
-
-
-def _pieces(flat: torch.Tensor, count: int) -> Iterator[torch.Tensor]:
-    for start in range(0, len(flat), count):
-        yield flat[start : start + count]
+    """Whether every value is finite, in one pass and without a second tensor (`isfinite` would make two)."""
+    if not tensor.numel():
+        return True
+    low, high = torch.aminmax(tensor)  # both carry NaN along
+    return math.isfinite(float(low)) and math.isfinite(float(high))

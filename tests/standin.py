@@ -51,10 +51,3 @@ def write_pte(path: Path, module: Standin, methods: dict[str, MethodSpec]) -> Pa
     lowered = to_edge_transform_and_lower(programs, partitioner={name: [XnnpackPartitioner()] for name in programs})
     path.write_bytes(lowered.to_executorch().buffer)
     return path
-
-
-if __name__ == "__main__":
-    import sys
-
-    WIDTH = 1024
-    write_pte(Path(sys.argv[1]), standin(WIDTH, int(sys.argv[2])), {"generate": standin_methods(WIDTH)["generate"]})

@@ -85,6 +85,7 @@ def test_tensors_off_their_alignment_load(tmp_path: Path) -> None:
     module = checkpoint_of(tmp_path / "t.safetensors", TINY).load("unet", torch.nn.Linear(2, 3, device="meta"))
     assert torch.equal(module.weight, values["weight"])
     assert torch.equal(module.bias, torch.ones(3))
+    assert module.weight.data_ptr() % 4 == 0
 
 
 def test_empty_tensors_load(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Damaged tensor files: whatever the bytes, opening ends in a CheckpointError, and whole files always open."""
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,8 @@ from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.tensorfiles import FLOATS, LONGEST_HEADER, MappedFile, read_header
 
 TORCH_NAMES = {dtype: name for name, dtype in FLOATS.items()}
-many = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+SLOW_MACHINE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+many = settings(max_examples=300, deadline=None, suppress_health_check=SLOW_MACHINE)
 
 
 def entry(dtype: str = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict[str, Any]:
@@ -209,6 +209,12 @@ def test_huge_header_length_is_refused_without_reading(length: int, tmp_path: Pa
     assert f"claims {length} bytes" in refusal(file)
 
 
+def test_huge_header_is_refused_even_where_the_file_is_as_long(tmp_path: Path) -> None:
+    file = raw_tensor_file(tmp_path / "t.safetensors", b"{}", b"", length=LONGEST_HEADER + 1)
+    os.truncate(file, LONGEST_HEADER + 100)
+    assert f"supported: at most {LONGEST_HEADER}" in refusal(file)
+
+
 def test_folder_in_place_of_a_file(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path)
 
@@ -222,7 +228,7 @@ def test_whole_file_of_another_dtype_is_left_to_the_caller(dtype: str, tmp_path:
     assert read_header(file).entries["a"].dtype == dtype
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW_MACHINE)
 @given(st.data())
 def test_checkpoint_with_a_damaged_header_is_refused(tmp_path: Path, data: st.DataObject) -> None:
     """Any change of the U-Net's header that is not white space: the tensors no longer match the configuration."""

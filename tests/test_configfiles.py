@@ -433,6 +433,7 @@ def test_file_that_is_no_json_object_is_named(name: str, data: bytes, tmp_path: 
         read_config(folder)
 
 
+SLOW_MACHINE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 300) | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
@@ -465,7 +466,7 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> None:
     WRITTEN.update({name: json.loads((folder / name).read_text()) for name in FILES})
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW_MACHINE)
 @given(st.data())
 def test_any_change_is_read_or_refused_clearly(tmp_path: Path, data: st.DataObject) -> None:
     for name, document in data.draw(changed_files()).items():

@@ -51,7 +51,7 @@ def test_a_target_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_replace_swaps_and_removes_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool) -> None:
     if not can_exchange:
-        monkeypatch.setattr(dreamlite_mobile.files, "_exchange", lambda staging, target: False)
+        monkeypatch.setattr(dreamlite_mobile.files, "_exchange", lambda *_: False)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_bytes(b"1")
     with staged_folder(tmp_path / "out", replace=True) as staging:

@@ -10,7 +10,7 @@ from torch import nn
 from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig, UNetConfig
 from dreamlite_mobile.networks import SOURCES, TextEncoder, TextLayout, build, expected_tensors, fold
 from dreamlite_mobile.networks.form import FORMS, REFERENCE, Form
-from dreamlite_mobile.networks.layers import UpsampleConv
+from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
 from dreamlite_mobile.networks.unet import Resnet, Transformer2D
 
 TOLERANCE = 2e-6
@@ -147,7 +147,7 @@ def test_full_width_blocks_equal_diffusers(level: int, height: int, width: int) 
         assert relative_error(transformer(x, context, bias), expected) <= TOLERANCE
 
 
-@pytest.mark.parametrize("how", ["transposed", "phases"])
+@pytest.mark.parametrize("how", ["transposed", "differences"])
 @torch.no_grad()
 def test_full_width_upsampling_is_exact_in_every_writing(how: str) -> None:
     torch.manual_seed(0)
@@ -157,6 +157,18 @@ def test_full_width_upsampling_is_exact_in_every_writing(how: str) -> None:
     large = torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
     expected = torch.nn.functional.conv2d(large, weight, bias, padding=1)
     layer = UpsampleConv(channels, replace(REFERENCE, upsample=how))
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    assert relative_error(fold(layer)(x), expected) <= TOLERANCE
+
+
+@torch.no_grad()
+def test_full_width_downsampling_is_exact_in_taps() -> None:
+    torch.manual_seed(0)
+    channels = MOBILE.unet.block_out_channels[0]
+    weight, bias = torch.randn(channels, channels, 3, 3) / (9 * channels) ** 0.5, torch.randn(channels)
+    x = torch.randn(1, channels, 6, 8)
+    expected = torch.nn.functional.conv2d(x, weight, bias, stride=2, padding=1)
+    layer = DownsampleConv(channels, replace(REFERENCE, downsample="taps"))
     layer.load_state_dict({"weight": weight, "bias": bias})
     assert relative_error(fold(layer)(x), expected) <= TOLERANCE
 

@@ -1,5 +1,6 @@
 """The whole pipeline over torch components equals the published one; oracle: diffusers `DreamLiteMobilePipeline`."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_every_step_is_reported_with_latents_of_its_own(folder: Path) -> None:
     stages = Stages()
     result = finish(pipeline.generate(PROMPT, initial_latents(1, pipeline.latents_shape), 3, stages), steps.append)
     assert [(step.index, step.steps) for step in steps] == [(0, 3), (1, 3), (2, 3)]
-    assert all(earlier.sigma > later.sigma for earlier, later in zip(steps, steps[1:], strict=False))
+    assert all(earlier.sigma > later.sigma for earlier, later in pairwise(steps))
     assert not np.array_equal(steps[0].latents, steps[1].latents)
     assert np.array_equal(steps[-1].latents, result.latents)
     assert set(stages.seconds) == {"text_encoder", "unet", "vae_decoder"} <= set(STAGES)

@@ -106,11 +106,17 @@ def test_lost_is_the_end_of_the_prompt(encoder: PromptEncoder, prompt: str) -> N
     assert layout.warning is not None or layout.lost == ""
 
 
-def test_a_long_instruction_is_cut_with_a_warning(encoder: PromptEncoder) -> None:
-    layout = encoder.edit("q" * 300)
-    assert layout.valid == encoder.edit_shape.tokens and layout.mask.all()
-    assert 0 < len(layout.lost) < 300 and set(layout.lost) == {"q"}
-    assert layout.warning is not None and "272 are read" in layout.warning
+@pytest.mark.parametrize("over", [-100, -1, 0, 1, 2, 90])
+def test_a_long_instruction_is_cut_with_a_warning(encoder: PromptEncoder, upstream: UpstreamPrompts, over: int) -> None:
+    closing = len(upstream.tokenizer("<|im_end|>\n<|im_start|>assistant\n").input_ids)
+    around = encoder.edit("q").valid - encoder.edit_shape.drop - 1 - closing
+    layout = encoder.edit("q" * (encoder.edit_shape.states - around + over))
+    assert layout.lost == "q" * max(0, over)
+    if over > -closing:
+        assert layout.valid == encoder.edit_shape.tokens and layout.mask.all()
+        assert layout.warning is not None and "272 are read" in layout.warning
+    else:
+        assert layout.warning is None
 
 
 def test_a_cut_that_takes_only_the_closing_tokens_says_so(encoder: PromptEncoder) -> None:

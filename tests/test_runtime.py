@@ -196,7 +196,7 @@ from executorch.runtime import Runtime
 from dreamlite_mobile.runtime.executorch import ExecuTorchComponent
 def resident():
     return int(next(line for line in open('/proc/self/status') if line.startswith('VmRSS')).split()[1]) * 1024
-METHODS = standin_methods(1024)
+METHODS = standin_methods(4096)
 path = Path(sys.argv[1])
 start = resident()
 program = Runtime.get().load_program(path)
@@ -212,9 +212,9 @@ print(json.dumps([opened - start, loaded - start, resident() - start]))
 
 def test_opening_maps_loading_packs_once_and_unloading_frees(tmp_path: Path) -> None:
     """The oracle is the resident memory of a process of its own."""
-    path = tmp_path / "large.pte"
+    width = 4096
+    path = write_pte(tmp_path / "large.pte", standin(width, 1), {"generate": standin_methods(width)["generate"]})
     here = Path(__file__).parent
-    subprocess.run([sys.executable, "standin.py", path, "16"], cwd=here, check=True, capture_output=True)
     size = path.stat().st_size
     assert size > 60_000_000
     done = subprocess.run([sys.executable, "-c", MEMORY, path], cwd=here, check=True, capture_output=True, text=True)

@@ -1,13 +1,11 @@
 """Oracle: diffusers' FlowMatchEulerDiscreteScheduler, called as DreamLiteMobilePipeline calls it."""
 
 from dataclasses import replace
-from math import log
 
 import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.pipelines.dreamlite.pipeline_dreamlite_mobile import calculate_shift, retrieve_timesteps
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +16,6 @@ from dreamlite_mobile.scheduler import (
     euler_step,
     mu,
     sigma_table,
-    sinusoid,
-    sinusoid_frequencies,
     timesteps,
 )
 
@@ -128,54 +124,3 @@ def test_steps_outside_1_to_50_are_refused(steps: object) -> None:
 def test_a_side_without_a_single_latent_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match="shorter than one latent"):
         sigma_table(4, *size, VAE_SCALE, PUBLISHED)
-
-
-def torch_frequencies(dim: int, freq_shift: float) -> np.ndarray:
-    exponents = -log(10000) * torch.arange(dim // 2, dtype=torch.float32) / (dim // 2 - freq_shift)
-    return torch.exp(exponents).numpy()
-
-
-@pytest.mark.parametrize("dim", [2, 6, 32, 33, 64, 256, 320])
-@pytest.mark.parametrize("flip", [True, False])
-@pytest.mark.parametrize("freq_shift", [0.0, 0.5])
-def test_sinusoid_equals_get_timestep_embedding_given_its_frequencies(dim: int, flip: bool, freq_shift: float) -> None:
-    tables = [timesteps(sigma_table(n, w, w, VAE_SCALE, PUBLISHED)) for n in STEPS for w in (256, 1024)]
-    values = np.concatenate([*tables, np.arange(256, 1025, 32, dtype=np.float32)])
-    expected = get_timestep_embedding(
-        torch.from_numpy(values), dim, flip_sin_to_cos=flip, downscale_freq_shift=freq_shift
-    ).numpy()
-    found = sinusoid(values, dim, flip, freq_shift, frequencies=torch_frequencies(dim, freq_shift))
-    assert found.dtype == np.float32 and found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-7
-
-
-@pytest.mark.parametrize("dim", [32, 256])
-def test_own_frequencies_are_correctly_rounded_and_within_one_bit_of_torch(dim: int) -> None:
-    own, theirs = sinusoid_frequencies(dim, 0.0), torch_frequencies(dim, 0.0)
-    exact = np.exp(
-        (np.float32(-log(10000)) * np.arange(dim // 2, dtype=np.float32) / np.float32(dim // 2)).astype(float)
-    )
-    assert np.abs(own - exact).max(where=np.ones(dim // 2, bool), initial=0) <= (0.5 * np.spacing(own)).max()
-    assert (np.abs(own - exact) <= 0.5000001 * np.spacing(own)).all()
-    assert (np.abs(own - theirs) <= np.spacing(own)).all()
-
-
-@pytest.mark.parametrize("dim", [32, 256])
-def test_sinusoid_with_own_frequencies_stays_within_one_bit_of_angle(dim: int) -> None:
-    values = np.array([1000.0, 937.5, 250.0, 1024.0, 768.0], np.float32)
-    expected = get_timestep_embedding(torch.from_numpy(values), dim, flip_sin_to_cos=True, downscale_freq_shift=0.0)
-    difference = np.abs(sinusoid(values, dim, True, 0.0) - expected.numpy())
-    assert difference.max() <= 1024 * 2**-24
-    assert (difference.max(axis=0) > 1e-6).mean() <= 0.03
-
-
-def test_sinusoid_takes_whole_numbers() -> None:
-    np.testing.assert_array_equal(
-        sinusoid(np.array([512, 1024]), 32, True, 0.0), sinusoid(np.array([512.0, 1024.0]), 32, True, 0.0)
-    )
-
-
-@pytest.mark.parametrize(("dim", "freq_shift"), [(0, 0.0), (1, 0.0), (2, 1.0)])
-def test_a_sinusoid_without_frequencies_is_refused(dim: int, freq_shift: float) -> None:
-    with pytest.raises(ConfigError, match="leave no frequencies"):
-        sinusoid(np.array([1.0]), dim, True, freq_shift)

@@ -300,6 +300,12 @@ def test_file_in_the_place_is_refused(tmp_path: Path) -> None:
         make_checkpoint("tiny", 0, tmp_path / "t", force=True)
 
 
+def test_impossible_place_is_refused(tmp_path: Path) -> None:
+    for place in (tmp_path / ("x" * 300), tmp_path / "missing/t"):
+        with pytest.raises(OutputError):
+            make_checkpoint("tiny", 0, place)
+
+
 def run_in_process(code: str, out: Path, hash_seed: str = "0", wait: bool = True) -> subprocess.Popen[bytes]:
     imports = "import sys, time\nfrom pathlib import Path\nfrom dreamlite_mobile.synthetic import make_checkpoint\n"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONHASHSEED": hash_seed}

@@ -79,7 +79,7 @@ def _unet_widths(unet: UNetConfig) -> Iterator[str]:
     for width in sorted(set(unet.block_out_channels)):
         # what divides every level's width divides the doubled and concatenated ones as well
         if width % unet.norm_num_groups:
-            yield f"unet norm_num_groups = {unet.norm_num_groups}; supported: a divisor of every level's width ({width})"
+            yield f"unet norm_num_groups = {unet.norm_num_groups}; supported: a divisor of each level's width ({width})"
 
 
 def _text(config: DreamLiteConfig) -> Iterator[str]:

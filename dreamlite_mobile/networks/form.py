@@ -14,15 +14,17 @@ class Form:
     norms: `op` keeps `layer_norm`, `rms_norm` and `group_norm` whole; `primitive` writes them in multiplications,
         additions and small matrix products.
     upsample: how nearest x2 followed by a 3x3 convolution is written: `resize` as published, `transposed` as one
-        stride-2 4x4 transposed convolution, `phases` as four matrix products over shifted inputs. All are exact;
-        the last two take 16 multiply-adds where the first takes 36.
+        stride-2 4x4 transposed convolution, `differences` as nine matrix products over the picture and its
+        differences. All are exact; they take 36, 16 and 9 multiply-adds.
+    downsample: the 3x3 convolution with stride 2, `conv` as such or `taps` as a sum of matrix products.
     gelu_tanh: `op` or `primitive`, the tanh approximation of GELU.
     row_tiles: (channels, rows) pairs; transformer blocks of that width run in tiles of that many rows.
     """
 
     name: str
     norms: Literal["op", "primitive"] = "op"
-    upsample: Literal["resize", "transposed", "phases"] = "resize"
+    upsample: Literal["resize", "transposed", "differences"] = "resize"
+    downsample: Literal["conv", "taps"] = "conv"
     gelu_tanh: Literal["op", "primitive"] = "op"
     row_tiles: tuple[tuple[int, int], ...] = ()
 
@@ -32,7 +34,7 @@ class Form:
 
 
 REFERENCE = Form("reference")
-XNNPACK = Form("xnnpack", norms="primitive", upsample="phases", gelu_tanh="primitive")
+XNNPACK = Form("xnnpack", norms="primitive", upsample="differences", downsample="taps", gelu_tanh="primitive")
 HTP = Form("htp", upsample="transposed", row_tiles=((256, 512), (512, 256), (896, 512)))
 COREML = Form("coreml", upsample="transposed")
 ONNX = Form("onnx")

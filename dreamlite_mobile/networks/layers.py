@@ -78,50 +78,6 @@ class GroupNorm(Foldable):
         return x * scale + self.bias.view(1, -1, 1, 1)
 
 
-class UpsampleConv(Foldable):
-    """Nearest x2, then a padded 3x3 convolution with this module's weight and bias, as one exact operation."""
-
-    def __init__(self, channels: int, form: Form, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
-        self.bias = nn.Parameter(torch.empty(channels)) if bias else None
-        self.how = form.upsample
-
-    def fold(self) -> None:
-        bias = None if self.bias is None else self.bias.data
-        if self.how == "transposed":
-            self.up = transposed_of(self.weight.data, bias)
-        elif self.how == "phases":
-            self.phases = nn.ModuleList(
-                linear_of(phase_kernel(self.weight.data, row, column), bias) for row in (0, 1) for column in (0, 1)
-            )
-        if self.how != "resize":
-            del self.weight, self.bias
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.how == "resize":
-            return F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), self.weight, self.bias, padding=1)
-        if self.how == "transposed":
-            return self.up(x)
-        return self.in_phases(x)
-
-    def in_phases(self, x: torch.Tensor) -> torch.Tensor:
-        """Each output parity is a 2x2 kernel on the small picture, hence a linear over four shifted inputs."""
-        _, channels, height, width = x.shape
-        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-        outputs = []
-        for index, phase in enumerate(self.phases):
-            row, column = divmod(index, 2)
-            corners = [
-                x[:, row + i : row + i + height, column + j : column + j + width, :] for i in (0, 1) for j in (0, 1)
-            ]
-            outputs.append(phase(torch.cat(corners, 3)))
-        even = torch.cat(outputs[:2], 3).view(1, height, 1, 2 * width * channels)
-        odd = torch.cat(outputs[2:], 3).view(1, height, 1, 2 * width * channels)
-        rows = torch.cat([even, odd], 2).view(1, 2 * height, 2 * width, channels)
-        return rows.permute(0, 3, 1, 2)
-
-
 class GeGlu(Foldable):
     """diffusers `FeedForward` with GEGLU; the projection is used as two, so that nothing is sliced."""
 
@@ -157,25 +113,3 @@ def gelu_tanh(x: torch.Tensor, form: Form) -> torch.Tensor:
         return F.gelu(x, approximate="tanh")
     inner = (x * x * 0.044715 + 1.0) * x * 0.7978845608028654
     return x * 0.5 * (torch.tanh(inner) + 1.0)
-
-
-def transposed_of(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.ConvTranspose2d:
-    """The 4x4 stride-2 transposed convolution equal to nearest x2 followed by the 3x3 convolution given."""
-    spread = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    with torch.device("meta"):
-        up = nn.ConvTranspose2d(weight.shape[1], weight.shape[0], 4, stride=2, padding=1, bias=bias is not None)
-    up.weight = nn.Parameter((spread @ weight @ spread.t()).transpose(0, 1).contiguous(), requires_grad=False)
-    if bias is not None:
-        up.bias = nn.Parameter(bias, requires_grad=False)
-    return up
-
-
-def phase_kernel(weight: torch.Tensor, row: int, column: int) -> torch.Tensor:
-    """The matrix [C_out, 4*C_in] that makes the outputs of one parity (row, column) from four neighbours."""
-    taps = (((0,), (1, 2)), ((0, 1), (2,)))
-    corners = []
-    for rows in taps[row]:
-        for columns in taps[column]:
-            picked = [weight[:, :, a, b] for a in rows for b in columns]
-            corners.append(torch.stack(picked).sum(0))
-    return torch.cat(corners, 1).contiguous()

@@ -13,7 +13,8 @@ from torch import nn
 
 from dreamlite_mobile.config import BlockKind, UNetConfig
 from dreamlite_mobile.networks.form import Form
-from dreamlite_mobile.networks.layers import GeGlu, GroupNorm, LayerNorm, RMSNorm, UpsampleConv
+from dreamlite_mobile.networks.layers import GeGlu, GroupNorm, LayerNorm, RMSNorm
+from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
 
 MASK_BIAS = 1e4
 """Upstream turns a 0 in the prompt mask into a bias of minus this."""
@@ -155,9 +156,9 @@ class Resnet(nn.Module):
 class Downsample(nn.Module):
     """`Downsample2D`: a padded 3x3 convolution with stride 2."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, form: Form) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.conv = DownsampleConv(channels, form)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv(x)
@@ -187,7 +188,7 @@ class DownBlock(nn.Module):
         )
         self.attentions = attentions(cfg, level, layers, cfg.down_kinds[level], form)
         last = level == len(cfg.block_out_channels) - 1
-        self.downsamplers = nn.ModuleList([] if last else [Downsample(channels)])
+        self.downsamplers = nn.ModuleList([] if last else [Downsample(channels, form)])
 
     def forward(
         self, x: torch.Tensor, step: torch.Tensor, context: torch.Tensor, bias: torch.Tensor

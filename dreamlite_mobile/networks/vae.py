@@ -8,7 +8,7 @@ from torch import nn
 
 from dreamlite_mobile.config import VaeConfig
 from dreamlite_mobile.networks.form import Form
-from dreamlite_mobile.networks.layers import UpsampleConv
+from dreamlite_mobile.networks.resample import UpsampleConv
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": F.relu,

@@ -140,13 +140,14 @@ class VisionEncoder(Foldable):
     def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """patches [P, 3*p*p] in merge order -> image tokens [N, D] and deepstack features [K, N, D]."""
         rotary = Rotary(self.cos, self.sin)
-        x = (self.patch_embed(patches) + self.positions).unsqueeze(0)
+        x = (self.patch_embed(patches) + self.positions).view(1, self.cfg.num_patches, self.cfg.hidden_size)
         features: list[torch.Tensor] = []
         for index, block in enumerate(self.blocks):
             x = block(x, rotary)
             if index in self.cfg.deepstack_layers:
                 features.append(self.deepstack_merger_list[len(features)](x))
-        return self.merger(x).squeeze(0), torch.cat(features, 0)
+        tokens = self.merger(x).view(self.cfg.num_tokens, self.cfg.out_hidden_size)
+        return tokens, torch.cat(features, 0)
 
 
 def merge_order(cfg: VisionConfig) -> torch.Tensor:

@@ -26,7 +26,8 @@ dl > div { background: var(--card); border: 1px solid var(--line); border-radius
 dt { color: var(--soft); font-size: 12.5px; }
 dd { margin: 0; font-weight: 550; overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px; margin: 0 0 14px; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(230px, 42%), 1fr)); gap: 16px; margin-top: 12px; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(230px, 42%), 1fr)); gap: 16px;
+  margin-top: 12px; }
 figure { margin: 0; min-width: 0; }
 figure img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--page); }
 figure img.small { image-rendering: pixelated; }

@@ -1,0 +1,24 @@
+"""Bundles of the tiny checkpoint, exported once per run for all tests. Shared: do not change them."""
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from checkpoint_files import tiny_checkpoint
+
+from dreamlite_mobile.checkpoint import open_checkpoint
+from export.driver import ExportRequest, plan_export, run_export
+
+SIZE = 64
+
+
+@cache
+def exported(precision: str, backend: str = "xnnpack") -> Path:
+    """The whole checkpoint for 64x64 pictures."""
+    folder = Path(tempfile.mkdtemp(prefix="dreamlite-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    checkpoint = open_checkpoint(tiny_checkpoint())
+    request = ExportRequest(checkpoint, "tiny", backend, SIZE, SIZE, precision=precision)
+    return run_export(plan_export(request), folder / f"{backend}-{precision}").bundle.path

@@ -1,0 +1,113 @@
+"""`report.html`: what it must show, and that it is one safe, self-contained file. Oracle: html.parser."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dreamlite_mobile.errors import OutputError
+from dreamlite_mobile.parity.metrics import compare
+from dreamlite_mobile.parity.page import DelegateRow, Page, Picture, PictureGroup, StageTime, render, write_page
+from dreamlite_mobile.parity.rows import Row
+
+EVIL = "<script>alert(\"x\")</script> & 'quoted'"
+RAMP = np.arange(1.0, 13.0).reshape(3, 4)
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8))
+VOID = {"meta", "img", "link", "br"}
+
+
+def row(error: float) -> Row:
+    return Row("unet", "edit", "velocity", "fp32", "onnx vs torch", compare(RAMP + error, RAMP), "0123456789ab", 0.25)
+
+
+def page(text: str = "plain", error: float = 0.0) -> Page:
+    return Page(
+        title=text,
+        intro=text,
+        facts=((text, text),),
+        pictures=(PictureGroup(text, text, (Picture(text, IMAGE, text), Picture("b", IMAGE))),),
+        parity=(row(0.0), row(error)),
+        stages=(StageTime(text, text, 0.5, 10**9), StageTime(text, "zero", 0.0)),
+        delegates=(DelegateRow(text, text, "w8", 2, (text,), 27_740_000, 21.5, 10**9),),
+        versions=((text, text),),
+        commands=(text,),
+        notes=(text,),
+    )
+
+
+class Document(HTMLParser):
+    """Tags, attributes and text; fails on tags that do not close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_every_text_is_escaped() -> None:
+    document = Document(render(page(EVIL)))
+    assert "script" not in document.tags
+    assert document.text.count(EVIL) >= 12
+
+
+def test_nothing_outside_is_referred_to() -> None:
+    text = render(page())
+    assert all(link.startswith("data:image/png;base64,") for link in Document(text).links)
+    assert not re.search(r"https?:|@import|url\(", text)
+
+
+def test_pictures_survive_exactly() -> None:
+    links = Document(render(page())).links
+    assert len(links) == 2
+    found = Image.open(io.BytesIO(base64.b64decode(links[0].split(",")[1])))
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(IMAGE))
+
+
+def test_the_verdict_is_said_at_the_top() -> None:
+    assert "all 2 comparisons reach their floor" in Document(render(page())).text
+    failing = Document(render(page(error=1.0))).text
+    assert "1 of 2 comparisons is below their floor" in failing
+    assert "unet.edit velocity (onnx vs torch, fp32): SNR" in failing
+
+
+def test_numbers_are_shown() -> None:
+    text = Document(render(page(error=1e-7))).text
+    for part in ("SNR exact", "100 dB", "0123456789ab", "0.250", "0.500 s", "1000.0 MB", "27.7 MB", "21.5 s"):
+        assert part in text
+
+
+def test_empty_sections_are_left_out() -> None:
+    text = Document(render(Page("title", "intro"))).text
+    for heading in ("Pictures", "Parity", "Time per stage", "How it was lowered", "Versions", "Repeat it", "Notes"):
+        assert heading not in text.replace("title", "")
+
+
+def test_it_is_written_whole(tmp_path: Path) -> None:
+    write_page(tmp_path / "report.html", page())
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(page())
+
+
+def test_an_unwritable_place_is_an_output_error() -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_page(Path("/proc/report.html"), page())
