@@ -154,6 +154,15 @@ def test_json_that_is_not_plain_is_refused(tmp_path: Path, text: str) -> None:
         open_bundle(folder)
 
 
+def test_a_repeated_key_is_refused_even_when_both_say_the_same(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text.replace('"backend":', '"backend": "xnnpack", "backend":', 1))
+    sign(folder)
+    with pytest.raises(BundleError, match="repeated keys 'backend'"):
+        open_bundle(folder)
+
+
 def test_an_enormous_manifest_is_not_read(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "bundle")
     with (folder / "manifest.json").open("ab") as file:

@@ -2,15 +2,11 @@
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 import torch
 from checkpoint_files import (
@@ -20,21 +16,18 @@ from checkpoint_files import (
     change_tensors,
     checkpoint_of,
     copy_of_tiny,
-    raw_tensor_file,
     replace_file,
     tiny_checkpoint,
 )
-from huggingface_hub import errors as hub_errors
 from safetensors.torch import load_file, save_file
 
-from dreamlite_mobile import hub
-from dreamlite_mobile.checkpoint import EMBEDDING, open_checkpoint, resolve_checkpoint
+from dreamlite_mobile.checkpoint import EMBEDDING, open_checkpoint
 from dreamlite_mobile.config import TINY
 from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.networks import SOURCES, build
 from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.synthetic import make_checkpoint
-from dreamlite_mobile.tensorfiles import ITEM_BYTES, TensorPlan, write_tensors
+from dreamlite_mobile.tensorfiles import TensorPlan, write_tensors
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 
@@ -223,9 +216,9 @@ def test_truncated_file_is_named_without_its_tensors(kept: int, tmp_path: Path) 
 def test_not_finite_tensors_are_all_named(tmp_path: Path) -> None:
     folder = copy_of_tiny(tmp_path)
     bad = {
-        "conv_in.bias": torch.full((32,), float("nan")),
+        "conv_in.bias": torch.tensor([0.0] * 16 + [float("nan")] + [0.0] * 15),
         "conv_out.bias": torch.tensor([0.0, 1e300, 0.0, 0.0], dtype=torch.float64),
-        "conv_norm_out.bias": torch.tensor([float("-inf")] * 32, dtype=torch.bfloat16),
+        "conv_norm_out.bias": torch.tensor([0.0] * 31 + [float("-inf")], dtype=torch.bfloat16),
     }
     change_tensors(folder / UNET_FILE, **bad)
     checkpoint = open_checkpoint(folder)
@@ -328,151 +321,6 @@ def test_embedding_rows_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_token_outside_the_embedding_table_is_refused(token: int) -> None:
     with pytest.raises(CheckpointError, match=str(token)):
         open_checkpoint(tiny_checkpoint()).embedding_rows().lookup([0, token])
-
-
-MEASURE = """
-import sys, torch
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from checkpoint_files import checkpoint_of
-from dreamlite_mobile.config import TINY
-
-def status(key):
-    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
-
-checkpoint = checkpoint_of(Path({file!r}), TINY)
-with torch.device("meta"):
-    module = torch.nn.ModuleList([torch.nn.Linear(4096, {rows}, bias=False) for _ in range({count})])
-Path("/proc/self/clear_refs").write_text("5")
-before = status("VmRSS")
-checkpoint.load("unet", module)
-print(status("VmHWM") - before, sum(p.nbytes for p in module.parameters()))
-"""
-
-
-@pytest.mark.parametrize(("dtype", "bound"), [("F16", 1.25), ("F32", 0.25)])
-def test_loading_never_holds_two_copies(dtype: str, bound: float, tmp_path: Path) -> None:
-    """Peak memory of a process that loads 270 MB of float16: the float32 it makes of them; of float32: one tensor."""
-    rows, count = 4096, 8
-    size = 4096 * rows * ITEM_BYTES[dtype]
-    header = {
-        f"{i}.weight": {"dtype": dtype, "shape": [rows, 4096], "data_offsets": [i * size, (i + 1) * size]}
-        for i in range(count)
-    }
-    raw = json.dumps(header).encode()
-    file = raw_tensor_file(tmp_path / "t.safetensors", raw + b" " * (-len(raw) % 8), b"")
-    os.truncate(file, file.stat().st_size + count * size)
-    script = MEASURE.format(tests=str(Path(__file__).parent), file=str(file), rows=rows, count=count)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environment, timeout=300
-    )
-    growth, loaded = map(int, result.stdout.split())
-    assert loaded == 4096 * rows * count * 4
-    assert growth <= bound * loaded + 64e6
-
-
-def test_local_folder_is_taken_as_it_is() -> None:
-    assert resolve_checkpoint(tiny_checkpoint()) == tiny_checkpoint()
-    assert resolve_checkpoint(str(tiny_checkpoint())) == tiny_checkpoint()
-
-
-@pytest.mark.parametrize(
-    "source",
-    ["./missing", "/missing/folder", "../a/b", "missing", "a/b/c", "~/missing", "", "a b/c", Path("owner/name")],
-)
-def test_missing_local_folder_never_asks_the_hub(source: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "_download", lambda *_: pytest.fail("asked the hub"))
-    with pytest.raises(CheckpointError, match="does not exist; supported: a local folder"):
-        resolve_checkpoint(source)
-
-
-def test_name_inside_a_local_folder_never_asks_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hub, "_download", lambda *_: pytest.fail("asked the hub"))
-    with pytest.raises(CheckpointError, match="checkpoints/tiny' does not exist"):
-        resolve_checkpoint("checkpoints/tiny")
-
-
-def test_file_in_place_of_a_folder_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="is a file"):
-        resolve_checkpoint(tiny_checkpoint() / "model_index.json")
-
-
-@pytest.mark.parametrize("source", ["nul\0byte", "x" * 5000])
-def test_impossible_path_is_refused(source: str) -> None:
-    with pytest.raises(CheckpointError):
-        resolve_checkpoint(source)
-
-
-def test_published_checkpoint_is_asked_for_in_its_pinned_revision(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
-
-    def snapshot(hub_id: str, **options: Any) -> str:
-        asked.update(options, hub_id=hub_id)
-        return str(tiny_checkpoint())
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    assert resolve_checkpoint("carlofkl/DreamLite-mobile", offline=False) == tiny_checkpoint()
-    assert (asked["hub_id"], asked["revision"], asked["local_files_only"]) == (
-        "carlofkl/DreamLite-mobile",
-        "diffusers",
-        False,
-    )
-    resolve_checkpoint("someone/other", revision="v2", offline=True)
-    assert (asked["revision"], asked["local_files_only"]) == ("v2", True)
-
-
-def test_cached_snapshot_is_found_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub's own cache layout, read by huggingface_hub itself."""
-    repository = tmp_path / "models--carlofkl--DreamLite-mobile"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs/diffusers").write_text("a" * 40)
-    snapshot = repository / "snapshots" / ("a" * 40)
-    snapshot.mkdir(parents=True)
-    (snapshot / "model_index.json").write_text("{}")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert resolve_checkpoint("carlofkl/DreamLite-mobile", offline=True) == snapshot
-
-
-def test_offline_without_a_cache_says_how_to_pass_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CheckpointError, match="not in the local cache and offline mode is on.*--local-dir FOLDER"):
-        resolve_checkpoint("carlofkl/DreamLite-mobile")
-
-
-def http_error(kind: type[hub_errors.HfHubHTTPError]) -> Exception:
-    import httpx2
-
-    return kind("refused\nmore", response=httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co")))
-
-
-def network_errors() -> list[Exception]:
-    import httpx2
-
-    return [
-        http_error(hub_errors.RepositoryNotFoundError),
-        http_error(hub_errors.GatedRepoError),
-        http_error(hub_errors.RevisionNotFoundError),
-        hub_errors.LocalEntryNotFoundError("nothing cached"),
-        hub_errors.OfflineModeIsEnabled("offline"),
-        httpx2.ConnectError("no route"),
-        httpx2.ProxyError("proxy"),
-        httpx2.ReadTimeout("slow"),
-        OSError(28, "No space left on device"),
-    ]
-
-
-@pytest.mark.parametrize("failure", network_errors(), ids=lambda failure: type(failure).__name__)
-def test_hub_failures_say_how_to_pass_a_folder(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> str:
-        raise failure
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(CheckpointError, match="pass FOLDER, a local folder, instead"):
-        resolve_checkpoint("carlofkl/DreamLite-mobile", offline=False)
 
 
 @pytest.mark.parametrize("seed", [1])

@@ -77,6 +77,9 @@ def parity(
         bool,
         typer.Option("--published", help="Also compare with the published diffusers pipeline (needs 'test' extra)."),
     ] = False,
+    referee: Annotated[
+        Path | None, typer.Option(help="An ONNX bundle of the same checkpoint and size; by default one is exported.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one self-contained page.")] = None,
     threads: ThreadsOption = None,
     json_output: JsonOption = False,
@@ -90,7 +93,7 @@ def parity(
     from dreamlite_mobile.cli.judge import JudgeRequest, judge
     from dreamlite_mobile.cli.reporting import show_report
 
-    request = JudgeRequest(bundle, checkpoint, published, threads)
+    request = JudgeRequest(bundle, checkpoint, published, threads, referee)
     show_report(judge(request), html, json_output)
 
 

@@ -1,6 +1,5 @@
 """`dreamlite demo`: the whole path on the embedded checkpoint, and a report of it."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ from dreamlite_mobile.cli.shared import JsonOption, notice, print_json, quiet_li
 
 if TYPE_CHECKING:
     from dreamlite_mobile.cli.judge import Judgement
+    from export.driver import Exported
 
 PRECISIONS = ("fp32", "w8", "w4")
 
@@ -24,6 +24,7 @@ def demo(
     Example: dreamlite demo --out out
     """
     quiet_libraries()
+    from dreamlite_mobile.cli.export import show_exported
     from dreamlite_mobile.cli.judge import JudgeRequest, judge
     from dreamlite_mobile.cli.reporting import check_all, print_judgement, report_json, write_report
     from dreamlite_mobile.parity.published import missing_packages
@@ -34,31 +35,34 @@ def demo(
         notice(f"{', '.join(lacking)} not installed: the published pipeline is left out of the comparison")
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = embedded_checkpoint(out / "checkpoint")
+    made = [export_embedded(checkpoint, out / "bundle-onnx", size, backend="onnx")]
     judgements = []
     for precision in PRECISIONS:
-        bundle = out / f"bundle-{precision}"
-        stderr.print(f"exporting {bundle}", style="bold", markup=False)
-        export_embedded(checkpoint, bundle, precision, size)
-        request = JudgeRequest(bundle, str(checkpoint), published=precision == "fp32" and not lacking)
+        made.append(export_embedded(checkpoint, out / f"bundle-{precision}", size, precision))
+        published = precision == "fp32" and not lacking
+        request = JudgeRequest(made[-1].bundle.path, str(checkpoint), published, referee=made[0].bundle.path)
         judgements.append(judge(request))
         save_pictures(judgements[-1], out)
     report = write_report(out / "report.html", judgements, [f"dreamlite demo --out {out.name} --size {size}"])
     if json_output:
         print_json(report_json(judgements) | {"report": str(report)})
     else:
+        for done in made:
+            show_exported(done)
         for judgement in judgements:
             print_judgement(judgement)
         stdout.print(f"report: {report}", markup=False)
     check_all(judgements)
 
 
-def export_embedded(checkpoint: Path, bundle: Path, precision: str, size: str) -> None:
-    """One XNNPACK bundle of the embedded checkpoint, through the same door as any other."""
-    from dreamlite_mobile.cli.export import export
+def export_embedded(
+    checkpoint: Path, bundle: Path, size: str, precision: str = "fp32", backend: str = "xnnpack"
+) -> "Exported":
+    """A bundle of the embedded checkpoint, made as any other would be."""
+    from dreamlite_mobile.cli.export import make_bundle, planned
 
-    if bundle.exists():
-        shutil.rmtree(bundle)
-    export(str(checkpoint), bundle, precision=precision, size=size)
+    stderr.print(f"exporting {bundle}", style="bold", markup=False)
+    return make_bundle(planned(str(checkpoint), backend, precision, size), bundle, force=True)
 
 
 def save_pictures(judgement: "Judgement", out: Path) -> None:

@@ -1,7 +1,7 @@
 """`dreamlite export` and `dreamlite make-checkpoint`."""
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -18,7 +18,12 @@ from dreamlite_mobile.cli.shared import (
     stderr,
     table,
 )
+from dreamlite_mobile.components import MODES, check_names
 from dreamlite_mobile.progress import task
+
+if TYPE_CHECKING:
+    from export.driver import Exported, Plan
+    from export.estimate import Expected
 
 
 def export(
@@ -45,43 +50,61 @@ def export(
     Example: dreamlite export ./DreamLite-mobile --out bundle --precision w4 --size 512
     """
     quiet_libraries()
-    from dreamlite_mobile.checkpoint import open_checkpoint, resolve_checkpoint
-    from dreamlite_mobile.components import MODES, check_names
-    from dreamlite_mobile.images import parse_size
-    from export.driver import ExportRequest, plan_export, run_export
     from export.estimate import estimate
 
+    plan = planned(checkpoint, backend, precision, size, names(components), names(modes) or (), revision)
+    if dry_run:
+        show_estimate(estimate(plan), f"{out}: would be made", json_output)
+    else:
+        show_exported(make_bundle(plan, out, force), json_output)
+
+
+def planned(
+    checkpoint: str,
+    backend: str,
+    precision: str,
+    size: str,
+    components: tuple[str, ...] | None = None,
+    modes: tuple[str, ...] = MODES,
+    revision: str | None = None,
+) -> "Plan":
+    """A checked export; nothing is written. A local folder is recorded by its name only."""
+    from dreamlite_mobile.checkpoint import open_checkpoint, resolve_checkpoint
+    from dreamlite_mobile.images import parse_size
+    from export.driver import ExportRequest, plan_export
+
     width, height = parse_size(size)
-    chosen = names(modes) or ()
-    check_names("mode", chosen, MODES)
+    check_names("mode", modes, MODES)
     with task(stderr, "opening the checkpoint"):
         opened = open_checkpoint(resolve_checkpoint(checkpoint, revision))
     request = ExportRequest(
         checkpoint=opened,
-        source=checkpoint if not Path(checkpoint).exists() else Path(checkpoint).resolve().name,
+        source=Path(checkpoint).resolve().name if Path(checkpoint).exists() else checkpoint,
         backend=cast("Backend", backend),
         width=width,
         height=height,
         revision=revision,
         precision=precision,
-        modes=tuple(cast("Mode", mode) for mode in MODES if mode in chosen),
-        components=names(components),
+        modes=tuple(cast("Mode", mode) for mode in MODES if mode in modes),
+        components=components,
     )
-    plan = plan_export(request)
-    if dry_run:
-        show_estimate(estimate(plan), f"{out}: would be made", json_output)
-        return
+    return plan_export(request)
+
+
+def make_bundle(plan: "Plan", out: Path, force: bool) -> "Exported":
+    """Run an export with progress on stderr."""
+    from export.driver import run_export
+
     with task(stderr, "exporting", total=len(plan.specs) + 2) as advance:
 
         def notify(what: str) -> None:
             stderr.print(f"  {what}", markup=False)
             advance(1)
 
-        done = run_export(plan, out, replace=force, notify=notify)
-    show_exported(done, json_output)
+        return run_export(plan, out, replace=force, notify=notify)
 
 
-def show_estimate(estimate: list[Any], title: str, json_output: bool) -> None:
+def show_estimate(estimate: "list[Expected]", title: str, json_output: bool) -> None:
     """What a dry run found: file, precision and expected size of each component."""
     total = sum(item.expected_bytes for item in estimate)
     if json_output:
@@ -100,7 +123,7 @@ def show_estimate(estimate: list[Any], title: str, json_output: bool) -> None:
     table(title, ["part", "precision", "methods", "expected"], [*rows, ["total", "", "", megabytes(total)]], right=(3,))
 
 
-def show_exported(done: Any, json_output: bool) -> None:
+def show_exported(done: "Exported", json_output: bool = False) -> None:
     """The finished bundle: size, delegates, time and peak memory per component."""
     bundle = done.bundle
     manifest = bundle.manifest

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,8 @@ from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
 from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint, resolve_checkpoint
 from dreamlite_mobile.cli.pictures import checked
 from dreamlite_mobile.cli.shared import notice, quiet_libraries, stderr
-from dreamlite_mobile.components import ComponentSpec, Geometry, component_specs
-from dreamlite_mobile.errors import CheckpointError
+from dreamlite_mobile.components import Geometry, component_specs
+from dreamlite_mobile.errors import BundleError, CheckpointError
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.published import PublishedPipeline
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
@@ -46,12 +46,13 @@ SEED = 7
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:
-    """What to judge. `checkpoint` None means the one the manifest names."""
+    """What to judge. `checkpoint` None: the one the manifest names. `referee` None: one exported for the occasion."""
 
     bundle: Path
     checkpoint: str | None = None
     published: bool = False
     threads: int | None = None
+    referee: Path | None = None
     prompt: str = PROMPT
     instruction: str = INSTRUCTION
     seed: int = SEED
@@ -85,7 +86,7 @@ def judge(request: JudgeRequest) -> Judgement:
         notice(
             f"the bundle holds only {', '.join(specs)}; whole pictures are compared for: {', '.join(whole) or 'none'}"
         )
-    with bench(bundle, checkpoint, specs, geometry, request.threads) as sides, task(stderr, "parity") as _:
+    with bench(bundle, checkpoint, request) as sides, task(stderr, "parity") as _:
         cases = sample_cases(specs)
         judge_pictures(judgement, checkpoint, sides, whole, cases)
         for rows in compare_components(sides[0], sides[1:], cases, notify=lambda _: None):
@@ -94,36 +95,59 @@ def judge(request: JudgeRequest) -> Judgement:
 
 
 @contextmanager
-def bench(
-    bundle: Bundle,
-    checkpoint: Checkpoint,
-    specs: dict[str, ComponentSpec],
-    geometry: Geometry,
-    threads: int | None,
-) -> Iterator[list[Side]]:
+def bench(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest) -> Iterator[list[Side]]:
     """The sides: torch (the reference), the ONNX referee (unless the bundle itself is ONNX), and the bundle."""
     modes = list(bundle.manifest.modes)
-    with tempfile.TemporaryDirectory(prefix="dreamlite-referee-") as folder, Session(bundle, threads) as session:
-        precisions = {name: entry.precision for name, entry in bundle.manifest.components.items()}
-        sides = [Side("torch", reference_components(checkpoint, geometry, modes))]
+    with ExitStack() as stack:
+        sides = [Side("torch", reference_components(checkpoint, bundle_geometry(bundle.manifest), modes))]
         if bundle.manifest.backend != "onnx":
-            sides.append(Side("onnx", referee(checkpoint, specs, geometry, Path(folder), threads)))
-        subject = {name: session.component(name) for name in specs}
-        yield [*sides, Side(bundle.manifest.backend, subject, precisions)]
+            folder = request.referee or export_referee(bundle, checkpoint, stack)
+            sides.append(side_of(referee_for(bundle, folder), stack, request.threads, list(bundle.manifest.components)))
+        yield [*sides, side_of(bundle, stack, request.threads, list(bundle.manifest.components))]
 
 
-def referee(
-    checkpoint: Checkpoint, specs: dict[str, ComponentSpec], geometry: Geometry, folder: Path, threads: int | None
-) -> "dict[str, Component]":
-    """Every component in ONNX, exported into the folder."""
-    from export.referee import referee_component
+def side_of(bundle: Bundle, stack: ExitStack, threads: int | None, names: list[str]) -> Side:
+    """A bundle's components, unloaded when the stack closes."""
+    session = stack.enter_context(Session(bundle, threads))
+    precisions = {name: bundle.component(name).precision for name in names}
+    return Side(bundle.manifest.backend, {name: session.component(name) for name in names}, precisions)
 
-    with task(stderr, "exporting the ONNX referee", len(specs)) as advance:
-        found: dict[str, Component] = {}
-        for name, spec in specs.items():
-            found[name] = referee_component(checkpoint, spec, geometry, folder, threads)
-            advance(1)
-        return found
+
+def export_referee(bundle: Bundle, checkpoint: Checkpoint, stack: ExitStack) -> Path:
+    """The bundle's components in ONNX, in a folder that goes when the stack closes."""
+    from export.driver import ExportRequest, plan_export, run_export
+
+    manifest = bundle.manifest
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dreamlite-referee-"))) / "onnx"
+    request = ExportRequest(
+        checkpoint=checkpoint,
+        source=manifest.checkpoint.source,
+        backend="onnx",
+        width=manifest.size.width,
+        height=manifest.size.height,
+        modes=manifest.modes,
+        components=tuple(manifest.components),
+    )
+    plan = plan_export(request)
+    with task(stderr, "exporting the ONNX referee", len(plan.specs) + 2) as advance:
+        return run_export(plan, folder, notify=lambda _: advance(1)).bundle.path
+
+
+def referee_for(bundle: Bundle, folder: Path) -> Bundle:
+    """An ONNX bundle that can judge this one; BundleError when it is of another checkpoint, size or backend."""
+    referee = open_bundle(folder)
+    mine, its = bundle.manifest, referee.manifest
+    for what, found, wanted in (
+        ("backend", its.backend, "onnx"),
+        ("checkpoint", its.checkpoint.sha256, mine.checkpoint.sha256),
+        ("size", (its.size.width, its.size.height), (mine.size.width, mine.size.height)),
+    ):
+        if found != wanted:
+            raise BundleError(
+                f"{folder}: as referee for {bundle.path} it has {what} {found}, expected {wanted}. Export one with "
+                f"--backend onnx --size {mine.size.width}x{mine.size.height} from the same checkpoint."
+            )
+    return referee
 
 
 def judge_pictures(

@@ -302,7 +302,7 @@ class UNet(nn.Module):
         """
         target_width = latents.shape[3]
         context = self.encoder_hid_proj(prompt_states)
-        bias = ((mask - 1.0) * MASK_BIAS).unsqueeze(1)
+        bias = ((mask - 1.0) * MASK_BIAS).view(1, 1, -1)
         x = self.conv_in(torch.cat([latents, condition], 3))
         skips = [x]
         for down in self.down_blocks:

@@ -74,8 +74,8 @@ def prompt_encoder(bundle: Bundle) -> PromptEncoder:
         shape = shapes[mode]
         if (shape.drop, shape.states) != (prompt.drop_tokens, prompt.sequence_length):
             raise BundleError(
-                f"{bundle.path}: the tokenizer gives {mode} a prefix of {shape.drop} and {shape.states} states, but the "
-                f"programs were made for {prompt.drop_tokens} and {prompt.sequence_length}. Export the bundle again."
+                f"{bundle.path}: the tokenizer gives {mode} a prefix of {shape.drop} and {shape.states} states, "
+                f"but the programs were made for {prompt.drop_tokens} and {prompt.sequence_length}. Export it again."
             )
     return encoder
 

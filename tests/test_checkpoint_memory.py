@@ -1,0 +1,55 @@
+"""Peak memory of loading, measured in a process of its own. Oracle: the kernel (VmHWM)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkpoint_files import (
+    raw_tensor_file,
+)
+
+from dreamlite_mobile.tensorfiles import ITEM_BYTES
+
+MEASURE = """
+import sys, torch
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from checkpoint_files import checkpoint_of
+from dreamlite_mobile.config import TINY
+
+def status(key):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
+
+checkpoint = checkpoint_of(Path({file!r}), TINY)
+with torch.device("meta"):
+    module = torch.nn.ModuleList([torch.nn.Linear(4096, {rows}, bias=False) for _ in range({count})])
+Path("/proc/self/clear_refs").write_text("5")
+before = status("VmRSS")
+checkpoint.load("unet", module)
+print(status("VmHWM") - before, sum(p.nbytes for p in module.parameters()))
+"""
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("F16", 1.25), ("F32", 0.25)])
+def test_loading_never_holds_two_copies(dtype: str, bound: float, tmp_path: Path) -> None:
+    """Peak memory of a process that loads 270 MB of float16: the float32 it makes of them; of float32: one tensor."""
+    rows, count = 4096, 8
+    size = 4096 * rows * ITEM_BYTES[dtype]
+    header = {
+        f"{i}.weight": {"dtype": dtype, "shape": [rows, 4096], "data_offsets": [i * size, (i + 1) * size]}
+        for i in range(count)
+    }
+    raw = json.dumps(header).encode()
+    file = raw_tensor_file(tmp_path / "t.safetensors", raw + b" " * (-len(raw) % 8), b"")
+    os.truncate(file, file.stat().st_size + count * size)
+    script = MEASURE.format(tests=str(Path(__file__).parent), file=str(file), rows=rows, count=count)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environment, timeout=300
+    )
+    growth, loaded = map(int, result.stdout.split())
+    assert loaded == 4096 * rows * count * 4
+    assert growth <= bound * loaded + 64e6
