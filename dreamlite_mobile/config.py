@@ -136,7 +136,7 @@ class SchedulerConfig:
     base_image_seq_len: int = 256
     max_image_seq_len: int = 4096
     base_shift: float = 0.5
-    max_shift: float = 1.16
+    max_shift: float = 1.15
     shift: float = 1.0
     use_dynamic_shifting: bool = True
 

@@ -7,7 +7,7 @@ decides when to show, measure or stop. `finish` runs one to its end.
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from dreamlite_mobile.scheduler import euler_step, sigma_table
 Array = NDArray[np.float32]
 STAGES = ("vision_encoder", "text_encoder", "vae_encoder", "unet", "vae_decoder")
 """The components in the order a run uses them."""
+LOADING = "loading"
+"""The stage in which components that can load ahead of their first run do so."""
+T = TypeVar("T")
 
 
 class Component(Protocol):
@@ -60,10 +63,18 @@ class Stages:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def timed(self, name: str, component: Component, method: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        load = getattr(component, "load", None)
+        if load is not None:
+            self.measure(LOADING, lambda: load(method))
+        return self.measure(name, lambda: component.run(method, inputs))
+
+    def measure(self, name: str, work: Callable[[], T]) -> T:
+        """Run `work` and add its seconds to the stage."""
         begin = time.perf_counter()
-        outputs = component.run(method, inputs)
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
-        return outputs
+        try:
+            return work()
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
 
 @dataclass(frozen=True, slots=True)

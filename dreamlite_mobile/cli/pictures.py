@@ -101,6 +101,7 @@ def draw(request: PictureRequest) -> dict[str, float]:
     source = None if request.picture is None else load_image(request.picture)
     bundle = checked(request.bundle, lambda progress: open_bundle(request.bundle, progress=progress))
     bundle.require(request.mode)
+    opened = time.perf_counter()
     stages = Stages()
     with (
         Session(bundle, request.threads, request.frugal) as session,
@@ -121,8 +122,8 @@ def draw(request: PictureRequest) -> dict[str, float]:
             run = pipeline.edit(source, request.prompt, noise, request.steps, stages)
         result = finish(run, lambda _: advance(1))
     save_png(result.picture, request.out, png_text(request, bundle.manifest))
-    inside = sum(stages.seconds.values())
-    return {**stages.seconds, "everything else": time.perf_counter() - begin - inside}
+    host = time.perf_counter() - opened - sum(stages.seconds.values())
+    return {"start-up": opened - begin, **stages.seconds, "host work": host}
 
 
 def checked(path: Path, work: Callable[[Advance], T]) -> T:

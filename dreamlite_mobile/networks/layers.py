@@ -20,12 +20,13 @@ class LayerNorm(Foldable):
     def fold(self) -> None:
         if self.primitive:
             self.mean = row_mean(len(self.weight))
+            self.variance = row_mean(len(self.weight), self.eps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.primitive:
             return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
         x = x - self.mean(x)
-        return x * torch.rsqrt(self.mean(x * x) + self.eps) * self.weight + self.bias
+        return x * torch.rsqrt(self.variance(x * x)) * self.weight + self.bias
 
 
 class RMSNorm(Foldable):
@@ -33,18 +34,19 @@ class RMSNorm(Foldable):
 
     def __init__(self, channels: int, eps: float, form: Form) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels))
-        self.eps = eps
+        self.weight: nn.Parameter | None = nn.Parameter(torch.empty(channels))
+        self.channels, self.eps = channels, eps
         self.primitive = form.norms == "primitive"
 
     def fold(self) -> None:
         if self.primitive:
-            self.mean = row_mean(len(self.weight))
+            self.mean_square = row_mean(self.channels, self.eps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.primitive:
-            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-        return x * torch.rsqrt(self.mean(x * x) + self.eps) * self.weight
+            return F.rms_norm(x, (self.channels,), self.weight, self.eps)
+        x = x * torch.rsqrt(self.mean_square(x * x))
+        return x if self.weight is None else x * self.weight
 
 
 class GroupNorm(Foldable):
@@ -62,20 +64,22 @@ class GroupNorm(Foldable):
         if self.primitive:
             channels = len(self.weight)
             member = torch.kron(torch.eye(self.groups), torch.ones(1, channels // self.groups))
-            self.gather = linear_of(member * (self.groups / channels))
-            self.spread = linear_of(member.t().contiguous())
+            self.gather = averaging(member * (self.groups / channels))
+            self.spread = averaging(member.t().contiguous())
+            self.spread_variance = averaging(member.t().contiguous(), self.eps)
+            self.weight.data = self.weight.data.view(1, -1, 1, 1)
+            self.bias.data = self.bias.data.view(1, -1, 1, 1)
 
-    def group_mean(self, x: torch.Tensor) -> torch.Tensor:
+    def group_mean(self, x: torch.Tensor, spread: nn.Module) -> torch.Tensor:
         """[1, C, H, W] -> [1, C, 1, 1]: the mean of each channel's group."""
         channels = x.shape[1]
-        return self.spread(self.gather(x.mean((2, 3), keepdim=True).view(1, channels))).view(1, channels, 1, 1)
+        return spread(self.gather(x.mean((2, 3), keepdim=True).view(1, channels))).view(1, channels, 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.primitive:
             return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
-        x = x - self.group_mean(x)
-        scale = torch.rsqrt(self.group_mean(x * x) + self.eps) * self.weight.view(1, -1, 1, 1)
-        return x * scale + self.bias.view(1, -1, 1, 1)
+        x = x - self.group_mean(x, self.spread)
+        return x * (torch.rsqrt(self.group_mean(x * x, self.spread_variance)) * self.weight) + self.bias
 
 
 class GeGlu(Foldable):
@@ -102,9 +106,23 @@ class GeGlu(Foldable):
         return self.out(self.value(x) * F.gelu(self.gate(x)))
 
 
-def row_mean(channels: int) -> nn.Linear:
-    """The mean over the last axis as a matrix product: [..., C] -> [..., 1]."""
-    return linear_of(torch.full((1, channels), 1 / channels))
+class Averaging(nn.Linear):
+    """A matrix product that only averages or spreads averages: not weights of the model, never quantised."""
+
+
+def averaging(weight: torch.Tensor, plus: float | None = None) -> Averaging:
+    """x -> x @ weight.T + plus; weight [out, in]."""
+    with torch.device("meta"):
+        linear = Averaging(weight.shape[1], weight.shape[0], bias=plus is not None)
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    if plus is not None:
+        linear.bias = nn.Parameter(torch.full((weight.shape[0],), plus), requires_grad=False)
+    return linear
+
+
+def row_mean(channels: int, plus: float | None = None) -> Averaging:
+    """The mean over the last axis, plus a constant, as a matrix product: [..., C] -> [..., 1]."""
+    return averaging(torch.full((1, channels), 1 / channels), plus)
 
 
 def gelu_tanh(x: torch.Tensor, form: Form) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dreamlite_mobile.config import BlockKind, UNetConfig
-from dreamlite_mobile.networks.form import Form
+from dreamlite_mobile.networks.form import Foldable, Form
 from dreamlite_mobile.networks.layers import GeGlu, GroupNorm, LayerNorm, RMSNorm
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
 
@@ -20,7 +20,7 @@ MASK_BIAS = 1e4
 """Upstream turns a 0 in the prompt mask into a bias of minus this."""
 
 
-class Attention(nn.Module):
+class Attention(Foldable):
     """Grouped-query attention with RMS-normalised queries and keys (`DreamLiteAttnProcessor2_0`).
 
     Query heads that share one key/value head are folded into rows, so keys and values are never copied.
@@ -35,6 +35,14 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
         self.norm_q = RMSNorm(self.head_dim, 1e-5, form)
         self.norm_k = RMSNorm(self.head_dim, 1e-5, form)
+
+    def fold(self) -> None:
+        """Scale the few keys by everything that the many queries would be scaled by."""
+        query, key = self.norm_q.weight, self.norm_k.weight
+        assert query is not None
+        assert key is not None
+        self.norm_k.weight = nn.Parameter(key.data * query.data * self.head_dim**-0.5)
+        self.norm_q.weight = None
 
     def keys_values(self, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """context [1, S, E] -> keys [G, D, S] and values [G, S, D] for G key/value heads."""
@@ -54,7 +62,7 @@ class Attention(nn.Module):
         if groups > 1:
             queries = queries.view(rows, groups, shared, self.head_dim).transpose(0, 1)
             queries = queries.reshape(groups, rows * shared, self.head_dim)
-        scores = torch.bmm(queries, keys) * self.head_dim**-0.5
+        scores = torch.bmm(queries, keys)
         if bias is not None:
             scores = scores + bias
         mixed = torch.bmm(scores.softmax(-1), values)
