@@ -30,6 +30,8 @@ MIN_SIDE = 16
 MAX_SIDE = 16_384
 MAX_PIXELS = 178_956_970
 """PIL's own limit against decompression bombs, stated here so that a changed PIL setting does not move it."""
+MAX_OUTPUT_SIDE = 2048
+"""Of a picture to make: twice what the model was trained at; beyond it, attention alone needs tens of gigabytes."""
 
 _UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError,
@@ -171,7 +173,18 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def check_size(width: int, height: int, multiple: int) -> None:
-    """Refuse a picture size whose sides are not positive multiples of `multiple`; the ConfigError names the nearest."""
+    """Refuse sides that are not multiples of `multiple`, below it or over `MAX_OUTPUT_SIDE`; names the nearest sizes.
+
+    Raises:
+        ConfigError: as above.
+    """
+    most = MAX_OUTPUT_SIDE // multiple * multiple
+    if max(width, height) > most:
+        nearest_size = "x".join(str(min(most, max(multiple, side // multiple * multiple))) for side in (width, height))
+        raise ConfigError(
+            f"size {width}x{height}: at most {most} pixels a side are supported (the model was trained at 1024); "
+            f"nearest: {nearest_size}"
+        )
     if all(side > 0 and side % multiple == 0 for side in (width, height)):
         return
     below = tuple(max(multiple, side // multiple * multiple) for side in (width, height))

@@ -1,53 +1,177 @@
-"""PROVISIONAL (lead): replaced by helper 1's version. fp32 only."""
+"""Lowering to XNNPACK: one `.pte` per component, one delegate per method, whole methods or a named reason.
 
-from collections.abc import Mapping
+ExecuTorch's stock path re-traces the graph node by node some thirty times, which for the U-Net's 5,000 nodes is most
+of the time. What is left out here, and why that is safe, stands beside each piece.
+"""
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
+from unittest import mock
 
 import torch
+from executorch.backends.xnnpack import _passes as passes
+from executorch.backends.xnnpack import xnnpack_preprocess
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, ExecutorchProgramManager, to_edge_transform_and_lower
+from executorch.exir.backend.utils import WhyNoPartition
 from torch import nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+from torch.fx.passes.infra.partitioner import Partition
+
+from dreamlite_mobile.errors import ExportError
+from export.quantize import quantize
+
+Methods = Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]
+"""Method name -> module in evaluation mode, example inputs with the static shapes."""
+
+EDGE = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
+"""Without the verifiers (each walks the whole graph; parity is proven on the file) and without dim-order operators
+(every tensor of ours is contiguous, and the XNNPACK passes would only turn them back)."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Report:
+    """How one method was cut: the number of delegates, and every operator outside of them with its reason."""
+
     delegates: int
-    outside: list[str]
+    outside: tuple[str, ...]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Lowered:
-    program: object
+    """A finished program and how each of its methods was cut."""
+
+    program: ExecutorchProgramManager
     reports: dict[str, Report]
 
     def write(self, stream: IO[bytes]) -> None:
+        """Write the `.pte`; weights go to the stream without another copy in memory."""
         self.program.write_to_file(stream)
 
 
-def lower(methods: Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]], precision: str) -> Lowered:
-    assert precision == "fp32"
-    programs = {name: torch.export.export(module, inputs) for name, (module, inputs) in methods.items()}
-    import sys
+def lower(methods: Methods, precision: str) -> Lowered:
+    """Lower all methods into one program, in which equal weights are stored once.
 
-    sys.path.insert(0, "/tmp/xnn")
-    import lean
-    from unittest import mock
-    from executorch.exir import EdgeCompileConfig
+    Args:
+        methods: built in the `xnnpack` form. Modules are quantised in place.
+        precision: `fp32`, `w8` or `w4` (see `export.quantize`).
 
-    with mock.patch.object(lean.pre, "XNNPACKPassManager", lean.LeanPasses):
-        edge = to_edge_transform_and_lower(
-            programs,
-            partitioner={name: [lean.Whole()] for name in programs},
-            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
-        )
-    reports = {}
-    for name in programs:
-        calls = [
-            str(node.target)
-            for node in edge.exported_program(name).graph.nodes
-            if node.op == "call_function" and "getitem" not in str(node.target)
+    Raises:
+        ExportError: a weight that the precision cannot hold, or a graph the compiler refuses.
+    """
+    for module, _ in methods.values():
+        quantize(module, precision)
+    partitioners = {name: WholeGraphPartitioner() for name in methods}
+    try:
+        with torch.no_grad():
+            programs = {name: torch.export.export(module, inputs) for name, (module, inputs) in methods.items()}
+        with needed_passes_only():
+            edge = to_edge_transform_and_lower(
+                programs, partitioner={name: [one] for name, one in partitioners.items()}, compile_config=EDGE
+            )
+        reports = {
+            name: cut_report(edge.exported_program(name).graph_module, partitioners[name].reasons) for name in methods
+        }
+        return Lowered(edge.to_executorch(), reports)
+    except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError) as error:
+        raise ExportError(f"XNNPACK could not lower {', '.join(methods)}: {error}") from error
+
+
+class WholeGraphPartitioner(XnnpackPartitioner):
+    """XNNPACK's own checks of every operator, then one partition if all of them pass.
+
+    The stock partitioner merges partitions pairwise, asking for every pair whether merging makes a cycle: quadratic,
+    and order decides the outcome, so that it may leave two delegates where one is possible. A partition that holds
+    every operator cannot make a cycle. Where an operator does not pass, the stock merging decides.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: dict[str, str] = {}
+
+    def ops_to_not_decompose(self, ep: ExportedProgram) -> tuple[list[Any], None]:
+        """Keep the operators XNNPACK has; without a per-node check, ExecuTorch skips one of three decompositions."""
+        operators, _ = super().ops_to_not_decompose(ep)
+        return operators, None
+
+    def generate_partitions(self, ep: ExportedProgram) -> list[Partition]:
+        """One partition, or the stock ones when an operator has to stay outside."""
+        with refusals() as reasons:
+            groups = self.get_matched_nodes_from_configs(ep)
+        taken = {node for group in groups for node in group}
+        left = [node for node in ep.graph.nodes if node.op == "call_function" and node not in taken]
+        if not left:
+            return [Partition(id=0, nodes=[node for node in ep.graph.nodes if node in taken])]
+        known = self.target_partitioner_configs
+        for node in left:
+            missing = "XNNPACK has no such operator" if short_name(node) not in known else "XNNPACK refuses it here"
+            self.reasons[node.name] = reasons.get(node.name, missing)
+        partitions: list[Partition] = super().generate_partitions(ep)
+        return partitions
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[dict[str, str]]:
+    """Collect why XNNPACK's checks refuse a node: node name -> reason. They only tell it to a debug log."""
+    found: dict[str, str] = {}
+
+    class Collect(WhyNoPartition):
+        def __call__(self, node: Node, reason: str) -> None:
+            found.setdefault(node.name, reason)
+
+    configs = "executorch.backends.xnnpack.partition.config."
+    with contextlib.ExitStack() as stack:
+        for module in ("xnnpack_config", "gemm_configs", "generic_node_configs", "node_configs"):
+            stack.enter_context(mock.patch(f"{configs}{module}.why", Collect(logging.getLogger(__name__))))
+        yield found
+
+
+class NeededPasses(passes.XNNPACKPassManager):
+    """XNNPACK's graph passes that can change one of our graphs: 4 of 17, each a re-trace.
+
+    The others look for operators that no DreamLite network has (batch norm, prelu, bilinear upsampling, 1-D
+    convolution, `max` with indices, static quantisation), undo dim-order operators (see `EDGE`), or fold constants.
+    A graph that did need one would fail to serialise or miss its parity floor; it cannot pass unnoticed.
+    """
+
+    def __init__(self, exported_program: ExportedProgram, passes_: list[Any] | None = None) -> None:
+        super().__init__(exported_program, passes_)
+        self.passes = passes_ or [
+            passes.XNNPACKRemoveCloneOpsTransform,
+            passes.FuseActivationPass,
+            passes.ChannelsLastTaggedReshapePass,
+            passes.RemoveRedundantCopyPass,
         ]
-        outside = [call for call in calls if "delegate" not in call]
-        reports[name] = Report(len(calls) - len(outside), outside)
-    return Lowered(edge.to_executorch(), reports)
+
+
+@contextlib.contextmanager
+def needed_passes_only() -> Iterator[None]:
+    """ExecuTorch offers no way to choose the backend's passes, so its pass manager is replaced for this block."""
+    manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
+    with mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager):
+        yield
+
+
+def cut_report(graph: GraphModule, reasons: Mapping[str, str]) -> Report:
+    """Count the delegates of a lowered method and name what is outside, most frequent first."""
+    calls = [node for node in graph.graph.nodes if node.op == "call_function"]
+    names = [short_name(node) for node in calls]
+    outside = Counter(
+        f"{name}: {reasons.get(node.name, 'between two delegates')}"
+        for node, name in zip(calls, names, strict=True)
+        if name not in {"executorch_call_delegate", "getitem"}
+    )
+    listed = tuple(f"{count} x {what}" for what, count in outside.most_common())
+    return Report(names.count("executorch_call_delegate"), listed)
+
+
+def short_name(node: Node) -> str:
+    """`aten.cat.default` -> `cat.default`, the way XNNPACK's table names operators."""
+    name = getattr(node.target, "__name__", str(node.target))
+    parts = name.split(".")
+    return ".".join(parts[1:]) if len(parts) > 2 else name

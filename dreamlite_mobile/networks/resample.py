@@ -14,6 +14,8 @@ from dreamlite_mobile.networks.form import Foldable, Form, linear_of
 class UpsampleConv(Foldable):
     """Nearest x2, then a padded 3x3 convolution with this module's weight and bias, as one exact operation."""
 
+    up: nn.Module
+
     def __init__(self, channels: int, form: Form, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
