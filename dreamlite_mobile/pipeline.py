@@ -16,6 +16,7 @@ from PIL import Image
 from dreamlite_mobile.components import FORWARD
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.images import condition_image, to_picture, vision_patches
+from dreamlite_mobile.measure import measured
 from dreamlite_mobile.prompt import PromptEncoder, PromptLayout
 from dreamlite_mobile.scheduler import euler_step, sigma_table
 
@@ -58,9 +59,10 @@ class Step:
 
 @dataclass(slots=True)
 class Stages:
-    """Seconds spent in each component of one run, filled while it runs."""
+    """Seconds and peak resident bytes of each component in one run, filled while it runs."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
 
     def timed(self, name: str, component: Component, method: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         load = getattr(component, "load", None)
@@ -69,12 +71,12 @@ class Stages:
         return self.measure(name, lambda: component.run(method, inputs))
 
     def measure(self, name: str, work: Callable[[], T]) -> T:
-        """Run `work` and add its seconds to the stage."""
-        begin = time.perf_counter()
-        try:
-            return work()
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+        """Run `work` and add what it cost to the stage."""
+        with measured() as cost:
+            done = work()
+        self.seconds[name] = self.seconds.get(name, 0.0) + cost.seconds
+        self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), cost.peak_bytes)
+        return done
 
 
 @dataclass(frozen=True, slots=True)

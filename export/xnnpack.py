@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import IO, Any
 from unittest import mock
 
@@ -20,8 +21,11 @@ from executorch.exir import EdgeCompileConfig, ExecutorchProgramManager, to_edge
 from executorch.exir.backend.utils import WhyNoPartition
 from torch import nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule, Node
+from torch.fx import traceback as fx_traceback
 from torch.fx.passes.infra.partitioner import Partition
+from torch.fx.traceback import NodeSource
 
 from dreamlite_mobile.errors import ExportError
 from export.quantize import quantize
@@ -70,7 +74,7 @@ def lower(methods: Methods, precision: str) -> Lowered:
     try:
         with torch.no_grad():
             programs = {name: torch.export.export(module, inputs) for name, (module, inputs) in methods.items()}
-        with needed_passes_only():
+        with lean_tracing():
             edge = to_edge_transform_and_lower(
                 programs, partitioner={name: [one] for name, one in partitioners.items()}, compile_config=EDGE
             )
@@ -149,12 +153,49 @@ class NeededPasses(passes.XNNPACKPassManager):
         ]
 
 
+class ParentOnly(NodeSource):
+    """Where a node came from, without where that one came from."""
+
+    def __init__(self, node: Node | None, pass_name: str = "", action: Any = None) -> None:
+        super().__init__(None, pass_name, action)
+        if node is not None:
+            self.node_info = self.NodeInfo(node.name, str(node.target), id(node.graph))
+
+
 @contextlib.contextmanager
-def needed_passes_only() -> Iterator[None]:
-    """ExecuTorch offers no way to choose the backend's passes, so its pass manager is replaced for this block."""
+def lean_tracing() -> Iterator[None]:
+    """Three things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block.
+
+    The backend's list of passes (`NeededPasses`); the ancestry that every re-traced node deep-copies from its
+    predecessor, a chain that grows with each pass and that nothing here reads; and the tables of inputs by kind,
+    which are built anew, over a thousand entries, whenever a node is asked whether it is a parameter.
+    """
     manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
-    with mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager):
+    with (
+        mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager),
+        mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
+        contextlib.ExitStack() as tables,
+    ):
+        for name in ("inputs_to_parameters", "inputs_to_buffers", "inputs_to_lifted_tensor_constants"):
+            tables.enter_context(mock.patch.object(ExportGraphSignature, name, remembered(name)))
         yield
+
+
+def remembered(name: str) -> property:
+    """The signature's table of that name, built again only when an input was added, removed or renamed."""
+    build = getattr(ExportGraphSignature, name).fget
+    argument_name = attrgetter("arg.name")
+    last: dict[int, tuple[object, object]] = {}
+
+    def table(signature: ExportGraphSignature) -> object:
+        specs = signature.input_specs
+        key = (tuple(specs), tuple(map(argument_name, specs)))
+        known = last.get(id(signature))
+        if known is None or known[0] != key:
+            known = last[id(signature)] = (key, build(signature))
+        return known[1]
+
+    return property(table)
 
 
 def cut_report(graph: GraphModule, reasons: Mapping[str, str]) -> Report:

@@ -10,7 +10,7 @@ from diffusers import AutoencoderTiny, DreamLiteUNetModel
 from torch import nn
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from dreamlite_mobile.config import TINY, DreamLiteConfig, TextConfig, UNetConfig, VaeConfig, VisionConfig
+from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig, TextConfig, UNetConfig, VaeConfig, VisionConfig
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -43,6 +43,21 @@ ODD = DreamLiteConfig(
     vae=replace(TINY.vae, act_fn="silu", num_encoder_blocks=(2, 1, 2, 1), num_decoder_blocks=(1, 2, 1, 2)),
 )
 """Unlike TINY wherever the classes allow it: head counts, layers, block kinds, positions, activations."""
+
+
+WIDE = replace(
+    MOBILE,
+    text=replace(
+        MOBILE.text,
+        num_layers=2,
+        vocab_size=1024,
+        image_token_id=1020,
+        vision_start_token_id=1017,
+        vision_end_token_id=1018,
+    ),
+    vision=replace(MOBILE.vision, depth=2, deepstack_layers=(0,)),
+)
+"""The published widths, with few layers (use its U-Net block by block)."""
 
 
 def published_unet(cfg: UNetConfig, seed: int = 0) -> DreamLiteUNetModel:

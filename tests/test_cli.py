@@ -107,7 +107,7 @@ def test_generate_refuses(run, bundle: Path, tmp_path: Path, arguments: tuple[st
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("out", ["missing/a.png", "a.jpg", "/proc/a.png"])
+@pytest.mark.parametrize("out", ["missing/a.png", "a.jpg", "/dev/null"])
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     run, bundle: Path, tmp_path: Path, out: str
 ) -> None:

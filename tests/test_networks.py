@@ -4,19 +4,26 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracle import ODD, last_decoder_layer, published_qwen, published_unet, published_vae, relative_error
+from checkpoint_files import tiny_checkpoint
+from oracle import ODD, WIDE, last_decoder_layer, published_qwen, published_unet, published_vae, relative_error
 from torch import nn
 
+from dreamlite_mobile.assembly import component_methods
+from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.components import COMPONENTS, component_specs
 from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig, UNetConfig
 from dreamlite_mobile.networks import SOURCES, TextEncoder, TextLayout, build, expected_tensors, fold
 from dreamlite_mobile.networks.form import FORMS, REFERENCE, Form
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
 from dreamlite_mobile.networks.unet import Resnet, Transformer2D
+from export.backends import example_inputs
+from export.driver import geometry_of, prompt_encoder
 
 TOLERANCE = 2e-6
 CONFIGS = {"tiny": TINY, "odd": ODD}
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+every_width = pytest.mark.parametrize("config", [*CONFIGS.values(), WIDE], ids=[*CONFIGS, "published width"])
 
 
 def filled(name: str, config: DreamLiteConfig, form: Form, published: nn.Module) -> nn.Module:
@@ -59,7 +66,7 @@ def test_unet_equals_diffusers(form: Form, config: DreamLiteConfig, edit: bool) 
 
 
 @every_form
-@every_config
+@every_width
 @torch.no_grad()
 def test_text_tower_equals_transformers_before_the_final_norm(form: Form, config: DreamLiteConfig) -> None:
     qwen = published_qwen(config.text, config.vision)
@@ -74,7 +81,7 @@ def test_text_tower_equals_transformers_before_the_final_norm(form: Form, config
 
 
 @every_form
-@every_config
+@every_width
 @torch.no_grad()
 def test_vision_and_text_towers_equal_transformers_on_an_edit(form: Form, config: DreamLiteConfig) -> None:
     qwen = published_qwen(config.text, config.vision)
@@ -98,7 +105,7 @@ def test_vision_and_text_towers_equal_transformers_on_an_edit(form: Form, config
     assert relative_error(encoder(embeddings, deepstack), states[0][:, 4:]) <= TOLERANCE
 
 
-@every_config
+@every_width
 @torch.no_grad()
 def test_vision_features_equal_transformers(config: DreamLiteConfig) -> None:
     qwen = published_qwen(config.text, config.vision)
@@ -114,7 +121,7 @@ def test_vision_features_equal_transformers(config: DreamLiteConfig) -> None:
 
 
 @every_form
-@every_config
+@every_width
 @torch.no_grad()
 def test_autoencoder_equals_diffusers(form: Form, config: DreamLiteConfig) -> None:
     published = published_vae(config.vae)
@@ -208,3 +215,27 @@ def only_level(cfg: UNetConfig, level: int) -> UNetConfig:
 def copy_weights(ours: nn.Module, published: nn.Module) -> nn.Module:
     ours.load_state_dict({key: value.clone() for key, value in published.state_dict().items()}, assign=True)
     return ours
+
+
+EXPORTED = [(name, form) for name in COMPONENTS for form in FORMS]
+
+
+@pytest.mark.parametrize(("name", "form"), EXPORTED, ids=[f"{name}-{form}" for name, form in EXPORTED])
+@torch.no_grad()
+def test_graphs_are_static_batch_1_of_rank_4_and_copy_no_keys(name: str, form: str) -> None:
+    """What HTP and XNNPACK need of every form; keys and values must not be repeated over query heads."""
+    checkpoint = open_checkpoint(tiny_checkpoint())
+    geometry = geometry_of(checkpoint, prompt_encoder(checkpoint), 64, 96)
+    methods = component_methods(checkpoint, name, tiled(FORMS[form]), geometry, ["generate", "edit"])
+    for method, module in methods.items():
+        program = torch.export.export(module, example_inputs(component_specs(geometry)[name].methods[method]))
+        values = [node.meta["val"] for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
+        assert len(values) > 20
+        assert all(isinstance(side, int) for value in values for side in value.shape)
+        weights = set(program.graph_signature.inputs_to_parameters)
+        ranks = {
+            node.meta["val"].ndim for node in program.graph.nodes if node.name not in weights and "val" in node.meta
+        }
+        assert max(ranks) <= 4
+        copies = [str(node.target) for node in program.graph.nodes if "repeat" in str(node.target)]
+        assert not copies

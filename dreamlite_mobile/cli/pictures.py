@@ -15,12 +15,14 @@ from dreamlite_mobile.cli.shared import (
     SeedOption,
     StepsOption,
     ThreadsOption,
+    megabytes,
     notice,
     print_json,
     quiet_libraries,
     stderr,
     table,
 )
+from dreamlite_mobile.pipeline import Stages
 from dreamlite_mobile.progress import Advance, task
 
 T = TypeVar("T")
@@ -85,13 +87,13 @@ def edit(
     show(request, draw(request), json_output)
 
 
-def draw(request: PictureRequest) -> dict[str, float]:
-    """Make and write the picture; returns seconds by stage. What can be refused is refused before anything is run."""
+def draw(request: PictureRequest) -> Stages:
+    """Make and write the picture; returns what each stage took. What can be refused is refused before any work."""
     quiet_libraries()
     from dreamlite_mobile.bundle import open_bundle
     from dreamlite_mobile.images import check_output, load_image, save_png
     from dreamlite_mobile.noise import initial_latents, load_latents
-    from dreamlite_mobile.pipeline import Stages, finish
+    from dreamlite_mobile.pipeline import finish
     from dreamlite_mobile.runtime.session import Session
     from dreamlite_mobile.scheduler import check_steps
 
@@ -123,7 +125,8 @@ def draw(request: PictureRequest) -> dict[str, float]:
         result = finish(run, lambda _: advance(1))
     save_png(result.picture, request.out, png_text(request, bundle.manifest))
     host = time.perf_counter() - opened - sum(stages.seconds.values())
-    return {"start-up": opened - begin, **stages.seconds, "host work": host}
+    stages.seconds = {"start-up": opened - begin, **stages.seconds, "host work": host}
+    return stages
 
 
 def checked(path: Path, work: Callable[[Advance], T]) -> T:
@@ -151,12 +154,23 @@ def png_text(request: PictureRequest, manifest: Manifest) -> dict[str, str]:
     }
 
 
-def show(request: PictureRequest, seconds: dict[str, float], json_output: bool) -> None:
-    """Where the time went."""
+def show(request: PictureRequest, stages: Stages, json_output: bool) -> None:
+    """Where the time and the memory went."""
     if json_output:
-        rounded = {name: round(value, 4) for name, value in seconds.items()}
-        print_json({"picture": str(request.out), "mode": request.mode, "steps": request.steps, "seconds": rounded})
+        print_json(
+            {
+                "picture": str(request.out),
+                "mode": request.mode,
+                "steps": request.steps,
+                "seconds": {name: round(value, 4) for name, value in stages.seconds.items()},
+                "peak_memory_bytes": stages.peak_bytes,
+            }
+        )
         return
-    rows = [[name, f"{value:.2f} s"] for name, value in seconds.items()]
-    rows.append(["total", f"{sum(seconds.values()):.2f} s"])
-    table(f"{request.out}: {request.mode}, {request.steps} steps", ["stage", "time"], rows, right=(1,))
+    rows = [
+        [name, f"{value:.2f} s", megabytes(stages.peak_bytes[name]) if name in stages.peak_bytes else ""]
+        for name, value in stages.seconds.items()
+    ]
+    rows.append(["total", f"{sum(stages.seconds.values()):.2f} s", megabytes(max(stages.peak_bytes.values()))])
+    title = f"{request.out}: {request.mode}, {request.steps} steps"
+    table(title, ["stage", "time", "peak memory of the process"], rows, right=(1, 2))
