@@ -19,6 +19,9 @@ from executorch.backends.xnnpack import xnnpack_preprocess
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, ExecutorchProgramManager, to_edge_transform_and_lower
 from executorch.exir.backend.utils import WhyNoPartition
+from executorch.exir.passes.remove_noop_pass import RemoveNoopPass
+from executorch.exir.passes.scalar_to_tensor_pass import ScalarToTensorPass
+from executorch.exir.program import _program
 from torch import nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
@@ -36,6 +39,8 @@ Methods = Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]
 EDGE = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
 """Without the verifiers (each walks the whole graph; parity is proven on the file) and without dim-order operators
 (every tensor of ours is contiguous, and the XNNPACK passes would only turn them back)."""
+
+SCALARS_AND_NOOPS = (ScalarToTensorPass, RemoveNoopPass)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +169,18 @@ class ParentOnly(NodeSource):
 
 @contextlib.contextmanager
 def lean_tracing() -> Iterator[None]:
-    """Three things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block.
+    """Four things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block.
 
-    The backend's list of passes (`NeededPasses`); the ancestry that every re-traced node deep-copies from its
-    predecessor, a chain that grows with each pass and that nothing here reads; and the tables of inputs by kind,
-    which are built anew, over a thousand entries, whenever a node is asked whether it is a parameter.
+    The passes before the edge dialect, of which only scalars and no-ops concern our graphs (the rest turn symbolic
+    sizes, transposes and broken operators, which decomposition has removed or which we do not have), and the
+    backend's own (`NeededPasses`): each is a re-trace. The ancestry that every re-traced node deep-copies from its
+    predecessor, a chain that grows with each pass and that nothing here reads. The tables of inputs by kind, which
+    are built anew, over a thousand entries, whenever a node is asked whether it is a parameter.
     """
     manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
+    before_edge = [one for one in _program.base_pre_op_replace_passes if isinstance(one, SCALARS_AND_NOOPS)]
     with (
+        mock.patch.object(_program, "base_pre_op_replace_passes", before_edge),
         mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager),
         mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
         contextlib.ExitStack() as tables,
