@@ -11,8 +11,9 @@ from torch import nn
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.networks.form import REFERENCE, Form, fold
+from dreamlite_mobile.networks.step import StepEmbedder
 from dreamlite_mobile.networks.text import TextEncoder, TextLayout, TextTower
-from dreamlite_mobile.networks.unet import StepEmbedder, UNet
+from dreamlite_mobile.networks.unet import UNet
 from dreamlite_mobile.networks.vae import VaeDecoder, VaeEncoder
 from dreamlite_mobile.networks.vision import VisionEncoder
 
