@@ -194,9 +194,9 @@ def blocks_to_measure() -> tuple[Block, ...]:
 
 
 def blocks(folder: Path, only: str) -> Iterator[str]:
-    """One line per block and precision; times are medians of runs taken in turns, on one thread."""
+    """One line per block and precision; processor times are medians of runs taken in turns, on one thread."""
     portable_lib._unsafe_reset_threadpool(1)
-    yield "| block | precision | delegates | MB | SNR dB, .pte | ms | speed-up |"
+    yield "| block | precision | delegates | MB | SNR dB, .pte | CPU ms | speed-up |"
     yield "|---|---|---|---|---|---|---|"
     for block in blocks_to_measure():
         if only not in block.name:
@@ -226,13 +226,13 @@ def blocks(folder: Path, only: str) -> Iterator[str]:
 
 
 def in_turns(loaded: Mapping[str, Method], inputs: Tensors) -> dict[str, float]:
-    """Median milliseconds of every program, run in turns so that other load hits all of them."""
+    """Median CPU milliseconds of every program, run in turns: processor time, since the machine is shared."""
     taken: dict[str, list[float]] = {name: [] for name in loaded}
     for _ in range(RUNS):
         for name, method in loaded.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             method.execute(list(inputs))
-            taken[name].append((time.perf_counter() - begin) * 1e3)
+            taken[name].append((time.process_time() - begin) * 1e3)
     return {name: statistics.median(times) for name, times in taken.items()}
 
 

@@ -1,36 +1,24 @@
-"""Lowering to XNNPACK: one `.pte` per component, one delegate per method, whole methods or a named reason.
-
-ExecuTorch's stock path re-traces the graph node by node some thirty times, which for the U-Net's 5,000 nodes is most
-of the time. What is left out here, and why that is safe, stands beside each piece.
-"""
+"""Lowering to XNNPACK: one `.pte` per component, one delegate per method, or the name and reason of what is outside."""
 
 import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import IO, Any
 from unittest import mock
 
 import torch
-from executorch.backends.xnnpack import _passes as passes
-from executorch.backends.xnnpack import xnnpack_preprocess
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, ExecutorchProgramManager, to_edge_transform_and_lower
 from executorch.exir.backend.utils import WhyNoPartition
-from executorch.exir.passes.remove_noop_pass import RemoveNoopPass
-from executorch.exir.passes.scalar_to_tensor_pass import ScalarToTensorPass
-from executorch.exir.program import _program
 from torch import nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule, Node
-from torch.fx import traceback as fx_traceback
 from torch.fx.passes.infra.partitioner import Partition
-from torch.fx.traceback import NodeSource
 
 from dreamlite_mobile.errors import ExportError
+from export.lean_tracing import lean_tracing
 from export.quantize import quantize
 
 Methods = Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]
@@ -39,8 +27,6 @@ Methods = Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]
 EDGE = EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True)
 """Without the verifiers (each walks the whole graph; parity is proven on the file) and without dim-order operators
 (every tensor of ours is contiguous, and the XNNPACK passes would only turn them back)."""
-
-SCALARS_AND_NOOPS = (ScalarToTensorPass, RemoveNoopPass)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,73 +124,6 @@ def refusals() -> Iterator[dict[str, str]]:
         for module in ("xnnpack_config", "gemm_configs", "generic_node_configs", "node_configs"):
             stack.enter_context(mock.patch(f"{configs}{module}.why", Collect(logging.getLogger(__name__))))
         yield found
-
-
-class NeededPasses(passes.XNNPACKPassManager):
-    """XNNPACK's graph passes that can change one of our graphs: 4 of 17, each a re-trace.
-
-    The others look for operators that no DreamLite network has (batch norm, prelu, bilinear upsampling, 1-D
-    convolution, `max` with indices, static quantisation), undo dim-order operators (see `EDGE`), or fold constants.
-    A graph that did need one would fail to serialise or miss its parity floor; it cannot pass unnoticed.
-    """
-
-    def __init__(self, exported_program: ExportedProgram, passes_: list[Any] | None = None) -> None:
-        super().__init__(exported_program, passes_)
-        self.passes = passes_ or [
-            passes.XNNPACKRemoveCloneOpsTransform,
-            passes.FuseActivationPass,
-            passes.ChannelsLastTaggedReshapePass,
-            passes.RemoveRedundantCopyPass,
-        ]
-
-
-class ParentOnly(NodeSource):
-    """Where a node came from, without where that one came from."""
-
-    def __init__(self, node: Node | None, pass_name: str = "", action: Any = None) -> None:
-        super().__init__(None, pass_name, action)
-        if node is not None:
-            self.node_info = self.NodeInfo(node.name, str(node.target), id(node.graph))
-
-
-@contextlib.contextmanager
-def lean_tracing() -> Iterator[None]:
-    """Four things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block.
-
-    The passes before the edge dialect, of which only scalars and no-ops concern our graphs (the rest turn symbolic
-    sizes, transposes and broken operators, which decomposition has removed or which we do not have), and the
-    backend's own (`NeededPasses`): each is a re-trace. The ancestry that every re-traced node deep-copies from its
-    predecessor, a chain that grows with each pass and that nothing here reads. The tables of inputs by kind, which
-    are built anew, over a thousand entries, whenever a node is asked whether it is a parameter.
-    """
-    manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
-    before_edge = [one for one in _program.base_pre_op_replace_passes if isinstance(one, SCALARS_AND_NOOPS)]
-    with (
-        mock.patch.object(_program, "base_pre_op_replace_passes", before_edge),
-        mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager),
-        mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
-        contextlib.ExitStack() as tables,
-    ):
-        for name in ("inputs_to_parameters", "inputs_to_buffers", "inputs_to_lifted_tensor_constants"):
-            tables.enter_context(mock.patch.object(ExportGraphSignature, name, remembered(name)))
-        yield
-
-
-def remembered(name: str) -> property:
-    """The signature's table of that name, built again only when an input was added, removed or renamed."""
-    build = getattr(ExportGraphSignature, name).fget
-    argument_name = attrgetter("arg.name")
-    last: dict[int, tuple[object, object]] = {}
-
-    def table(signature: ExportGraphSignature) -> object:
-        specs = signature.input_specs
-        key = (tuple(specs), tuple(map(argument_name, specs)))
-        known = last.get(id(signature))
-        if known is None or known[0] != key:
-            known = last[id(signature)] = (key, build(signature))
-        return known[1]
-
-    return property(table)
 
 
 def cut_report(graph: GraphModule, reasons: Mapping[str, str]) -> Report:

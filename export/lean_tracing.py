@@ -1,0 +1,88 @@
+"""Lowering with fewer re-traces of the graph, for ExecuTorch 1.5.1 and torch 2.13 (both pinned).
+
+The stock path re-traces the graph node by node some thirty times, which for the U-Net's 5,000 nodes is most of its
+time. Everything that is left out here says why nothing of ours needs it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from operator import attrgetter
+from typing import Any
+from unittest import mock
+
+from executorch.backends.xnnpack import _passes as passes
+from executorch.backends.xnnpack import xnnpack_preprocess
+from executorch.exir.passes.remove_noop_pass import RemoveNoopPass
+from executorch.exir.passes.scalar_to_tensor_pass import ScalarToTensorPass
+from executorch.exir.program import _program
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ExportGraphSignature
+from torch.fx import Node
+from torch.fx import traceback as fx_traceback
+from torch.fx.traceback import NodeSource
+
+
+class NeededPasses(passes.XNNPACKPassManager):
+    """XNNPACK's graph passes that can change one of our graphs: 4 of 17, each a re-trace.
+
+    The others look for operators that no DreamLite network has (batch norm, prelu, bilinear upsampling, 1-D
+    convolution, `max` with indices, static quantisation), undo dim-order operators (see `EDGE`), or fold constants.
+    A graph that did need one would fail to serialise or miss its parity floor; it cannot pass unnoticed.
+    """
+
+    def __init__(self, exported_program: ExportedProgram, passes_: list[Any] | None = None) -> None:
+        super().__init__(exported_program, passes_)
+        self.passes = passes_ or [
+            passes.XNNPACKRemoveCloneOpsTransform,
+            passes.FuseActivationPass,
+            passes.ChannelsLastTaggedReshapePass,
+            passes.RemoveRedundantCopyPass,
+        ]
+
+
+class ParentOnly(NodeSource):
+    """Where a node came from, without where that one came from."""
+
+    def __init__(self, node: Node | None, pass_name: str = "", action: Any = None) -> None:
+        super().__init__(None, pass_name, action)
+        if node is not None:
+            self.node_info = self.NodeInfo(node.name, str(node.target), id(node.graph))
+
+
+@contextlib.contextmanager
+def lean_tracing() -> Iterator[None]:
+    """Four things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block.
+
+    The passes before the edge dialect, of which only scalars and no-ops concern our graphs (the rest turn symbolic
+    sizes, transposes and broken operators, which decomposition has removed or which we do not have), and the
+    backend's own (`NeededPasses`): each is a re-trace. The ancestry that every re-traced node deep-copies from its
+    predecessor, a chain that grows with each pass and that nothing here reads. The tables of inputs by kind, which
+    are built anew, over a thousand entries, whenever a node is asked whether it is a parameter.
+    """
+    manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
+    with (
+        mock.patch.object(_program, "base_pre_op_replace_passes", [ScalarToTensorPass(), RemoveNoopPass()]),
+        mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager),
+        mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
+        contextlib.ExitStack() as tables,
+    ):
+        for name in ("inputs_to_parameters", "inputs_to_buffers", "inputs_to_lifted_tensor_constants"):
+            tables.enter_context(mock.patch.object(ExportGraphSignature, name, remembered(name)))
+        yield
+
+
+def remembered(name: str) -> property:
+    """The signature's table of that name, built again only when an input was added, removed or renamed."""
+    build = getattr(ExportGraphSignature, name).fget
+    argument_name = attrgetter("arg.name")
+    last: dict[int, tuple[object, object]] = {}
+
+    def table(signature: ExportGraphSignature) -> object:
+        specs = signature.input_specs
+        key = (tuple(specs), tuple(map(argument_name, specs)))
+        known = last.get(id(signature))
+        if known is None or known[0] != key:
+            known = last[id(signature)] = (key, build(signature))
+        return known[1]
+
+    return property(table)
