@@ -67,8 +67,8 @@ class GroupNorm(Foldable):
             self.gather = averaging(member * (self.groups / channels))
             self.spread = averaging(member.t().contiguous())
             self.spread_variance = averaging(member.t().contiguous(), self.eps)
-            self.weight.data = self.weight.data.view(1, -1, 1, 1)
-            self.bias.data = self.bias.data.view(1, -1, 1, 1)
+            self.weight = nn.Parameter(self.weight.data.view(1, -1, 1, 1))
+            self.bias = nn.Parameter(self.bias.data.view(1, -1, 1, 1))
 
     def group_mean(self, x: torch.Tensor, spread: nn.Module) -> torch.Tensor:
         """[1, C, H, W] -> [1, C, 1, 1]: the mean of each channel's group."""
