@@ -12,7 +12,7 @@ from small_bundle import change_manifest
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.cli.judge import Judgement, JudgeRequest, judge
-from dreamlite_mobile.errors import CheckpointError, ParityError
+from dreamlite_mobile.errors import BundleError, CheckpointError, ParityError
 from dreamlite_mobile.parity.thresholds import check
 from dreamlite_mobile.synthetic import make_checkpoint
 from export.driver import ExportRequest, plan_export, run_export
@@ -20,7 +20,9 @@ from export.driver import ExportRequest, plan_export, run_export
 
 @pytest.fixture(scope="module")
 def fp32() -> Judgement:
-    return judge(JudgeRequest(exported("fp32"), str(tiny_checkpoint()), published=True))
+    return judge(
+        JudgeRequest(exported("fp32"), str(tiny_checkpoint()), published=True, referee=exported("fp32", "onnx"))
+    )
 
 
 def test_fp32_reaches_every_floor_against_torch_onnx_and_the_published_pipeline(fp32: Judgement) -> None:
@@ -44,7 +46,7 @@ def test_every_method_is_judged_on_a_sample_and_on_a_real_run(fp32: Judgement) -
 
 
 def test_w4_reaches_its_floors() -> None:
-    judgement = judge(JudgeRequest(exported("w4"), str(tiny_checkpoint())))
+    judgement = judge(JudgeRequest(exported("w4"), str(tiny_checkpoint()), referee=exported("fp32", "onnx")))
     check(judgement.rows)
     assert {row.precision for row in judgement.rows if row.pair == "xnnpack vs torch"} == {"fp32", "w8", "w4"}
 
@@ -72,3 +74,8 @@ def test_a_checkpoint_that_is_not_named_and_was_a_local_folder_is_asked_for(tmp_
     copy = shutil.copytree(exported("fp32"), tmp_path / "copy")
     with pytest.raises(CheckpointError, match="--checkpoint"):
         judge(JudgeRequest(Path(copy)))
+
+
+def test_a_referee_that_is_no_onnx_bundle_of_the_same_checkpoint_is_refused() -> None:
+    with pytest.raises(BundleError, match="as referee .* it has backend xnnpack, expected onnx"):
+        judge(JudgeRequest(exported("w4"), str(tiny_checkpoint()), referee=exported("fp32")))

@@ -14,14 +14,12 @@ from PIL import Image
 from dreamlite_mobile.components import ComponentSpec, sample_inputs
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.rows import Row, digest
-from dreamlite_mobile.parity.thresholds import PICTURE, coarsest
+from dreamlite_mobile.parity.thresholds import PICTURE, PIPELINE, coarsest
 from dreamlite_mobile.pipeline import Pipeline, Stages, finish
 from dreamlite_mobile.runtime import Array, Component
 
 Notify = Callable[[str], None]
 SAMPLE = "sample"
-PIPELINE = "pipeline"
-"""The component name of a row that compares final latents."""
 
 
 @dataclass(frozen=True, slots=True)
