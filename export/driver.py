@@ -1,5 +1,6 @@
 """One export: a checkpoint, a backend, a size -> a bundle. Knows no backend's insides."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from dreamlite_mobile.images import check_size
 from dreamlite_mobile.measure import Cost, measured
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
 from export.backends import Exporter, Written, exporter
-from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity
+from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity, tool_versions
 from export.precision import component_precisions
 
 Notify = Callable[[str], None]
@@ -33,7 +34,10 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What to make. `precision` is a preset or `component=precision` pairs (see `export.precision`)."""
+    """What to make. `precision` is a preset or `component=precision` pairs (see `export.precision`).
+
+    `reuse`: bundles from which a component is copied, instead of lowered again, where it would come out the same.
+    """
 
     checkpoint: Checkpoint
     source: str
@@ -44,6 +48,7 @@ class ExportRequest:
     precision: str = "fp32"
     modes: tuple[Mode, ...] = ("generate", "edit")
     components: tuple[str, ...] | None = None
+    reuse: tuple[Bundle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,11 @@ def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Notify =
     with BundleWriter(out, replace=replace) as writer:
         entries = {}
         for name, spec in plan.specs.items():
-            notify(f"{name} ({plan.precisions[name]})")
+            donor = reusable(plan, name)
+            notify(f"{name} ({plan.precisions[name]}{f', from {donor.path.name}' if donor else ''})")
+            if donor is not None:
+                entries[name] = copy_component(donor, name, writer)
+                continue
             with measured() as cost:
                 written = export_component(plan, spec, writer)
             costs[name] = cost
@@ -137,6 +146,35 @@ def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Notify =
         )
         writer.finish(manifest)
     return Exported(open_bundle(out, verify="quick"), costs, time.perf_counter() - begin)
+
+
+def reusable(plan: Plan, name: str) -> Bundle | None:
+    """A bundle whose component is what this plan would make: same weights, tools, backend, precision and shapes."""
+    request = plan.request
+    wanted = {method: tensors(spec) for method, spec in plan.specs[name].methods.items()}
+    for bundle in request.reuse:
+        manifest = bundle.manifest
+        entry = manifest.components.get(name)
+        if entry is None or entry.precision != plan.precisions[name]:
+            continue
+        same_source = (manifest.checkpoint.sha256, manifest.backend, manifest.tools) == (
+            request.checkpoint.identity,
+            request.backend,
+            tool_versions(),
+        )
+        shapes = {method: {"inputs": its.inputs, "outputs": its.outputs} for method, its in entry.methods.items()}
+        if same_source and shapes == wanted:
+            return bundle
+    return None
+
+
+def copy_component(donor: Bundle, name: str, writer: BundleWriter) -> ComponentEntry:
+    """Copy a component's files and its entry, times included."""
+    entry = donor.manifest.components[name]
+    for file in entry.files:
+        shutil.copyfile(donor.path / file, writer.path(file))
+        writer.add_written(file)
+    return entry
 
 
 def export_component(plan: Plan, spec: ComponentSpec, writer: BundleWriter) -> Written:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from checkpoint_files import tiny_checkpoint
 
+from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.checkpoint import open_checkpoint
 from export.driver import ExportRequest, plan_export, run_export
 
@@ -20,5 +21,6 @@ def exported(precision: str, backend: str = "xnnpack") -> Path:
     folder = Path(tempfile.mkdtemp(prefix="dreamlite-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     checkpoint = open_checkpoint(tiny_checkpoint())
-    request = ExportRequest(checkpoint, "tiny", backend, SIZE, SIZE, precision=precision)
+    reuse = (open_bundle(exported("fp32", backend)),) if precision != "fp32" else ()
+    request = ExportRequest(checkpoint, "tiny", backend, SIZE, SIZE, precision=precision, reuse=reuse)
     return run_export(plan_export(request), folder / f"{backend}-{precision}").bundle.path

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.image_processor import VaeImageProcessor
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sample_pictures import assert_same_picture, rgb
@@ -19,6 +19,7 @@ from upstream_prompts import image_processor
 from dreamlite_mobile.config import MOBILE, TINY, VisionConfig
 from dreamlite_mobile.errors import ConfigError, DreamLiteError, ImageError, OutputError
 from dreamlite_mobile.images import (
+    MAX_OUTPUT_SIDE,
     check_size,
     condition_image,
     load_image,
@@ -140,18 +141,21 @@ def test_multiples_pass(width: int, height: int, multiple: int) -> None:
 
 
 @given(width=st.integers(-100, 3000), height=st.integers(-100, 3000))
+@example(width=2050, height=2048)
+@example(width=2080, height=15)
 def test_other_sizes_are_refused_with_usable_suggestions(width: int, height: int) -> None:
+    sides = (width, height)
+    supported = all(0 < side <= MAX_OUTPUT_SIDE and side % 32 == 0 for side in sides)
     try:
         check_size(width, height, 32)
     except ConfigError as refusal:
-        assert width % 32 or height % 32 or width <= 0 or height <= 0
+        assert not supported
         for suggestion in str(refusal).split("nearest: ")[1].split(" or "):
             check_size(*parse_size(suggestion), 32)
-            assert all(
-                abs(a - b) < 32 for a, b in zip(parse_size(suggestion), (max(width, 1), max(height, 1)), strict=True)
-            )
+            reachable = [min(max(side, 1), MAX_OUTPUT_SIDE) for side in sides]
+            assert all(abs(a - b) < 32 for a, b in zip(parse_size(suggestion), reachable, strict=True))
     else:
-        assert width > 0 and height > 0 and width % 32 == height % 32 == 0
+        assert supported
 
 
 def test_the_nearest_sizes_are_named() -> None:

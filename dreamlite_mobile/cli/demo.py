@@ -38,7 +38,8 @@ def demo(
     made = [export_embedded(checkpoint, out / "bundle-onnx", size, backend="onnx")]
     judgements = []
     for precision in PRECISIONS:
-        made.append(export_embedded(checkpoint, out / f"bundle-{precision}", size, precision))
+        earlier = tuple(done.bundle.path for done in made[1:])
+        made.append(export_embedded(checkpoint, out / f"bundle-{precision}", size, precision, reuse=earlier))
         published = precision == "fp32" and not lacking
         request = JudgeRequest(made[-1].bundle.path, str(checkpoint), published, referee=made[0].bundle.path)
         judgements.append(judge(request))
@@ -56,13 +57,18 @@ def demo(
 
 
 def export_embedded(
-    checkpoint: Path, bundle: Path, size: str, precision: str = "fp32", backend: str = "xnnpack"
+    checkpoint: Path,
+    bundle: Path,
+    size: str,
+    precision: str = "fp32",
+    backend: str = "xnnpack",
+    reuse: tuple[Path, ...] = (),
 ) -> "Exported":
     """A bundle of the embedded checkpoint, made as any other would be."""
     from dreamlite_mobile.cli.export import make_bundle, planned
 
     stderr.print(f"exporting {bundle}", style="bold", markup=False)
-    return make_bundle(planned(str(checkpoint), backend, precision, size), bundle, force=True)
+    return make_bundle(planned(str(checkpoint), backend, precision, size, reuse=reuse), bundle, force=True)
 
 
 def save_pictures(judgement: "Judgement", out: Path) -> None:

@@ -39,6 +39,10 @@ def export(
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
     revision: Annotated[str | None, typer.Option(help="Revision of a hub id; the published one is pinned.")] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(help="A bundle to copy equal components from instead of lowering them again. Repeatable."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made, and its size; write nothing.")
     ] = False,
@@ -52,7 +56,9 @@ def export(
     quiet_libraries()
     from export.estimate import estimate
 
-    plan = planned(checkpoint, backend, precision, size, names(components), names(modes) or (), revision)
+    plan = planned(
+        checkpoint, backend, precision, size, names(components), names(modes) or (), revision, tuple(reuse or ())
+    )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
     else:
@@ -67,8 +73,10 @@ def planned(
     components: tuple[str, ...] | None = None,
     modes: tuple[str, ...] = MODES,
     revision: str | None = None,
+    reuse: tuple[Path, ...] = (),
 ) -> "Plan":
     """A checked export; nothing is written. A local folder is recorded by its name only."""
+    from dreamlite_mobile.bundle import open_bundle
     from dreamlite_mobile.checkpoint import open_checkpoint, resolve_checkpoint
     from dreamlite_mobile.images import parse_size
     from export.driver import ExportRequest, plan_export
@@ -87,6 +95,7 @@ def planned(
         precision=precision,
         modes=tuple(cast("Mode", mode) for mode in MODES if mode in modes),
         components=components,
+        reuse=tuple(open_bundle(path) for path in reuse),
     )
     return plan_export(request)
 
