@@ -17,8 +17,9 @@ from executorch.exir.passes.scalar_to_tensor_pass import ScalarToTensorPass
 from executorch.exir.program import _program
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 from torch.fx import traceback as fx_traceback
+from torch.fx.graph import _PyTreeCodeGen
 from torch.fx.traceback import NodeSource
 
 
@@ -51,24 +52,43 @@ class ParentOnly(NodeSource):
 
 @contextlib.contextmanager
 def lean_tracing() -> Iterator[None]:
-    """Four things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block.
+    """Five things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block.
 
     The passes before the edge dialect, of which only scalars and no-ops concern our graphs (the rest turn symbolic
     sizes, transposes and broken operators, which decomposition has removed or which we do not have), and the
     backend's own (`NeededPasses`): each is a re-trace. The ancestry that every re-traced node deep-copies from its
     predecessor, a chain that grows with each pass and that nothing here reads. The tables of inputs by kind, which
-    are built anew, over a thousand entries, whenever a node is asked whether it is a parameter.
+    are built anew, over a thousand entries, whenever a node is asked whether it is a parameter. The Python source that
+    every pass generates and compiles for its graph, though graphs are interpreted and hardly one is ever called.
     """
     manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
     with (
         mock.patch.object(_program, "base_pre_op_replace_passes", [ScalarToTensorPass(), RemoveNoopPass()]),
         mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager),
         mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
+        mock.patch.object(GraphModule, "recompile", recompile_when_called),
         contextlib.ExitStack() as tables,
     ):
         for name in ("inputs_to_parameters", "inputs_to_buffers", "inputs_to_lifted_tensor_constants"):
             tables.enter_context(mock.patch.object(ExportGraphSignature, name, remembered(name)))
         yield
+
+
+REAL_RECOMPILE = GraphModule.recompile
+
+
+def recompile_when_called(module: GraphModule) -> None:
+    """Generate the module's source when it is called, if it ever is."""
+
+    def forward(self: GraphModule, *args: Any, **kwargs: Any) -> Any:
+        REAL_RECOMPILE(self)
+        return self.forward(*args, **kwargs)
+
+    type(module).forward = forward
+    module._code = "# made when called"
+    codegen = module.graph._codegen
+    if isinstance(codegen, _PyTreeCodeGen):
+        module._in_spec, module._out_spec = codegen.pytree_info.in_spec, codegen.pytree_info.out_spec
 
 
 def remembered(name: str) -> property:
