@@ -54,7 +54,6 @@ class Component:
     """One subfolder's tensors. `unread` holds names that an index promises in files that could not be read."""
 
     entries: TensorIndex
-    headers: dict[Path, bytes]
     unread: frozenset[str]
     complete: bool
 
@@ -74,7 +73,7 @@ def read_component(folder: Path, problems: Problems) -> Component:
     others = sorted(file.name for file in folder.glob("*") if file.suffix in {".safetensors", ".bin", ".pt", ".ckpt"})
     found = f"; found only {', '.join(others[:5])}" if others else ""
     problems.add("missing file", f"{folder.name}/ holds no {names}{found}; save the checkpoint as plain safetensors")
-    return Component({}, {}, frozenset(), complete=False)
+    return Component({}, frozenset(), complete=False)
 
 
 def _single(file: Path, problems: Problems) -> Component:
@@ -82,16 +81,15 @@ def _single(file: Path, problems: Problems) -> Component:
         header = read_header(file)
     except CheckpointError as error:
         problems.add("unreadable file", str(error))
-        return Component({}, {}, frozenset(), complete=False)
-    return Component(header.entries, {file: header.raw}, frozenset(), complete=True)
+        return Component({}, frozenset(), complete=False)
+    return Component(header.entries, frozenset(), complete=True)
 
 
 def _sharded(index: Path, problems: Problems) -> Component:
     weight_map = _weight_map(index, problems)
     if weight_map is None:
-        return Component({}, {}, frozenset(), complete=False)
+        return Component({}, frozenset(), complete=False)
     entries: TensorIndex = {}
-    headers: dict[Path, bytes] = {}
     unread: set[str] = set()
     for shard in sorted(set(weight_map.values())):
         promised = {name for name, file in weight_map.items() if file == shard}
@@ -106,7 +104,6 @@ def _sharded(index: Path, problems: Problems) -> Component:
             problems.add("unreadable file", str(error))
             unread |= promised
             continue
-        headers[file] = header.raw
         for name in sorted(promised - header.entries.keys()):
             problems.add("not in its shard", f"{index.parent.name}/{name}: {index.name} says {shard}")
             unread.add(name)
@@ -116,7 +113,7 @@ def _sharded(index: Path, problems: Problems) -> Component:
             else:
                 where = f"the index says {weight_map[name]}" if name in weight_map else "the index does not name it"
                 problems.add("unexpected", f"{index.parent.name}/{name} in {shard}; {where}")
-    return Component(entries, headers, frozenset(unread), complete=True)
+    return Component(entries, frozenset(unread), complete=True)
 
 
 def _weight_map(index: Path, problems: Problems) -> dict[str, str] | None:

@@ -228,6 +228,34 @@ def test_not_finite_tensors_are_all_named(tmp_path: Path) -> None:
     assert all(name in str(error.value) for name in bad)
 
 
+def test_reading_everything_names_what_is_not_finite_in_all_components(tmp_path: Path) -> None:
+    folder = copy_of_tiny(tmp_path)
+    change_tensors(folder / UNET_FILE, **{"conv_in.bias": torch.full((32,), float("inf"))})
+    change_tensors(folder / TEXT_FILE, **{EMBEDDING: torch.full((1024, 128), float("nan"))})
+    with pytest.raises(CheckpointError) as error:
+        open_checkpoint(folder).check()
+    assert "2 not finite" in str(error.value) and EMBEDDING in str(error.value) and "conv_in.bias" in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_every_byte_of_a_tensor_counts_for_the_identity(place: str, tmp_path: Path) -> None:
+    folder = copy_of_tiny(tmp_path)
+    original = open_checkpoint(folder)
+    entry = max(original.tensors["unet"].values(), key=lambda entry: entry.stop - entry.start)
+    data = bytearray((folder / UNET_FILE).read_bytes())
+    at = {"first": entry.start, "middle": (entry.start + entry.stop) // 2, "last": entry.stop - 1}[place]
+    before = original.identity
+    data[at] ^= 1
+    replace_file(folder / UNET_FILE, bytes(data))
+    assert open_checkpoint(folder).identity != before
+
+
+def test_reading_everything_reports_its_progress() -> None:
+    checkpoint, seen = open_checkpoint(tiny_checkpoint()), []
+    assert checkpoint.check(seen.append) == checkpoint.identity
+    assert sum(seen) == checkpoint.total_bytes
+
+
 def test_loading_into_another_network_is_refused() -> None:
     checkpoint = open_checkpoint(tiny_checkpoint())
     other = build("unet", replace(TINY, unet=replace(TINY.unet, ff_mult=2)), REFERENCE)
