@@ -16,8 +16,6 @@ STEMS = ("diffusion_pytorch_model", "model")
 IGNORED = frozenset({"lm_head.weight"})
 """Published in some exports of the text encoder; DreamLite never predicts a token."""
 
-PRINTED = 40
-
 
 @dataclass(slots=True)
 class Problems:
@@ -39,14 +37,16 @@ class Problems:
             self.add("wrong shape", f"{name} is {list(entry.shape)}; expected {list(shape)}")
 
     def raise_if_any(self, path: Path) -> None:
-        """Raise one CheckpointError with counts per kind and the first lines."""
+        """Raise one CheckpointError with counts per kind and every line."""
         if not self.kinds:
             return
         counts = ", ".join(f"{len(lines)} {kind}" for kind, lines in self.kinds.items())
         lines = [f"  {kind}: {line}" for kind, found in self.kinds.items() for line in found]
-        hidden = [f"  ... and {len(lines) - PRINTED} more"] if len(lines) > PRINTED else []
-        text = "\n".join([*lines[:PRINTED], *hidden])
-        raise CheckpointError(f"{path} does not hold the tensors of its configuration: {counts}\n{text}")
+        text = "\n".join(lines)
+        raise CheckpointError(
+            f"{path} does not hold usable tensors for its configuration: {counts}. Take the files again from where the "
+            f"checkpoint came from, or the configuration that belongs to them.\n{text}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +149,5 @@ def check_tensors(
     for name, shape in expected.items():
         if name not in component.unread:
             problems.compare(f"{folder}/{name}", component.entries.get(name), shape)
-    for name in component.entries.keys() - expected.keys() - IGNORED:
+    for name in sorted(component.entries.keys() - expected.keys() - IGNORED):
         problems.add("unexpected", f"{folder}/{name} {list(component.entries[name].shape)}")
