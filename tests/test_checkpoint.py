@@ -128,7 +128,7 @@ def test_missing_shard_is_named_once(tmp_path: Path) -> None:
     shard(folder, 3)
     (folder / "text_encoder/model-00002-of-00003.safetensors").unlink()
     message = refusal(folder)
-    assert "1 missing file\n" in message
+    assert "1 missing file. " in message
     assert "model-00002-of-00003.safetensors" in message
 
 
