@@ -44,9 +44,9 @@ class ParityError(DreamLiteError):
     exit_code = 3
 
 
-def unknown_name(kind: str, found: str, known: Iterable[str]) -> str:
-    """The message for an unknown name: lists the known ones and suggests the nearest."""
+def unknown_name(kind: str, found: str, known: Iterable[str], nearest: int = 1) -> str:
+    """The message for an unknown name: lists the known ones and suggests the nearest, up to that many."""
     names = sorted(known)
-    near = get_close_matches(found, names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = get_close_matches(found, names, n=nearest)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"unknown {kind} {found!r}; known: {', '.join(names)}.{hint}"

@@ -113,3 +113,21 @@ def doctor(json_output: JsonOption = False) -> None:
         return
     rows = [[item.what, item.found or "-", "ok" if item.mend is None else item.mend] for item in findings]
     table("dreamlite doctor", ["what", "found", "state"], rows)
+
+
+def targets(json_output: JsonOption = False) -> None:
+    """Show the Snapdragon chips that HTP files can be made for.
+
+    Example: dreamlite targets
+    """
+    from export.targets import COMPILER_QNN, CONTEXT_LIMIT_KB, TARGETS
+
+    if json_output:
+        print_json({"targets": [row.as_json() for row in TARGETS.values()]})
+        return
+    rows = [
+        [row.soc, row.marketing, f"V{row.htp}", f"{row.vtcm_mb} MB", "yes" if row.fp16 else "no", ", ".join(row.phones)]
+        for row in TARGETS.values()
+    ]
+    table("dreamlite targets", ["SoC", "name", "HTP", "VTCM", "fp16", "phones"], rows)
+    stdout.print(f"One context holds at most {CONTEXT_LIMIT_KB:,} KB. The phone needs QNN {COMPILER_QNN} or newer.")

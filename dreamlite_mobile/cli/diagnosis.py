@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreamlite_mobile.errors import DreamLiteError
+
 PINNED = {
     "torch": "2.13.0",
     "executorch": "1.5.1",
@@ -20,7 +22,6 @@ OPTIONAL = {
     "diffusers": "the published pipeline as oracle (parity --published): install the 'test' extra",
     "transformers": "the published pipeline as oracle (parity --published): install the 'test' extra",
     "coremltools": "Core ML packages (not written yet)",
-    "onnxruntime-qnn": "Qualcomm HTP files (not written yet): pip install onnxruntime-qnn==2.5.0",
 }
 MEMORY_FLOOR = 8e9
 """Bytes below which full-size exports will not fit."""
@@ -40,7 +41,7 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """Everything doctor prints."""
-    return [python(), *map(pinned, PINNED), *map(optional, OPTIONAL), xnnpack(), memory(), disk(), hub()]
+    return [python(), *map(pinned, PINNED), *map(optional, OPTIONAL), xnnpack(), qnn(), memory(), disk(), hub()]
 
 
 def version(package: str) -> str | None:
@@ -80,6 +81,17 @@ def xnnpack() -> Finding:
     if "XnnpackBackend" in names:
         return Finding("XNNPACK runtime", "registered", None)
     return Finding("XNNPACK runtime", None, "this executorch has no XnnpackBackend: install the official wheel")
+
+
+def qnn() -> Finding:
+    """Which Qualcomm compiler and HTP emulator would be used; no backend here writes HTP files yet."""
+    from export.qnn_sdk import find_sdk
+
+    try:
+        sdk = find_sdk()
+    except DreamLiteError as error:
+        return Finding("QNN compiler", None, str(error))
+    return Finding("QNN compiler", f"{sdk.version} (build {sdk.build}, {sdk.origin})", None)
 
 
 def memory() -> Finding:

@@ -28,6 +28,7 @@ app.command("edit")(pictures.edit)
 app.command("parity")(check.parity)
 app.command("verify")(check.verify)
 app.command("inspect")(check.inspect)
+app.command("targets")(check.targets)
 app.command("doctor")(check.doctor)
 app.command("demo")(demo.demo)
 
