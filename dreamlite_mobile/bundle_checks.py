@@ -87,6 +87,10 @@ def _repeated(manifest: "Manifest", config: DreamLiteConfig) -> Iterator[tuple[s
 
 
 def _modes(manifest: "Manifest") -> Iterator[str]:
+    if (manifest.htp is not None) != (manifest.backend == "qnn"):
+        yield f"htp is {'given' if manifest.htp else 'missing'} for backend {manifest.backend}"
+    if manifest.htp is not None and manifest.htp.soc != manifest.target:
+        yield f"target is {manifest.target}, htp is for {manifest.htp.soc}"
     if len(set(manifest.modes)) != len(manifest.modes):
         yield f"modes {list(manifest.modes)} repeat"
     if set(manifest.prompt.modes) != set(manifest.modes):

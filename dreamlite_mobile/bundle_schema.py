@@ -21,7 +21,7 @@ STEP_ROWS = 1275
 MAX_STEPS = 50
 
 Mode = Literal["generate", "edit"]
-Precision = Literal["fp32", "w8", "w4"]
+Precision = Literal["fp32", "fp16", "w8", "w4"]
 Backend = Literal["xnnpack", "onnx", "qnn", "coreml"]
 TableDtype = Literal["float32", "float16", "bfloat16"]
 
@@ -81,6 +81,18 @@ class Delegates(_Strict):
     operators_outside: tuple[Text, ...] = ()
 
 
+class Traffic(_Strict):
+    """Bytes a compiler counts between DDR and the accelerator's own memory in one run; the first two hold the others.
+
+    Spilled and filled are what did not fit in between.
+    """
+
+    read_bytes: Natural
+    written_bytes: Natural
+    spilled_bytes: Natural
+    filled_bytes: Natural
+
+
 class MethodEntry(_Strict):
     """One callable of a component. `file` holds its program and is one of the component's files."""
 
@@ -88,6 +100,7 @@ class MethodEntry(_Strict):
     inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
     outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
     delegates: Delegates | None = None
+    traffic: Traffic | None = None
 
 
 class ComponentEntry(_Strict):
@@ -272,6 +285,18 @@ class Needs(_Strict):
 
     executorch: Text | None = None
     onnxruntime: Text | None = None
+    qnn: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] | None = None
+    """The least QNN: a compiled context does not load on an older one."""
+
+
+class HtpEntry(_Strict):
+    """The Qualcomm chip that the programs were compiled for, and by what. `chipset` is QNN's number of the SoC."""
+
+    soc: Text
+    chipset: Count
+    architecture: Annotated[str, Field(pattern=r"^V\d+$")]
+    vtcm_mb: Count
+    qnn_build: Text
 
 
 class Manifest(_Strict):
@@ -292,6 +317,7 @@ class Manifest(_Strict):
     noise: Text
     licence: Text
     needs: Needs
+    htp: HtpEntry | None = None
     documents: tuple[RelativePath, ...] = ()
     files: Annotated[dict[RelativePath, FileEntry], Field(min_length=1)]
 

@@ -8,29 +8,39 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from dreamlite_mobile.bundle_schema import Delegates
+from dreamlite_mobile.bundle_schema import Delegates, HtpEntry, Needs, ToolVersions, Traffic
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.networks.form import FORMS, Form
 from export.precision import LINEAR
+from export.targets import DEFAULT_SOC, target
 
 SAMPLE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written for one component: its files, each method's program, and how it was cut."""
+    """What was written for one component: its files, each method's program, how it was cut, what it moves."""
 
     files: tuple[str, ...]
     method_files: dict[str, str]
     delegates: dict[str, Delegates] = field(default_factory=dict)
+    traffic: dict[str, Traffic] = field(default_factory=dict)
 
 
 class Exporter(Protocol):
-    """One backend. `precisions` lists what it can do, by component."""
+    """One backend. `precisions` lists what it can do, by component, its usual one first.
+
+    `target`: what its programs run on; `needs`: runtimes that must match; `htp`: the chip, if they are for one.
+    """
 
     form: Form
     precisions: Mapping[str, tuple[str, ...]]
+    target: str
+
+    @property
+    def htp(self) -> HtpEntry | None: ...
+    def needs(self, tools: ToolVersions) -> Needs: ...
 
     def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written: ...
 
@@ -39,10 +49,15 @@ class XnnpackExporter:
     """ExecuTorch .pte for the CPU: one file per component, its methods sharing their weights."""
 
     form = FORMS["xnnpack"]
+    target = "cpu"
+    htp = None
     precisions: Mapping[str, tuple[str, ...]] = {
         name: ("fp32", *(("w8",) if name in LINEAR else ()), *(("w4",) if name == "text_encoder" else ()))
         for name in COMPONENTS
     }
+
+    def needs(self, tools: ToolVersions) -> Needs:
+        return Needs(executorch=tools.executorch)
 
     def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
         """Lower all methods together into `<component>.pte`."""
@@ -64,7 +79,12 @@ class OnnxExporter:
     """ONNX for onnxruntime: one graph per method, the weights of a component in one file beside them."""
 
     form = FORMS["onnx"]
+    target = "cpu"
+    htp = None
     precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp32",))
+
+    def needs(self, tools: ToolVersions) -> Needs:
+        return Needs(onnxruntime=tools.onnxruntime)
 
     def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
         """Write a graph per method and one data file."""
@@ -75,11 +95,53 @@ class OnnxExporter:
         return Written(files.all, files.methods)
 
 
-def exporter(backend: str) -> Exporter:
-    """The named backend; ConfigError listing the known ones otherwise."""
-    known: dict[str, Callable[[], Exporter]] = {"xnnpack": XnnpackExporter, "onnx": OnnxExporter}
+class QnnExporter:
+    """ExecuTorch .pte for the HTP of one Snapdragon: one file per component, its methods sharing their weights."""
+
+    form = FORMS["htp"]
+    precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp16",))
+
+    def __init__(self, soc: str | None) -> None:
+        from export.qnn_sdk import find_sdk
+
+        self.soc = target(soc or DEFAULT_SOC)
+        self.sdk = find_sdk()
+        self.target = self.soc.soc
+        self.htp = HtpEntry(
+            soc=self.soc.soc,
+            chipset=self.soc.chipset,
+            architecture=f"V{self.soc.htp}",
+            vtcm_mb=self.soc.vtcm_mb,
+            qnn_build=self.sdk.build,
+        )
+
+    def needs(self, tools: ToolVersions) -> Needs:
+        return Needs(executorch=tools.executorch, qnn=self.sdk.version)
+
+    def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
+        """Compile all methods together into `<component>.pte`."""
+        from export.qnn import lower
+
+        file = f"{spec.name}.pte"
+        methods = {name: (modules[name], example_inputs(method)) for name, method in spec.methods.items()}
+        compiled = lower(methods, self.soc, precision)
+        with (folder / file).open("wb") as stream:
+            compiled.write(stream)
+        delegates = {name: Delegates(count=report.delegates) for name, report in compiled.reports.items()}
+        return Written((file,), dict.fromkeys(spec.methods, file), delegates, compiled.traffic)
+
+
+def exporter(backend: str, soc: str | None = None) -> Exporter:
+    """The named backend; ConfigError listing the known ones otherwise, or for a chip where none is wanted."""
+    known: dict[str, Callable[[], Exporter]] = {
+        "xnnpack": XnnpackExporter,
+        "onnx": OnnxExporter,
+        "qnn": lambda: QnnExporter(soc),
+    }
     if backend not in known:
         raise ConfigError(f"--backend: {unknown_name('backend', backend, known)}")
+    if soc is not None and backend != "qnn":
+        raise ConfigError(f"--soc {soc}: {backend} files are for every chip; leave it out, or take --backend qnn")
     return known[backend]()
 
 

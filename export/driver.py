@@ -37,6 +37,7 @@ Notify = Callable[[str], None]
 class ExportRequest:
     """What to make. `precision` is a preset or `component=precision` pairs (see `export.precision`).
 
+    `soc`: the Snapdragon that `qnn` files are for, by default the Xiaomi 14's.
     `reuse`: bundles from which a component is copied, instead of lowered again, where it would come out the same.
     """
 
@@ -46,10 +47,11 @@ class ExportRequest:
     width: int
     height: int
     revision: str | None = None
-    precision: str = "fp32"
+    precision: str | None = None
     modes: tuple[Mode, ...] = ("generate", "edit")
     components: tuple[str, ...] | None = None
     reuse: tuple[Bundle, ...] = ()
+    soc: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def plan_export(request: ExportRequest) -> Plan:
     """
     checkpoint = request.checkpoint
     check_size(request.width, request.height, checkpoint.config.size_multiple)
-    chosen = exporter(request.backend)
+    chosen = exporter(request.backend, request.soc)
     encoder = prompt_encoder(checkpoint)
     configured = checkpoint.config.text.image_token_id
     if encoder.image_token_id != configured:
@@ -147,6 +149,7 @@ def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Notify =
         identity = checkpoint_identity(request.source, request.revision, checkpoint.identity, checkpoint.config)
         manifest = build_manifest(
             backend=request.backend,
+            exporter=plan.exporter,
             geometry=plan.geometry,
             modes=list(request.modes),
             encoder=plan.encoder,
@@ -168,10 +171,11 @@ def reusable(plan: Plan, name: str) -> Bundle | None:
         entry = manifest.components.get(name)
         if entry is None or entry.precision != plan.precisions[name]:
             continue
-        same_source = (manifest.checkpoint.sha256, manifest.backend, manifest.tools) == (
+        same_source = (manifest.checkpoint.sha256, manifest.backend, manifest.tools, manifest.htp) == (
             request.checkpoint.identity,
             request.backend,
             tool_versions(),
+            plan.exporter.htp,
         )
         shapes = {method: {"inputs": its.inputs, "outputs": its.outputs} for method, its in entry.methods.items()}
         if same_source and shapes == wanted:
@@ -226,7 +230,12 @@ def component_entry(spec: ComponentSpec, precision: Precision, written: Written,
         files=written.files,
         precision=precision,
         methods={
-            name: MethodEntry(file=written.method_files[name], **tensors(method), delegates=written.delegates.get(name))
+            name: MethodEntry(
+                file=written.method_files[name],
+                **tensors(method),
+                delegates=written.delegates.get(name),
+                traffic=written.traffic.get(name),
+            )
             for name, method in spec.methods.items()
         },
         lowering_seconds=round(cost.seconds, 2),

@@ -8,8 +8,8 @@ from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.scheduler import MAX_STEPS
 from export.driver import Plan
 
-BYTES_PER_WEIGHT = {"fp32": 4.0, "w8": 1.0, "w4": 0.5 + 2 / 32}
-"""Of a linear weight; what is not a linear weight stays in fp32. w4 keeps a 16-bit scale per group of 32."""
+BYTES_PER_WEIGHT = {"fp32": 4.0, "fp16": 2.0, "w8": 1.0, "w4": 0.5 + 2 / 32}
+"""Of a linear weight; what is not stays in fp32, or fp16 in fp16. w4 keeps a 16-bit scale per group of 32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ def estimate(plan: Plan) -> list[Expected]:
 
 def component_bytes(plan: Plan, name: str) -> int:
     """Weights of a component at its precision; graphs add little."""
-    each = BYTES_PER_WEIGHT[plan.precisions[name]]
+    precision = plan.precisions[name]
+    each, others = BYTES_PER_WEIGHT[precision], 2.0 if precision == "fp16" else 4.0
     total = 0.0
     for tensor in build(name, plan.geometry.config, REFERENCE).state_dict().values():
-        total += tensor.numel() * (each if tensor.ndim == 2 else 4.0)
+        total += tensor.numel() * (each if tensor.ndim == 2 else others)
     return round(total)

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
 
 from dreamlite_mobile import __version__
 from dreamlite_mobile.bundle_config import config_to_json
@@ -16,7 +15,6 @@ from dreamlite_mobile.bundle_schema import (
     Manifest,
     Mode,
     ModePrompt,
-    Needs,
     PromptEntry,
     SchedulerEntry,
     SizeEntry,
@@ -30,6 +28,7 @@ from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.noise import NAME as NOISE
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
 from dreamlite_mobile.scheduler import MAX_STEPS, sigma_table
+from export.backends import Exporter
 
 TOKENIZER = "tokenizer.json"
 EMBEDDINGS = "embeddings.bin"
@@ -39,7 +38,6 @@ LICENCE = (
     "The code is Apache-2.0. The published DreamLite-mobile weights are CC BY-NC 4.0 (no commercial use); "
     "a bundle carries the licence of the checkpoint it was made from."
 )
-TARGETS: Mapping[Backend, str] = {"xnnpack": "cpu", "onnx": "cpu"}
 
 
 def tool_versions() -> ToolVersions:
@@ -111,6 +109,7 @@ def scheduler_entry(config: DreamLiteConfig) -> SchedulerEntry:
 def build_manifest(
     *,
     backend: Backend,
+    exporter: Exporter,
     geometry: Geometry,
     modes: list[Mode],
     encoder: PromptEncoder,
@@ -126,7 +125,7 @@ def build_manifest(
         tools=tools,
         checkpoint=source,
         backend=backend,
-        target=TARGETS[backend],
+        target=exporter.target,
         sizes=(size_entry(geometry, "unet" in components),),
         modes=tuple(modes),
         components=components,
@@ -141,10 +140,8 @@ def build_manifest(
         ),
         noise=NOISE,
         licence=LICENCE,
-        needs=Needs(
-            executorch=tools.executorch if backend == "xnnpack" else None,
-            onnxruntime=tools.onnxruntime if backend == "onnx" else None,
-        ),
+        needs=exporter.needs(tools),
+        htp=exporter.htp,
         files=files,
     )
 

@@ -1,7 +1,7 @@
 """Which precision each component gets.
 
-A preset names one for every component: `fp32`; `w8` (dynamic int8 activations, int8 weights per channel, in linear
-layers); `w4` (the text tower with 4-bit weights in groups of 32, everything else as in `w8`). The autoencoder is
+A preset names one for every component: `fp32`; `fp16`; `w8` (dynamic int8 activations, int8 weights per channel, in
+linear layers); `w4` (the text tower with 4-bit weights in groups of 32, everything else as in `w8`). The autoencoder is
 all convolutions, which stay in fp32. `component=precision` pairs, separated by commas, override a preset given first:
 `w8,unet=fp32`.
 """
@@ -17,31 +17,35 @@ LINEAR = ("text_encoder", "vision_encoder", "unet")
 """Components whose weights are mostly linear layers."""
 
 PRESETS: Mapping[str, Mapping[str, str]] = {
-    "fp32": {},
+    "fp32": dict.fromkeys(COMPONENTS, "fp32"),
+    "fp16": dict.fromkeys(COMPONENTS, "fp16"),
     "w8": dict.fromkeys(LINEAR, "w8"),
     "w4": {**dict.fromkeys(LINEAR, "w8"), "text_encoder": "w4"},
 }
 
 
 def component_precisions(
-    wanted: str, components: Iterable[str], supported: Mapping[str, tuple[str, ...]]
+    wanted: str | None, components: Iterable[str], supported: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Precision]:
     """Component -> precision.
 
     Args:
-        wanted: a preset, `component=precision` pairs, or a preset followed by pairs.
+        wanted: a preset, `component=precision` pairs, or a preset followed by pairs. What they leave open is the
+            backend's first.
         components: those that are exported.
-        supported: what the backend can do, by component.
+        supported: what the backend can do, by component, its usual one first.
 
     Raises:
         ConfigError: an unknown preset, component or precision, or one the backend does not support there.
     """
-    head, *rest = [part.strip() for part in wanted.split(",")]
-    preset, pairs = ("fp32", [head, *rest]) if "=" in head else (head, rest)
-    if preset not in PRESETS:
-        raise ConfigError(f"--precision: {unknown_name('preset', preset, PRESETS)}")
     names = list(components)
-    chosen = {name: PRESETS[preset].get(name, "fp32") for name in names}
+    chosen = {name: supported[name][0] for name in names}
+    pairs = [] if wanted is None else [part.strip() for part in wanted.split(",")]
+    if pairs and "=" not in pairs[0]:
+        preset = pairs.pop(0)
+        if preset not in PRESETS:
+            raise ConfigError(f"--precision: {unknown_name('preset', preset, PRESETS)}")
+        chosen |= {name: precision for name, precision in PRESETS[preset].items() if name in chosen}
     for pair in pairs:
         name, equals, precision = pair.partition("=")
         if not equals:

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from dreamlite_mobile.cli.pictures import BundleArgument, checked
-from dreamlite_mobile.cli.shared import JsonOption, ThreadsOption, megabytes, print_json, stderr, stdout, table
+from dreamlite_mobile.cli.shared import (
+    JsonOption,
+    ThreadsOption,
+    megabytes,
+    prepare_for,
+    print_json,
+    stderr,
+    stdout,
+    table,
+)
 from dreamlite_mobile.errors import BundleError
 
 
@@ -90,12 +99,14 @@ def parity(
 
     Example: dreamlite parity bundle --checkpoint ./DreamLite-mobile --html report.html
     """
-    from dreamlite_mobile.cli.judge import JudgeRequest, judge
-    from dreamlite_mobile.cli.reporting import show_report
     from dreamlite_mobile.files import check_file_target
 
     if html is not None:
         check_file_target(html)
+    prepare_for(bundle, emulator=True)
+    from dreamlite_mobile.cli.judge import JudgeRequest, judge
+    from dreamlite_mobile.cli.reporting import show_report
+
     request = JudgeRequest(bundle, checkpoint, published, threads, referee)
     show_report(judge(request), html, json_output)
 

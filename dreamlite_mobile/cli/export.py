@@ -17,6 +17,7 @@ from dreamlite_mobile.cli.shared import (
     quiet_libraries,
     stderr,
     table,
+    with_qnn,
 )
 from dreamlite_mobile.components import MODES, check_names
 from dreamlite_mobile.progress import task
@@ -31,10 +32,19 @@ def export(
         str, typer.Argument(help="A checkpoint folder, or a hub id such as carlofkl/DreamLite-mobile.")
     ],
     out: Annotated[Path, typer.Option(help="The bundle folder to make.")],
-    backend: Annotated[str, typer.Option(help="xnnpack (ExecuTorch .pte for the CPU) or onnx.")] = "xnnpack",
+    backend: Annotated[
+        str, typer.Option(help="xnnpack (.pte for the CPU), qnn (.pte for a Snapdragon) or onnx.")
+    ] = "xnnpack",
     precision: Annotated[
-        str, typer.Option(help="fp32, w8 or w4, then component=precision pairs: 'w4,unet=fp32'.")
-    ] = "fp32",
+        str | None,
+        typer.Option(
+            help="fp32, w8 or w4 (xnnpack), fp16 (qnn), then component=precision pairs: 'w4,unet=fp32'. "
+            "By default the backend's first."
+        ),
+    ] = None,
+    soc: Annotated[
+        str | None, typer.Option(help="The Snapdragon that qnn files are for (see `dreamlite targets`): SM8650.")
+    ] = None,
     size: SizeOption = "1024",
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
@@ -53,11 +63,13 @@ def export(
 
     Example: dreamlite export ./DreamLite-mobile --out bundle --precision w4 --size 512
     """
+    if backend == "qnn" and not dry_run:
+        with_qnn()
     quiet_libraries()
     from export.estimate import estimate
 
     plan = planned(
-        checkpoint, backend, precision, size, names(components), names(modes) or (), revision, tuple(reuse or ())
+        checkpoint, backend, precision, size, names(components), names(modes) or (), revision, tuple(reuse or ()), soc
     )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
@@ -68,12 +80,13 @@ def export(
 def planned(
     checkpoint: str,
     backend: str,
-    precision: str,
+    precision: str | None,
     size: str,
     components: tuple[str, ...] | None = None,
     modes: tuple[str, ...] = MODES,
     revision: str | None = None,
     reuse: tuple[Path, ...] = (),
+    soc: str | None = None,
 ) -> "Plan":
     """A checked export; nothing is written. A local folder is recorded by its name only."""
     from dreamlite_mobile.bundle import open_bundle
@@ -96,6 +109,7 @@ def planned(
         modes=tuple(cast("Mode", mode) for mode in MODES if mode in modes),
         components=components,
         reuse=tuple(open_bundle(path) for path in reuse),
+        soc=soc,
     )
     return plan_export(request)
 

@@ -108,7 +108,7 @@ def bench(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest) -> Iter
 
 def side_of(bundle: Bundle, stack: ExitStack, threads: int | None, names: list[str]) -> Side:
     """A bundle's components, unloaded when the stack closes."""
-    session = stack.enter_context(Session(bundle, threads))
+    session = stack.enter_context(Session(bundle, threads, emulator=True))
     precisions = {name: bundle.component(name).precision for name in names}
     return Side(bundle.manifest.backend, {name: session.component(name) for name in names}, precisions)
 

@@ -10,6 +10,7 @@ import typer
 
 from dreamlite_mobile.bundle_schema import Manifest
 from dreamlite_mobile.cli.shared import (
+    EmulatorOption,
     JsonOption,
     LatentsOption,
     SeedOption,
@@ -17,6 +18,7 @@ from dreamlite_mobile.cli.shared import (
     ThreadsOption,
     megabytes,
     notice,
+    prepare_for,
     print_json,
     quiet_libraries,
     stderr,
@@ -46,6 +48,7 @@ class PictureRequest:
     threads: int | None
     frugal: bool
     picture: Path | None = None
+    emulator: bool = False
 
 
 def generate(
@@ -57,13 +60,14 @@ def generate(
     latents: LatentsOption = None,
     threads: ThreadsOption = None,
     frugal: FrugalOption = False,
+    emulator: EmulatorOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Generate a picture.
 
     Example: dreamlite generate bundle "a lake at sunrise" --out lake.png --seed 7
     """
-    request = PictureRequest("generate", bundle, prompt, out, seed, steps, latents, threads, frugal)
+    request = PictureRequest("generate", bundle, prompt, out, seed, steps, latents, threads, frugal, emulator=emulator)
     show(request, draw(request), json_output)
 
 
@@ -77,18 +81,20 @@ def edit(
     latents: LatentsOption = None,
     threads: ThreadsOption = None,
     frugal: FrugalOption = False,
+    emulator: EmulatorOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Edit a picture by an instruction.
 
     Example: dreamlite edit bundle lake.png "make it snowy" --out snowy.png
     """
-    request = PictureRequest("edit", bundle, instruction, out, seed, steps, latents, threads, frugal, image)
+    request = PictureRequest("edit", bundle, instruction, out, seed, steps, latents, threads, frugal, image, emulator)
     show(request, draw(request), json_output)
 
 
 def draw(request: PictureRequest) -> Stages:
     """Make and write the picture; returns what each stage took. What can be refused is refused before any work."""
+    prepare_for(request.bundle, request.emulator)
     quiet_libraries()
     from dreamlite_mobile.bundle import open_bundle
     from dreamlite_mobile.images import check_output, load_image, save_png
@@ -106,7 +112,7 @@ def draw(request: PictureRequest) -> Stages:
     opened = time.perf_counter()
     stages = Stages()
     with (
-        Session(bundle, request.threads, request.frugal) as session,
+        Session(bundle, request.threads, request.frugal, request.emulator) as session,
         task(stderr, request.mode, request.steps) as advance,
     ):
         pipeline = session.pipeline()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dreamlite_mobile.errors import ConfigError
+from dreamlite_mobile.errors import BundleError, ConfigError
 from dreamlite_mobile.progress import error_console
 
 stderr = error_console()
@@ -28,6 +29,9 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the initial noise, 0 to 2
 StepsOption = Annotated[int, typer.Option(help="Denoising steps, 1 to 50; the model was distilled for 4.")]
 LatentsOption = Annotated[
     Path | None, typer.Option(help="Initial noise [1,4,h,w] from an .npy file, not from the seed.")
+]
+EmulatorOption = Annotated[
+    bool, typer.Option("--emulator", help="Run a bundle for a Snapdragon on the HTP emulator: exact, but slow.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is at the target.")]
 
@@ -72,6 +76,43 @@ def megabytes(count: int) -> str:
 
 def gigabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB"
+
+
+def with_qnn() -> None:
+    """Start again with the Qualcomm libraries in reach, unless they are, and keep what they print out of the way.
+
+    Call it before torch is imported. The libraries print pages on file descriptors 1 and 2: from here on these are a
+    log in the cache folder, and Python's own streams go to where they went before.
+    """
+    from export.qnn_sdk import cache_folder, ready
+
+    ready(notice)
+    logging.disable(logging.WARNING)
+    log = os.open(cache_folder() / "qnn.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
+    sys.stderr = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, buffering=1)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+def prepare_for(bundle: Path, emulator: bool) -> None:
+    """What a bundle's backend needs before anything heavy is imported.
+
+    Raises:
+        BundleError: a bundle for a chip, without `emulator`.
+    """
+    from dreamlite_mobile.bundle_files import read_manifest
+
+    manifest = read_manifest(bundle)
+    if manifest.backend != "qnn":
+        return
+    if not emulator:
+        raise BundleError(f"{bundle}: is for {manifest.target}; run it on that phone, or here with --emulator")
+    with_qnn()
+    notice(f"the HTP emulator computes what {manifest.target} would, hundreds of times slower")
 
 
 def quiet_libraries() -> None:

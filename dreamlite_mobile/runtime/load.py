@@ -6,12 +6,12 @@ from dreamlite_mobile.runtime import Component
 from dreamlite_mobile.runtime.embeddings import EmbeddingTable, StepEmbeddings
 
 
-def load_component(bundle: Bundle, name: str, *, threads: int | None = None) -> Component:
+def load_component(bundle: Bundle, name: str, *, threads: int | None = None, emulator: bool = False) -> Component:
     """One component of the bundle; its program is loaded by the first `run`.
 
     Raises:
         BundleError: a component the bundle lacks, a backend this machine cannot run, or another executorch than the
-            one the bundle needs.
+            one the bundle needs, or an older QNN.
     """
     entry = bundle.component(name)
     match bundle.manifest.backend:
@@ -21,6 +21,14 @@ def load_component(bundle: Bundle, name: str, *, threads: int | None = None) -> 
             check_version(bundle.path, bundle.manifest.needs.executorch)
             program = next(iter(entry.methods.values())).file
             return ExecuTorchComponent(bundle.file(program), entry.methods, name=name, threads=threads)
+        case "qnn" if emulator:
+            from dreamlite_mobile.runtime.executorch import ExecuTorchComponent, check_version
+            from dreamlite_mobile.runtime.qnn import check_qnn
+
+            check_version(bundle.path, bundle.manifest.needs.executorch)
+            check_qnn(bundle.path, bundle.manifest.needs.qnn)
+            program = next(iter(entry.methods.values())).file
+            return ExecuTorchComponent(bundle.file(program), entry.methods, name=name, threads=threads)
         case "onnx":
             from dreamlite_mobile.runtime.onnx import OnnxComponent
 
@@ -28,7 +36,8 @@ def load_component(bundle: Bundle, name: str, *, threads: int | None = None) -> 
             return OnnxComponent(paths, entry.methods, name=name, threads=threads)
         case other:
             raise BundleError(
-                f"{bundle.path}: made for {other}, which does not run on this machine. Use it on the phone."
+                f"{bundle.path}: made for {other} ({bundle.manifest.target}), which does not run on this machine as it "
+                "is. Use it on the phone, or --emulator for qnn."
             )
 
 

@@ -14,11 +14,15 @@ from dreamlite_mobile.runtime.load import load_component, load_embeddings, load_
 
 @dataclass(slots=True)
 class Session:
-    """Components stay loaded until `close`, or with `frugal` only until another one is asked for."""
+    """Components stay loaded until `close`, or with `frugal` only until another one is asked for.
+
+    With `emulator`, a bundle for a Snapdragon runs on the HTP emulator.
+    """
 
     bundle: Bundle
     threads: int | None = None
     frugal: bool = False
+    emulator: bool = False
     loaded: dict[str, Component] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -38,7 +42,7 @@ class Session:
         if name not in self.loaded:
             if self.frugal:
                 self.close()
-            self.loaded[name] = load_component(self.bundle, name, threads=self.threads)
+            self.loaded[name] = load_component(self.bundle, name, threads=self.threads, emulator=self.emulator)
         return self.loaded[name]
 
     def close(self) -> None:

@@ -1,0 +1,162 @@
+"""HTP files: compiled for the Xiaomi 14's chip, run on the emulator, held to torch. Every step in a process of its own,
+since the libraries must be in reach when it starts."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+from bundles import exported
+from checkpoint_files import tiny_checkpoint
+from PIL import Image
+
+from dreamlite_mobile import bundle_files
+from export import qnn_sdk
+
+pytestmark = [pytest.mark.qnn, pytest.mark.slow]
+SIZE = 64
+ROOT = Path(qnn_sdk.__file__).parents[1]
+START = "from dreamlite_mobile.cli import main; main()"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.out)
+
+
+def dreamlite(*arguments: object) -> Outcome:
+    done = subprocess.run(
+        [sys.executable, "-c", START, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=1200,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@cache
+def bundle() -> Path:
+    """The tiny checkpoint, compiled once."""
+    out = exported("fp32").parent / "qnn-fp16"
+    done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, "--json")
+    assert done.code == 0, done.err
+    assert all(part["precision"] == "fp16" for part in done.data["components"].values())
+    return out
+
+
+def test_the_manifest_says_what_the_phone_needs() -> None:
+    manifest = bundle_files.read_manifest(bundle())
+    assert (manifest.backend, manifest.target) == ("qnn", "SM8650")
+    assert manifest.htp is not None
+    assert (manifest.htp.architecture, manifest.htp.vtcm_mb, manifest.htp.chipset) == ("V75", 8, 57)
+    assert manifest.htp.qnn_build.startswith(f"{manifest.needs.qnn}.")
+    assert manifest.needs.executorch == manifest.tools.executorch
+
+
+def test_every_method_is_one_delegate_with_its_traffic() -> None:
+    manifest = bundle_files.read_manifest(bundle())
+    methods = [spec for part in manifest.components.values() for spec in part.methods.values()]
+    assert len(methods) == 7
+    assert all(spec.delegates is not None and spec.delegates.count == 1 for spec in methods)
+    assert not any(spec.delegates.operators_outside for spec in methods)
+    for spec in methods:
+        given = sum(tensor.nbytes for tensor in spec.outputs) // 2
+        assert spec.traffic is not None and spec.traffic.written_bytes >= given and spec.traffic.read_bytes > 0
+
+
+def test_both_methods_share_their_weights() -> None:
+    """Two copies of the text tower or of the U-Net would make the files as large as in fp32."""
+    small, large = bundle_files.read_manifest(bundle()), bundle_files.read_manifest(exported("fp32"))
+    for name in ("unet", "text_encoder"):
+        assert small.files[f"{name}.pte"].bytes < 0.75 * large.files[f"{name}.pte"].bytes
+
+
+def test_the_emulator_reaches_every_floor() -> None:
+    done = dreamlite("parity", bundle(), "--checkpoint", tiny_checkpoint(), "--json")
+    assert done.code == 0, done.err
+    rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"] and row["precision"] == "fp16"]
+    assert {row["component"] for row in rows} >= {
+        "text_encoder",
+        "vision_encoder",
+        "unet",
+        "vae_encoder",
+        "vae_decoder",
+    }
+    assert "hundreds of times slower" in done.err
+
+
+def test_generate_draws_on_the_emulator_when_asked(tmp_path: Path) -> None:
+    refused = dreamlite("generate", bundle(), "a red circle", "--out", tmp_path / "a.png")
+    assert refused.code == 1 and "is for SM8650" in refused.err and "--emulator" in refused.err
+    assert not (tmp_path / "a.png").exists()
+    done = dreamlite(
+        "generate", bundle(), "a red circle", "--out", tmp_path / "a.png", "--steps", 1, "--emulator", "--json"
+    )
+    assert done.code == 0, done.err
+    assert done.data["steps"] == 1
+    assert Image.open(tmp_path / "a.png").size == (SIZE, SIZE)
+
+
+def test_a_bundle_of_a_newer_qnn_is_refused(tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(bundle(), newer)
+    manifest = json.loads((newer / "manifest.json").read_text())
+    manifest["needs"]["qnn"] = "2.99.0"
+    text = json.dumps(manifest)
+    (newer / "manifest.json").write_text(text)
+    bundle_files.write_manifest(newer, bundle_files.Manifest.model_validate_json(text))
+    done = dreamlite("generate", newer, "a red circle", "--out", tmp_path / "a.png", "--emulator")
+    assert done.code == 1 and "compiled by QNN 2.99.0" in done.err and "QNN_SDK_ROOT" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--soc", "SM8651"), "--soc: unknown SoC 'SM8651'"),
+        (("--soc", "SM8350"), "SM8350 (HTP V68) computes in integers only"),
+        (("--precision", "w8"), "text_encoder cannot be 'w8' with this backend; supported: fp16"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_work(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    out = tmp_path / "b"
+    done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, *options)
+    assert done.code == 1 and said in done.err, done.err
+    assert not out.exists()
+
+
+def test_a_soc_means_nothing_to_other_backends(tmp_path: Path) -> None:
+    done = dreamlite("export", tiny_checkpoint(), "--out", tmp_path / "b", "--soc", "SM8650", "--size", SIZE)
+    assert done.code == 1 and "--soc SM8650: xnnpack files are for every chip" in done.err
+
+
+GUARD = """
+from export.qnn_sdk import ready
+ready()
+import torch
+from dreamlite_mobile.networks import fold
+from dreamlite_mobile.networks.form import HTP
+from dreamlite_mobile.networks.layers import RMSNorm
+from export.qnn import lower
+from export.targets import target
+norm = RMSNorm(16, 1e-6, HTP)
+torch.nn.init.ones_(norm.weight)
+lower({"forward": (fold(norm), (torch.randn(1, 24, 8, 16),))}, target("SM8650"), "fp16")
+"""
+
+
+def test_a_norm_that_the_htp_computes_wrongly_is_refused() -> None:
+    done = subprocess.run([sys.executable, "-c", GUARD], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode != 0
+    assert "RMSNorm rightly on rank 3 only, found rms_norm of [1, 24, 8, 16]" in done.stderr
