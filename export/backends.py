@@ -13,7 +13,7 @@ from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, s
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.networks.form import FORMS, Form
 from export.precision import LINEAR
-from export.targets import DEFAULT_SOC, target
+from export.targets import DEFAULT_SOC, TARGETS, target
 
 SAMPLE_SEED = 0
 
@@ -105,6 +105,11 @@ class QnnExporter:
         from export.qnn_sdk import find_sdk
 
         self.soc = target(soc or DEFAULT_SOC)
+        if not self.soc.fp16:
+            raise ConfigError(
+                f"--soc {self.soc.soc}: its HTP (V{self.soc.htp}) computes in integers only, and so far the only precision "
+                "for qnn is fp16; supported: " + ", ".join(row.soc for row in TARGETS.values() if row.fp16)
+            )
         self.sdk = find_sdk()
         self.target = self.soc.soc
         self.htp = HtpEntry(

@@ -20,7 +20,7 @@ from executorch.exir import ExecutorchProgramManager
 from torch import nn
 
 from dreamlite_mobile.bundle_schema import Traffic
-from dreamlite_mobile.errors import ConfigError, ExportError
+from dreamlite_mobile.errors import ExportError
 from export.targets import Target
 from export.xnnpack import Report, cut_report
 
@@ -50,12 +50,10 @@ def lower(methods: Methods, soc: Target, precision: str) -> Compiled:
     """Compile all methods into one program for a SoC; equal weights are stored once.
 
     Raises:
-        ConfigError: fp16 asked of a SoC that has none.
         ExportError: a graph the compiler refuses, or one that leaves operators outside its delegate.
     """
-    if precision == "fp16" and not soc.fp16:
-        raise ConfigError(f"--precision fp16: {soc.soc} (HTP V{soc.htp}) computes in integers only")
-    options = generate_htp_compiler_spec(use_fp16=precision == "fp16", use_weight_sharing=len(methods) > 1)
+    assert precision == "fp16"
+    options = generate_htp_compiler_spec(use_fp16=True, use_weight_sharing=len(methods) > 1)
     spec = generate_qnn_executorch_compiler_spec(QcomChipset[soc.soc], options)
     inputs = {name: example for name, (_, example) in methods.items()}
     try:

@@ -125,7 +125,7 @@ def test_a_bundle_of_a_newer_qnn_is_refused(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (("--soc", "SM8651"), "--soc: unknown SoC 'SM8651'"),
-        (("--soc", "SM8350"), "SM8350 (HTP V68) computes in integers only"),
+        (("--soc", "SM8350"), "--soc SM8350: its HTP (V68) computes in integers only"),
         (("--precision", "w8"), "text_encoder cannot be 'w8' with this backend; supported: fp16"),
     ],
 )
