@@ -107,8 +107,8 @@ class QnnExporter:
         self.soc = target(soc or DEFAULT_SOC)
         if not self.soc.fp16:
             raise ConfigError(
-                f"--soc {self.soc.soc}: its HTP (V{self.soc.htp}) computes in integers only, and so far the only precision "
-                "for qnn is fp16; supported: " + ", ".join(row.soc for row in TARGETS.values() if row.fp16)
+                f"--soc {self.soc.soc}: its HTP (V{self.soc.htp}) computes in integers only, and so far "
+                "qnn files are fp16; supported: " + ", ".join(row.soc for row in TARGETS.values() if row.fp16)
             )
         self.sdk = find_sdk()
         self.target = self.soc.soc
