@@ -290,13 +290,17 @@ class Needs(_Strict):
 
 
 class HtpEntry(_Strict):
-    """The Qualcomm chip that the programs were compiled for, and by what. `chipset` is QNN's number of the SoC."""
+    """The Qualcomm chip that the programs were compiled for, and by what. `chipset` is QNN's number of the SoC.
+
+    `shared_weights`: the methods of a component share theirs, which a phone can load and the emulator cannot.
+    """
 
     soc: Text
     chipset: Count
     architecture: Annotated[str, Field(pattern=r"^V\d+$")]
     vtcm_mb: Count
     qnn_build: Text
+    shared_weights: bool
 
 
 class Manifest(_Strict):

@@ -96,12 +96,15 @@ class OnnxExporter:
 
 
 class QnnExporter:
-    """ExecuTorch .pte for the HTP of one Snapdragon: one file per component, its methods sharing their weights."""
+    """ExecuTorch .pte for the HTP of one Snapdragon: one file per component, its methods sharing their weights.
+
+    With `emulator`, each method has its own, since the HTP emulator of the host loads no shared ones.
+    """
 
     form = FORMS["htp"]
     precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp16",))
 
-    def __init__(self, soc: str | None) -> None:
+    def __init__(self, soc: str | None, emulator: bool) -> None:
         from export.qnn_sdk import find_sdk
 
         self.soc = target(soc or DEFAULT_SOC)
@@ -118,6 +121,7 @@ class QnnExporter:
             architecture=f"V{self.soc.htp}",
             vtcm_mb=self.soc.vtcm_mb,
             qnn_build=self.sdk.build,
+            shared_weights=not emulator,
         )
 
     def needs(self, tools: ToolVersions) -> Needs:
@@ -129,22 +133,24 @@ class QnnExporter:
 
         file = f"{spec.name}.pte"
         methods = {name: (modules[name], example_inputs(method)) for name, method in spec.methods.items()}
-        compiled = lower(methods, self.soc, precision)
+        compiled = lower(methods, self.soc, precision, self.htp.shared_weights)
         with (folder / file).open("wb") as stream:
             compiled.write(stream)
         delegates = {name: Delegates(count=report.delegates) for name, report in compiled.reports.items()}
         return Written((file,), dict.fromkeys(spec.methods, file), delegates, compiled.traffic)
 
 
-def exporter(backend: str, soc: str | None = None) -> Exporter:
+def exporter(backend: str, soc: str | None = None, emulator: bool = False) -> Exporter:
     """The named backend; ConfigError listing the known ones otherwise, or for a chip where none is wanted."""
     known: dict[str, Callable[[], Exporter]] = {
         "xnnpack": XnnpackExporter,
         "onnx": OnnxExporter,
-        "qnn": lambda: QnnExporter(soc),
+        "qnn": lambda: QnnExporter(soc, emulator),
     }
     if backend not in known:
         raise ConfigError(f"--backend: {unknown_name('backend', backend, known)}")
+    if emulator and backend != "qnn":
+        raise ConfigError(f"--emulator: {backend} files run here as they are; leave it out, or take --backend qnn")
     if soc is not None and backend != "qnn":
         raise ConfigError(f"--soc {soc}: {backend} files are for every chip; leave it out, or take --backend qnn")
     return known[backend]()

@@ -37,7 +37,7 @@ Notify = Callable[[str], None]
 class ExportRequest:
     """What to make. `precision` is a preset or `component=precision` pairs (see `export.precision`).
 
-    `soc`: the Snapdragon that `qnn` files are for, by default the Xiaomi 14's.
+    `soc`: the Snapdragon that `qnn` files are for, by default the Xiaomi 14's; with `emulator` they run on the host.
     `reuse`: bundles from which a component is copied, instead of lowered again, where it would come out the same.
     """
 
@@ -52,6 +52,7 @@ class ExportRequest:
     components: tuple[str, ...] | None = None
     reuse: tuple[Bundle, ...] = ()
     soc: str | None = None
+    emulator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def plan_export(request: ExportRequest) -> Plan:
     """
     checkpoint = request.checkpoint
     check_size(request.width, request.height, checkpoint.config.size_multiple)
-    chosen = exporter(request.backend, request.soc)
+    chosen = exporter(request.backend, request.soc, request.emulator)
     encoder = prompt_encoder(checkpoint)
     configured = checkpoint.config.text.image_token_id
     if encoder.image_token_id != configured:

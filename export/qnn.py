@@ -46,14 +46,18 @@ class Compiled:
         self.program.write_to_file(stream)
 
 
-def lower(methods: Methods, soc: Target, precision: str) -> Compiled:
-    """Compile all methods into one program for a SoC; equal weights are stored once.
+def lower(methods: Methods, soc: Target, precision: str, share: bool = True) -> Compiled:
+    """Compile all methods into one program for a SoC.
+
+    Args:
+        share: store equal weights of the methods once, as a phone wants it. The emulator cannot load such a program
+            ("Shared weights buffer isn't supported on this platform").
 
     Raises:
         ExportError: a graph the compiler refuses, or one that leaves operators outside its delegate.
     """
     assert precision == "fp16"
-    options = generate_htp_compiler_spec(use_fp16=True, use_weight_sharing=len(methods) > 1)
+    options = generate_htp_compiler_spec(use_fp16=True, use_weight_sharing=share and len(methods) > 1)
     spec = generate_qnn_executorch_compiler_spec(QcomChipset[soc.soc], options)
     inputs = {name: example for name, (_, example) in methods.items()}
     try:

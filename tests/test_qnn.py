@@ -48,9 +48,13 @@ def dreamlite(*arguments: object) -> Outcome:
 
 @cache
 def bundle() -> Path:
-    """The tiny checkpoint, compiled once."""
-    out = exported("fp32").parent / "qnn-fp16"
-    done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, "--json")
+    """The tiny checkpoint, compiled once for the emulator."""
+    return compiled("qnn-fp16", "--emulator")
+
+
+def compiled(name: str, *more: str) -> Path:
+    out = exported("fp32").parent / name
+    done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, "--json", *more)
     assert done.code == 0, done.err
     assert all(part["precision"] == "fp16" for part in done.data["components"].values())
     return out
@@ -76,11 +80,13 @@ def test_every_method_is_one_delegate_with_its_traffic() -> None:
         assert spec.traffic is not None and spec.traffic.written_bytes >= given and spec.traffic.read_bytes > 0
 
 
-def test_both_methods_share_their_weights() -> None:
-    """Two copies of the text tower or of the U-Net would make the files as large as in fp32."""
-    small, large = bundle_files.read_manifest(bundle()), bundle_files.read_manifest(exported("fp32"))
-    for name in ("unet", "text_encoder"):
-        assert small.files[f"{name}.pte"].bytes < 0.75 * large.files[f"{name}.pte"].bytes
+def test_for_the_phone_both_methods_share_their_weights(tmp_path: Path) -> None:
+    """Which the emulator cannot load, and says so."""
+    phone = compiled("qnn-phone", "--components", "text_encoder")
+    shared, own = bundle_files.read_manifest(phone), bundle_files.read_manifest(bundle())
+    assert shared.files["text_encoder.pte"].bytes < 0.6 * own.files["text_encoder.pte"].bytes
+    done = dreamlite("parity", phone, "--checkpoint", tiny_checkpoint())
+    assert done.code == 1 and "share their weights" in done.err and "Export it again with --emulator" in done.err
 
 
 def test_the_emulator_reaches_every_floor() -> None:

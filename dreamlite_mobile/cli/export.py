@@ -46,6 +46,10 @@ def export(
         str | None, typer.Option(help="The Snapdragon that qnn files are for (see `dreamlite targets`): SM8650.")
     ] = None,
     size: SizeOption = "1024",
+    emulator: Annotated[
+        bool,
+        typer.Option("--emulator", help="qnn files that the HTP emulator here can run: larger, and not for the phone."),
+    ] = False,
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
@@ -69,7 +73,16 @@ def export(
     from export.estimate import estimate
 
     plan = planned(
-        checkpoint, backend, precision, size, names(components), names(modes) or (), revision, tuple(reuse or ()), soc
+        checkpoint,
+        backend,
+        precision,
+        size,
+        names(components),
+        names(modes) or (),
+        revision,
+        tuple(reuse or ()),
+        soc,
+        emulator,
     )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
@@ -87,6 +100,7 @@ def planned(
     revision: str | None = None,
     reuse: tuple[Path, ...] = (),
     soc: str | None = None,
+    emulator: bool = False,
 ) -> "Plan":
     """A checked export; nothing is written. A local folder is recorded by its name only."""
     from dreamlite_mobile.bundle import open_bundle
@@ -110,6 +124,7 @@ def planned(
         components=components,
         reuse=tuple(open_bundle(path) for path in reuse),
         soc=soc,
+        emulator=emulator,
     )
     return plan_export(request)
 

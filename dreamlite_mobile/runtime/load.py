@@ -26,7 +26,7 @@ def load_component(bundle: Bundle, name: str, *, threads: int | None = None, emu
             from dreamlite_mobile.runtime.qnn import check_qnn
 
             check_version(bundle.path, bundle.manifest.needs.executorch)
-            check_qnn(bundle.path, bundle.manifest.needs.qnn)
+            check_qnn(bundle)
             program = next(iter(entry.methods.values())).file
             return ExecuTorchComponent(bundle.file(program), entry.methods, name=name, threads=threads)
         case "onnx":
