@@ -16,8 +16,8 @@ def check_qnn(bundle: Bundle) -> None:
         )
     if needed is None or numbers(needed) > numbers(sdk.version):
         raise BundleError(
-            f"{bundle.path}: compiled by QNN {needed}, here is {sdk.version} ({sdk.origin}); a context does not load on "
-            "an older QNN. Export the bundle again, or point QNN_SDK_ROOT at a newer SDK."
+            f"{bundle.path}: compiled by QNN {needed}, here is {sdk.version} ({sdk.origin}); a context does not load "
+            "on an older QNN. Export the bundle again, or point QNN_SDK_ROOT at a newer SDK."
         )
 
 
