@@ -20,8 +20,11 @@ from export.backends import example_inputs
 from export.driver import geometry_of, prompt_encoder
 
 TOLERANCE = 2e-6
+GELU_TOLERANCE = 5e-4
+"""Of a form that writes GELU by its tanh approximation; its other choices are held to `TOLERANCE` without it."""
 CONFIGS = {"tiny": TINY, "odd": ODD}
-every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+WRITTEN = {**FORMS, "htp but for GELU": replace(FORMS["htp"], gelu="op")}
+every_form = pytest.mark.parametrize("form", WRITTEN.values(), ids=WRITTEN)
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 every_width = pytest.mark.parametrize("config", [*CONFIGS.values(), WIDE], ids=[*CONFIGS, "published width"])
 
@@ -33,6 +36,10 @@ def filled(name: str, config: DreamLiteConfig, form: Form, published: nn.Module)
     state = published.state_dict()
     network.load_state_dict({key: state[prefix + key].clone() for key in network.state_dict()}, assign=True)
     return fold(network)
+
+
+def tolerance(form: Form) -> float:
+    return TOLERANCE if form.gelu == "op" else GELU_TOLERANCE
 
 
 def tiled(form: Form) -> Form:
@@ -62,7 +69,7 @@ def test_unet_equals_diffusers(form: Form, config: DreamLiteConfig, edit: bool) 
     )[0][..., :width]
     step = filled("step_embedder", config, REFERENCE, published)(timestep, size)
     network = filled("unet", config, tiled(form), published)
-    assert relative_error(network(latents, condition, step, states, mask), expected) <= TOLERANCE
+    assert relative_error(network(latents, condition, step, states, mask), expected) <= tolerance(form)
 
 
 @every_form
@@ -77,7 +84,7 @@ def test_text_tower_equals_transformers_before_the_final_norm(form: Form, config
     encoder = fold(TextEncoder(tower, TextLayout(length=45, drop=5)))
     padded = torch.cat([ids, torch.randint(0, 900, (1, 8))], 1)
     found = encoder(qwen.model.language_model.embed_tokens(padded))[:, : 37 - 5]
-    assert relative_error(found, states[0][:, 5:]) <= TOLERANCE
+    assert relative_error(found, states[0][:, 5:]) <= tolerance(form)
 
 
 @every_form
@@ -102,7 +109,7 @@ def test_vision_and_text_towers_equal_transformers_on_an_edit(form: Form, config
     embeddings[0, start : start + cfg.num_tokens] = tokens
     layout = TextLayout(length, drop=4, image=(start, start + cfg.num_tokens), grid=cfg.grid // cfg.spatial_merge_size)
     encoder = fold(TextEncoder(filled("text_encoder", config, form, qwen), layout))
-    assert relative_error(encoder(embeddings, deepstack), states[0][:, 4:]) <= TOLERANCE
+    assert relative_error(encoder(embeddings, deepstack), states[0][:, 4:]) <= tolerance(form)
 
 
 @every_width
@@ -127,8 +134,8 @@ def test_autoencoder_equals_diffusers(form: Form, config: DreamLiteConfig) -> No
     published = published_vae(config.vae)
     image, latents = torch.rand(1, 3, 64, 96) * 2 - 1, torch.randn(1, 4, 8, 12) * 2
     encoder, decoder = (filled(name, config, form, published) for name in ("vae_encoder", "vae_decoder"))
-    assert relative_error(encoder(image), published.encode(image).latents) <= TOLERANCE
-    assert relative_error(decoder(latents), published.decode(latents).sample) <= TOLERANCE
+    assert relative_error(encoder(image), published.encode(image).latents) <= tolerance(form)
+    assert relative_error(decoder(latents), published.decode(latents).sample) <= tolerance(form)
 
 
 FULL_WIDTH = [(0, 8, 12), (1, 6, 4), (2, 4, 6)]
@@ -145,13 +152,13 @@ def test_full_width_blocks_equal_diffusers(level: int, height: int, width: int) 
     x, step = torch.randn(1, channels, height, width), torch.randn(1, cfg.time_embed_dim)
     context, mask = torch.randn(1, 24, cfg.cross_attention_dim), (torch.rand(1, 1, 24) > 0.3).float()
     bias = (mask - 1) * 1e4
-    for form in FORMS.values():
+    for form in WRITTEN.values():
         resnet = fold(copy_weights(Resnet(cfg, channels, channels, form), block.resnets[0]))
-        assert relative_error(resnet(x, torch.nn.functional.silu(step)), block.resnets[0](x, step)) <= TOLERANCE
+        assert relative_error(resnet(x, torch.nn.functional.silu(step)), block.resnets[0](x, step)) <= tolerance(form)
         transformer = Transformer2D(cfg, channels, cfg.num_heads[0], cfg.transformer_layers[0], cfg.down_kinds[0], form)
         fold(copy_weights(transformer, block.attentions[0]))
         expected = block.attentions[0](x, context, encoder_attention_mask=bias, return_dict=False)[0]
-        assert relative_error(transformer(x, context, bias), expected) <= TOLERANCE
+        assert relative_error(transformer(x, context, bias), expected) <= tolerance(form)
 
 
 @pytest.mark.parametrize("how", ["transposed", "differences"])

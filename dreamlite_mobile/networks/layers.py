@@ -85,13 +85,13 @@ class GroupNorm(Foldable):
 class GeGlu(Foldable):
     """diffusers `FeedForward` with GEGLU; the projection is used as two, so that nothing is sliced."""
 
-    def __init__(self, channels: int, mult: int) -> None:
+    def __init__(self, channels: int, mult: int, form: Form) -> None:
         super().__init__()
         inner = channels * mult
         projection = nn.Module()
         projection.proj = nn.Linear(channels, 2 * inner)
         self.net = nn.ModuleDict({"0": projection, "2": nn.Linear(inner, channels)})
-        self.inner = inner
+        self.inner, self.form = inner, form
 
     def fold(self) -> None:
         projection = self.net["0"].proj
@@ -103,7 +103,7 @@ class GeGlu(Foldable):
         del self.net
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(self.value(x) * F.gelu(self.gate(x)))
+        return self.out(self.value(x) * gelu(self.gate(x), self.form))
 
 
 def plane_mean(x: torch.Tensor) -> torch.Tensor:
@@ -134,9 +134,17 @@ def row_mean(channels: int, plus: float | None = None) -> Averaging:
     return averaging(torch.full((1, channels), 1 / channels), plus)
 
 
+def gelu(x: torch.Tensor, form: Form) -> torch.Tensor:
+    """GELU with the error function, or what the form takes for it."""
+    return F.gelu(x) if form.gelu == "op" else tanh_primitives(x)
+
+
 def gelu_tanh(x: torch.Tensor, form: Form) -> torch.Tensor:
     """The tanh approximation of GELU."""
-    if form.gelu_tanh == "op":
-        return F.gelu(x, approximate="tanh")
-    inner = (x * x * 0.044715 + 1.0) * x * 0.7978845608028654
-    return x * 0.5 * (torch.tanh(inner) + 1.0)
+    return F.gelu(x, approximate="tanh") if form.gelu_tanh == "op" else tanh_primitives(x)
+
+
+def tanh_primitives(x: torch.Tensor) -> torch.Tensor:
+    """x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), no larger than x on the way to tanh's argument."""
+    half = x * 0.5
+    return half * torch.tanh((x * x * 0.035677408136300125 + 0.7978845608028654) * x) + half

@@ -78,7 +78,7 @@ class TransformerBlock(nn.Module):
         self.norm3 = LayerNorm(channels, 1e-5, form)
         self.attn1 = Attention(channels, channels, heads, cfg.num_kv_heads, form) if self_attention else None
         self.attn2 = Attention(channels, cfg.cross_attention_dim, heads, cfg.num_kv_heads, form)
-        self.ff = GeGlu(channels, cfg.ff_mult)
+        self.ff = GeGlu(channels, cfg.ff_mult, form)
         self.tile = form.tile(channels)
 
     def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 
 from dreamlite_mobile.config import VisionConfig
 from dreamlite_mobile.networks.form import Foldable, Form, linear_of
-from dreamlite_mobile.networks.layers import LayerNorm, gelu_tanh
+from dreamlite_mobile.networks.layers import LayerNorm, gelu, gelu_tanh
 from dreamlite_mobile.networks.text import Rotary
 
 
@@ -73,7 +73,7 @@ class VisionMLP(nn.Module):
         if self.act == "gelu_pytorch_tanh":
             x = gelu_tanh(x, self.form)
         else:
-            x = F.gelu(x) if self.act == "gelu" else F.silu(x)
+            x = gelu(x, self.form) if self.act == "gelu" else F.silu(x)
         return self.linear_fc2(x)
 
 
@@ -98,7 +98,7 @@ class PatchMerger(nn.Module):
     def __init__(self, cfg: VisionConfig, form: Form, norm_merged: bool) -> None:
         super().__init__()
         self.merged = cfg.hidden_size * cfg.spatial_merge_size**2
-        self.norm_merged = norm_merged
+        self.norm_merged, self.form = norm_merged, form
         self.norm = LayerNorm(self.merged if norm_merged else cfg.hidden_size, 1e-6, form)
         self.linear_fc1 = nn.Linear(self.merged, self.merged)
         self.linear_fc2 = nn.Linear(self.merged, cfg.out_hidden_size)
@@ -109,7 +109,7 @@ class PatchMerger(nn.Module):
             x = self.norm(x.view(1, -1, self.merged))
         else:
             x = self.norm(x).view(1, -1, self.merged)
-        return self.linear_fc2(F.gelu(self.linear_fc1(x)))
+        return self.linear_fc2(gelu(self.linear_fc1(x), self.form))
 
 
 class VisionEncoder(Foldable):
