@@ -277,7 +277,7 @@ class Needs(_Strict):
 class Manifest(_Strict):
     """The whole of `manifest.json`. `documents` are files for people (licence texts, reports) that no code reads."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
     tools: ToolVersions
     checkpoint: CheckpointIdentity
     backend: Backend

@@ -1,12 +1,12 @@
 """A DreamLite checkpoint: found, checked against its configuration, and filled into networks.
 
-Opening reads configuration files and tensor headers only. Loading maps the files into memory and converts one tensor
-at a time, so the weights are never there twice.
+Opening reads configuration files and tensor headers only. The identity reads every byte once and finds what is not
+finite. Loading maps the files into memory and converts one tensor at a time, so the weights are never there twice.
 """
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +27,8 @@ __all__ = ["Checkpoint", "EmbeddingRows", "open_checkpoint", "resolve_checkpoint
 
 TableDtype = Literal["float32", "float16", "bfloat16"]
 EMBEDDING = "model.language_model.embed_tokens.weight"
-SAMPLED_BYTES = 1024
+CHECKED_VALUES = 1 << 24
+"""Values looked at in one go for infinities and NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,14 @@ class Checkpoint:
         path: the folder.
         config: what its configuration files say.
         tokenizer: its `tokenizer.json`.
-        identity: hex sha256 over its configuration files, and of each tensor file the name, size, header and first
-            KiB of every tensor. Two checkpoints of one configuration differ in it; `digests` reads all bytes.
         tensors: subfolder -> published tensor name -> where it is stored.
     """
 
     path: Path
     config: DreamLiteConfig
     tokenizer: Path
-    identity: str
     tensors: dict[str, TensorIndex]
+    _identity: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def load(self, network: str, module: nn.Module) -> nn.Module:
         """Fill every parameter and persistent buffer of `module` in float32, in place; gradients are off.
@@ -86,10 +85,48 @@ class Checkpoint:
         """The token embedding table, row by row from the memory-mapped file."""
         return EmbeddingRows(self.tensors["text_encoder"][EMBEDDING])
 
+    @property
+    def identity(self) -> str:
+        """Hex sha256 over the digests of every file used: two checkpoints that differ in one bit differ in it."""
+        return self.check()
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes that `check` reads, and reports as progress."""
+        return sum(file.stat().st_size for file in self._files())
+
+    def check(self, progress: Progress | None = None) -> str:
+        """Read everything once: the identity, or one error that lists every tensor that is not finite.
+
+        Raises:
+            CheckpointError: as above, or a file that can no longer be read.
+        """
+        if not self._identity:
+            self._check_finite()
+            listed = "".join(f"{name} {digest}\n" for name, digest in self.digests(progress).items())
+            self._identity.append(hashlib.sha256(listed.encode()).hexdigest())
+        return self._identity[0]
+
+    def _check_finite(self) -> None:
+        problems = Problems()
+        for folder, index in self.tensors.items():
+            files = {file: MappedFile(file) for file in {entry.file for entry in index.values()}}
+            for name, entry in index.items():
+                values = files[entry.file].stored(entry).flatten()
+                if not all(finite(part.to(torch.float32)) for part in torch.split(values, CHECKED_VALUES)):
+                    problems.add("not finite", f"{folder}/{name} ({entry.dtype}) holds infinities or NaN in float32")
+                files[entry.file].release(entry)
+        problems.raise_if_any(self.path)
+
+    def _files(self) -> list[Path]:
+        return sorted([*_config_files(self.path), *_tensor_files(self.tensors)])
+
     def digests(self, progress: Progress | None = None) -> dict[str, str]:
         """Hex sha256 of every byte of every file used, by path inside the folder."""
-        files = [*_config_files(self.path), *_tensor_files(self.tensors)]
-        return {str(file.relative_to(self.path)): sha256_file(file, progress) for file in sorted(files)}
+        try:
+            return {str(file.relative_to(self.path)): sha256_file(file, progress) for file in self._files()}
+        except OSError as error:
+            raise CheckpointError(f"{error.filename or self.path}: cannot be read: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,27 +196,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
     tokenizer = _tokenizer(path)
     problems = Problems()
     tensors: dict[str, TensorIndex] = {}
-    digest = hashlib.sha256()
-    for file in _config_files(path):
-        digest.update(f"{file.relative_to(path)} {sha256_file(file)}\n".encode())
     for folder, expected in expected_tensors(config).items():
         component = read_component(path / folder, problems)
         check_tensors(folder, component, expected, problems)
         tensors[folder] = component.entries
-        for file, raw in component.headers.items():
-            digest.update(f"{file.relative_to(path)} {file.stat().st_size} {len(raw)}\n".encode() + raw)
     problems.raise_if_any(path)
-    for file in _tensor_files(tensors):
-        entries = [entry for index in tensors.values() for entry in index.values() if entry.file == file]
-        _sample(digest, file, entries)
-    return Checkpoint(path, config, tokenizer, digest.hexdigest(), tensors)
-
-
-def _sample(digest: "hashlib._Hash", file: Path, entries: list[TensorEntry]) -> None:
-    with file.open("rb") as stream:
-        for entry in sorted(entries, key=lambda entry: entry.start):
-            stream.seek(entry.start)
-            digest.update(stream.read(min(SAMPLED_BYTES, entry.stop - entry.start)))
+    return Checkpoint(path, config, tokenizer, tensors)
 
 
 def _tokenizer(path: Path) -> Path:

@@ -16,8 +16,6 @@ STEMS = ("diffusion_pytorch_model", "model")
 IGNORED = frozenset({"lm_head.weight"})
 """Published in some exports of the text encoder; DreamLite never predicts a token."""
 
-PRINTED = 40
-
 
 @dataclass(slots=True)
 class Problems:
@@ -39,14 +37,16 @@ class Problems:
             self.add("wrong shape", f"{name} is {list(entry.shape)}; expected {list(shape)}")
 
     def raise_if_any(self, path: Path) -> None:
-        """Raise one CheckpointError with counts per kind and the first lines."""
+        """Raise one CheckpointError with counts per kind and every line."""
         if not self.kinds:
             return
         counts = ", ".join(f"{len(lines)} {kind}" for kind, lines in self.kinds.items())
         lines = [f"  {kind}: {line}" for kind, found in self.kinds.items() for line in found]
-        hidden = [f"  ... and {len(lines) - PRINTED} more"] if len(lines) > PRINTED else []
-        text = "\n".join([*lines[:PRINTED], *hidden])
-        raise CheckpointError(f"{path} does not hold the tensors of its configuration: {counts}\n{text}")
+        text = "\n".join(lines)
+        raise CheckpointError(
+            f"{path} does not hold usable tensors for its configuration: {counts}. Take the files again from where the "
+            f"checkpoint came from, or the configuration that belongs to them.\n{text}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,6 @@ class Component:
     """One subfolder's tensors. `unread` holds names that an index promises in files that could not be read."""
 
     entries: TensorIndex
-    headers: dict[Path, bytes]
     unread: frozenset[str]
     complete: bool
 
@@ -74,7 +73,7 @@ def read_component(folder: Path, problems: Problems) -> Component:
     others = sorted(file.name for file in folder.glob("*") if file.suffix in {".safetensors", ".bin", ".pt", ".ckpt"})
     found = f"; found only {', '.join(others[:5])}" if others else ""
     problems.add("missing file", f"{folder.name}/ holds no {names}{found}; save the checkpoint as plain safetensors")
-    return Component({}, {}, frozenset(), complete=False)
+    return Component({}, frozenset(), complete=False)
 
 
 def _single(file: Path, problems: Problems) -> Component:
@@ -82,16 +81,15 @@ def _single(file: Path, problems: Problems) -> Component:
         header = read_header(file)
     except CheckpointError as error:
         problems.add("unreadable file", str(error))
-        return Component({}, {}, frozenset(), complete=False)
-    return Component(header.entries, {file: header.raw}, frozenset(), complete=True)
+        return Component({}, frozenset(), complete=False)
+    return Component(header.entries, frozenset(), complete=True)
 
 
 def _sharded(index: Path, problems: Problems) -> Component:
     weight_map = _weight_map(index, problems)
     if weight_map is None:
-        return Component({}, {}, frozenset(), complete=False)
+        return Component({}, frozenset(), complete=False)
     entries: TensorIndex = {}
-    headers: dict[Path, bytes] = {}
     unread: set[str] = set()
     for shard in sorted(set(weight_map.values())):
         promised = {name for name, file in weight_map.items() if file == shard}
@@ -106,7 +104,6 @@ def _sharded(index: Path, problems: Problems) -> Component:
             problems.add("unreadable file", str(error))
             unread |= promised
             continue
-        headers[file] = header.raw
         for name in sorted(promised - header.entries.keys()):
             problems.add("not in its shard", f"{index.parent.name}/{name}: {index.name} says {shard}")
             unread.add(name)
@@ -116,7 +113,7 @@ def _sharded(index: Path, problems: Problems) -> Component:
             else:
                 where = f"the index says {weight_map[name]}" if name in weight_map else "the index does not name it"
                 problems.add("unexpected", f"{index.parent.name}/{name} in {shard}; {where}")
-    return Component(entries, headers, frozenset(unread), complete=True)
+    return Component(entries, frozenset(unread), complete=True)
 
 
 def _weight_map(index: Path, problems: Problems) -> dict[str, str] | None:
@@ -152,5 +149,5 @@ def check_tensors(
     for name, shape in expected.items():
         if name not in component.unread:
             problems.compare(f"{folder}/{name}", component.entries.get(name), shape)
-    for name in component.entries.keys() - expected.keys() - IGNORED:
+    for name in sorted(component.entries.keys() - expected.keys() - IGNORED):
         problems.add("unexpected", f"{folder}/{name} {list(component.entries[name].shape)}")

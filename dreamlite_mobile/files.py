@@ -40,9 +40,18 @@ def sha256_file(path: Path, progress: Progress | None = None) -> str:
     return digest.hexdigest()
 
 
+def check_file_target(path: Path) -> None:
+    """Refuse (OutputError) a place that `write_atomic` could not write: no folder, a folder itself, or a device."""
+    _check_parent(path)
+    if os.path.lexists(path) and path.exists() and not path.is_file():
+        raise OutputError(f"{path}: cannot be written: it is a folder or a device. Name a file.")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: cannot be written: no file may be made in {path.parent}. Name another place.")
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or nothing, replacing what was there. OutputError when the place cannot be written."""
-    _check_parent(path)
+    check_file_target(path)
     try:
         _remove_leftovers(path)
         with _staging_file(path) as (staging, descriptor):
@@ -87,7 +96,7 @@ def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 def _check_free(target: Path, replace: bool) -> None:
     if os.path.lexists(target) and not replace:
-        raise OutputError(f"{target}: exists already. Name a place that does not exist, or allow it to be replaced.")
+        raise OutputError(f"{target}: exists already. Name a place that does not exist, or pass --force to replace it.")
     if os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
         raise OutputError(f"{target}: is not a folder, so it cannot be replaced by one. Name another place.")
 

@@ -37,6 +37,8 @@ def resolve_checkpoint(source: str | Path, revision: str | None = None, *, offli
     local = Path(source).expanduser()
     try:
         if source != "" and local.is_dir():
+            if revision is not None:
+                raise CheckpointError(f"--revision {revision}: {source} is a local folder; a revision is for a hub id")
             return local
         if source != "" and local.exists():
             raise CheckpointError(

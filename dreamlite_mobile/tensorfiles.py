@@ -58,10 +58,9 @@ class TensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A file's tensors in the order of its header, and the header's own bytes."""
+    """A file's tensors in the order of its header."""
 
     entries: dict[str, TensorEntry]
-    raw: bytes
 
 
 def read_header(file: Path) -> Header:
@@ -76,7 +75,7 @@ def read_header(file: Path) -> Header:
             raw = _header_bytes(file, stream.read(8), size, stream.read)
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
-    return Header(_entries(file, raw, size - 8 - len(raw)), raw)
+    return Header(_entries(file, raw, size - 8 - len(raw)))
 
 
 def _damaged(file: Path, fault: str) -> CheckpointError:

@@ -21,6 +21,7 @@ from dreamlite_mobile.bundle_schema import (
 )
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.components import ComponentSpec, Geometry, MethodSpec, component_specs
+from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.images import check_size
 from dreamlite_mobile.measure import Cost, measured
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
@@ -102,6 +103,13 @@ def plan_export(request: ExportRequest) -> Plan:
     check_size(request.width, request.height, checkpoint.config.size_multiple)
     chosen = exporter(request.backend)
     encoder = prompt_encoder(checkpoint)
+    configured = checkpoint.config.text.image_token_id
+    if encoder.image_token_id != configured:
+        raise ConfigError(
+            f"{checkpoint.path}: text_encoder/config.json has image_token_id {configured}, but "
+            f"{checkpoint.tokenizer.name} gives <|image_pad|> the id {encoder.image_token_id}; supported: equal. "
+            "Take both files from the same checkpoint."
+        )
     geometry = geometry_of(checkpoint, encoder, request.width, request.height)
     specs = component_specs(geometry, request.modes, request.components)
     precisions = component_precisions(request.precision, specs, chosen.precisions)
@@ -112,10 +120,13 @@ def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Notify =
     """Lower every component and write the bundle; a failure or an interrupt leaves nothing at `out`.
 
     Raises:
-        ExportError: a component that cannot be lowered. OutputError: a place that cannot be written.
+        CheckpointError: weights that are not finite. ExportError: a component that cannot be lowered.
+        OutputError: a place that cannot be written.
     """
     begin = time.perf_counter()
     costs: dict[str, Cost] = {}
+    notify("checking every weight")
+    plan.request.checkpoint.check()
     with BundleWriter(out, replace=replace) as writer:
         entries = {}
         for name, spec in plan.specs.items():

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dreamlite_mobile import __version__
 from dreamlite_mobile.bundle_config import config_to_json
 from dreamlite_mobile.bundle_schema import (
+    SCHEMA_VERSION,
     Backend,
     CheckpointIdentity,
     ComponentEntry,
@@ -121,6 +122,7 @@ def build_manifest(
     """The manifest; pydantic's ValidationError if the pieces do not fit together."""
     tools, vae = tool_versions(), geometry.config.vae
     return Manifest(
+        schema_version=SCHEMA_VERSION,
         tools=tools,
         checkpoint=source,
         backend=backend,

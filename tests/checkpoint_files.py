@@ -75,4 +75,4 @@ def raw_tensor_file(file: Path, header: bytes, data: bytes, length: int | None =
 
 def checkpoint_of(file: Path, config: DreamLiteConfig) -> Checkpoint:
     """A checkpoint whose U-Net is the given file, whatever it holds."""
-    return Checkpoint(file.parent, config, file, "", {"unet": read_header(file).entries})
+    return Checkpoint(file.parent, config, file, {"unet": read_header(file).entries})

@@ -98,6 +98,7 @@ def manifest(files: dict[str, FileEntry]) -> Manifest:
     """A consistent manifest over the given files."""
     schedule, vae, columns = CONFIG.scheduler, CONFIG.vae, CONFIG.unet.time_embed_dim
     return Manifest(
+        schema_version=1,
         tools=ToolVersions(dreamlite_mobile="0.1.0", python="3.11.7", torch="2.13.0", executorch="1.5.1"),
         checkpoint=CheckpointIdentity(source="tiny", sha256="ab" * 32, config=config_to_json(CONFIG)),
         backend="xnnpack",

@@ -196,6 +196,56 @@ def test_interrupting_an_export_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143)])
+def test_terminating_an_export_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
+    command = [sys.executable, "-c", "from dreamlite_mobile.cli import main; main()", "export", str(tiny_checkpoint())]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "bundle"), "--size", "64"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_stdout_is_one_line_and_no_traceback(bundle: Path) -> None:
+    command = [sys.executable, "-c", "from dreamlite_mobile.cli import main; main()", "inspect", str(bundle), "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error: standard output is full") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("place", ["missing/report.html", ".", "device"])
+def test_parity_refuses_a_report_it_could_not_write_before_any_work(
+    run, bundle: Path, tmp_path: Path, place: str
+) -> None:
+    target = Path("/dev/null") if place == "device" else tmp_path / place
+    found = run("parity", bundle, "--checkpoint", "nowhere", "--html", target)
+    assert found.code == 1 and "nowhere" not in found.err
+    assert Path("/dev/null").is_char_device() and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("arguments", "message"), [(("--size", "48"), "48x48"), (("--out", "{file}"), "--out")])
+def test_demo_refuses_before_it_makes_anything(run, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    filled = [word.format(file=tmp_path / "file") for word in arguments]
+    found = run("demo", *(["--out", tmp_path / "demo"] if "--out" not in arguments else []), *filled)
+    assert found.code == 1 and message in found.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_revision_of_a_local_folder_is_refused(run, tmp_path: Path) -> None:
+    found = run("export", tiny_checkpoint(), "--out", tmp_path / "b", "--revision", "main", "--dry-run")
+    assert found.code == 1 and "--revision" in found.err
+
+
+@pytest.mark.parametrize("count", ["0", "257", "999999999999"])
+def test_thread_counts_out_of_range_are_wrong_usage(run, bundle: Path, tmp_path: Path, count: str) -> None:
+    assert run("generate", bundle, "x", "--out", tmp_path / "a.png", "--threads", count).code == 2
+
+
 def test_verify_tells_a_sound_bundle_from_a_damaged_one(run, bundle: Path, copy_of_bundle: Path) -> None:
     assert run("verify", bundle, "--json").data == {"bundle": str(bundle), "sound": True, "problems": []}
     file = copy_of_bundle / "unet.pte"

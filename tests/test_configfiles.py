@@ -241,6 +241,24 @@ def test_contradictions_between_parts_are_named(config: DreamLiteConfig, mention
     assert any(mentions in problem for problem in inconsistencies(config))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("base_image_seq_len", 4096), ("base_shift", 1e9), ("max_shift", -50.0), ("shift", 1e30)]
+)
+def test_schedules_that_cannot_be_computed_are_refused(key: str, value: float, tmp_path: Path) -> None:
+    folder = config_folder(tmp_path, TINY)
+    change_json(folder / SCHEDULER, key, value=value)
+    with pytest.raises(ConfigError, match=f"scheduler {key} = .*supported"):
+        read_config(folder)
+
+
+def test_a_component_of_another_class_is_refused(tmp_path: Path) -> None:
+    folder = config_folder(tmp_path, TINY)
+    change_json(folder / UNET, "_class_name", value="UNet2DConditionModel")
+    change_json(folder / VAE, "_class_name", value="AutoencoderKL")
+    with pytest.raises(ConfigError, match=r"(?s)2 unsupported setting.*UNet2DConditionModel.*AutoencoderKL"):
+        read_config(folder)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_our_configurations_have_no_contradictions(name: str) -> None:
     assert inconsistencies(CONFIGS[name]) == []

@@ -1,14 +1,17 @@
 """What an export takes over from an earlier bundle, and what it makes anew."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from bundles import SIZE, exported
-from checkpoint_files import tiny_checkpoint
+from checkpoint_files import UNET_FILE, change_tensors, copy_of_tiny, tiny_checkpoint
 
 from dreamlite_mobile.bundle import Bundle, BundleWriter, open_bundle
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import ComponentSpec
+from dreamlite_mobile.errors import CheckpointError, ConfigError
 from dreamlite_mobile.synthetic import make_checkpoint
 from export import driver
 from export.driver import ExportRequest, Plan, Written, plan_export, reusable, run_export
@@ -39,6 +42,22 @@ def test_equal_components_are_copied_and_not_lowered(tmp_path: Path, monkeypatch
     assert bundle.manifest.components == {"vae_decoder": donor.manifest.components["vae_decoder"]}
     assert bundle.manifest.files["vae_decoder.pte"] == donor.manifest.files["vae_decoder.pte"]
     assert isinstance(open_bundle(tmp_path / "bundle"), Bundle)
+
+
+def test_an_image_token_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(tiny_checkpoint())
+    config = replace(checkpoint.config, text=replace(checkpoint.config.text, image_token_id=5))
+    with pytest.raises(ConfigError, match="image_token_id 5, but .* the id 1020"):
+        plan_export(request(checkpoint=replace(checkpoint, config=config), reuse=()))
+
+
+def test_weights_that_are_not_finite_are_named_before_anything_is_lowered(tmp_path: Path) -> None:
+    folder = copy_of_tiny(tmp_path)
+    change_tensors(folder / UNET_FILE, **{"conv_out.bias": torch.full((4,), float("nan"))})
+    plan = plan_export(request(checkpoint=open_checkpoint(folder), components=DECODER, reuse=()))
+    with pytest.raises(CheckpointError, match=r"unet/conv_out.bias"):
+        run_export(plan, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_component_that_would_come_out_otherwise_is_not_reused(tmp_path: Path) -> None:

@@ -92,7 +92,10 @@ def parity(
     """
     from dreamlite_mobile.cli.judge import JudgeRequest, judge
     from dreamlite_mobile.cli.reporting import show_report
+    from dreamlite_mobile.files import check_file_target
 
+    if html is not None:
+        check_file_target(html)
     request = JudgeRequest(bundle, checkpoint, published, threads, referee)
     show_report(judge(request), html, json_output)
 

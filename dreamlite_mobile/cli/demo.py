@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dreamlite_mobile.cli.shared import JsonOption, notice, print_json, quiet_libraries, stderr, stdout
+from dreamlite_mobile.errors import OutputError
 
 if TYPE_CHECKING:
     from dreamlite_mobile.cli.judge import Judgement
@@ -27,13 +28,16 @@ def demo(
     from dreamlite_mobile.cli.export import show_exported
     from dreamlite_mobile.cli.judge import JudgeRequest, judge
     from dreamlite_mobile.cli.reporting import check_all, print_judgement, report_json, write_report
+    from dreamlite_mobile.config import TINY
+    from dreamlite_mobile.images import check_size, parse_size
     from dreamlite_mobile.parity.published import missing_packages
     from dreamlite_mobile.tiny.embedded import embedded_checkpoint
 
+    check_size(*parse_size(size), TINY.size_multiple)
     lacking = missing_packages()
     if lacking:
         notice(f"{', '.join(lacking)} not installed: the published pipeline is left out of the comparison")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     checkpoint = embedded_checkpoint(out / "checkpoint")
     made = [export_embedded(checkpoint, out / "bundle-onnx", size, backend="onnx")]
     judgements = []
@@ -69,6 +73,16 @@ def export_embedded(
 
     stderr.print(f"exporting {bundle}", style="bold", markup=False)
     return make_bundle(planned(str(checkpoint), backend, precision, size, reuse=reuse), bundle, force=True)
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and its parents; OutputError when it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"--out {folder}: no folder can be made there ({error.strerror}); name another place"
+        ) from error
 
 
 def save_pictures(judgement: "Judgement", out: Path) -> None:

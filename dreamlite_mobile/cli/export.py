@@ -38,7 +38,7 @@ def export(
     size: SizeOption = "1024",
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub id; the published one is pinned.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
     reuse: Annotated[
         list[Path] | None,
         typer.Option(help="A bundle to copy equal components from instead of lowering them again. Repeatable."),
@@ -104,7 +104,7 @@ def make_bundle(plan: "Plan", out: Path, force: bool) -> "Exported":
     """Run an export with progress on stderr."""
     from export.driver import run_export
 
-    with task(stderr, "exporting", total=len(plan.specs) + 2) as advance:
+    with task(stderr, "exporting", total=len(plan.specs) + 3) as advance:
 
         def notify(what: str) -> None:
             stderr.print(f"  {what}", markup=False)

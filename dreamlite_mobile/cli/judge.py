@@ -129,7 +129,7 @@ def export_referee(bundle: Bundle, checkpoint: Checkpoint, stack: ExitStack) -> 
         components=tuple(manifest.components),
     )
     plan = plan_export(request)
-    with task(stderr, "exporting the ONNX referee", len(plan.specs) + 2) as advance:
+    with task(stderr, "exporting the ONNX referee", len(plan.specs) + 3) as advance:
         return run_export(plan, folder, notify=lambda _: advance(1)).bundle.path
 
 
@@ -209,6 +209,8 @@ def matching_checkpoint(bundle: Bundle, named: str | None) -> Checkpoint:
             f"{bundle.path}: was made from a local folder named {entry.source!r}. Say where it is with --checkpoint."
         )
     checkpoint = open_checkpoint(resolve_checkpoint(named or entry.source, None if named else entry.revision))
+    with task(stderr, "checking every weight", checkpoint.total_bytes) as advance:
+        checkpoint.check(advance)
     if checkpoint.identity != entry.sha256:
         raise CheckpointError(
             f"{checkpoint.path}: has identity {checkpoint.identity[:12]}..., but {bundle.path} was made from "

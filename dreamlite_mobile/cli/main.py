@@ -1,7 +1,11 @@
 """The commands put together, and errors turned into messages and exit codes."""
 
+import errno
 import os
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 import typer
 
@@ -12,7 +16,7 @@ from dreamlite_mobile.errors import DreamLiteError
 app = typer.Typer(
     name="dreamlite",
     help="DreamLite on phones: export a checkpoint, generate and edit through the exported files, prove parity.",
-    epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 parity below its floor, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 parity below its floor, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -30,11 +34,29 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Run the command line and exit: results on stdout, everything else on stderr."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
+        sys.stdout.flush()
     except DreamLiteError as error:
         stderr.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _give_up_stdout()
+        stderr.print("error: standard output is full: send it to a place with room", style="bold red")
+        sys.exit(1)
+
+
+def _give_up_stdout() -> None:
+    """What is still buffered goes nowhere, so that the interpreter's own flush at exit cannot fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave as on Ctrl-C, cleaning up, with the exit code that shells expect of SIGTERM."""
+    sys.exit(128 + signal.SIGTERM)

@@ -20,7 +20,9 @@ WIDE = 160
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default the runtime's own choice.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, max=256, help="CPU threads; by default the runtime's own choice.")
+]
 SizeOption = Annotated[str, typer.Option(help="Picture size: a side or WIDTHxHEIGHT, multiples of 32.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the initial noise, 0 to 2^64-1; the same on every machine.")]
 StepsOption = Annotated[int, typer.Option(help="Denoising steps, 1 to 50; the model was distilled for 4.")]

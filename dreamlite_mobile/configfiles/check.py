@@ -3,13 +3,18 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from dreamlite_mobile.config import DreamLiteConfig, UNetConfig
+from dreamlite_mobile.config import DreamLiteConfig, SchedulerConfig, UNetConfig
+
+MAX_SHIFT = 3.0
+"""Of an exponent; published is 0.5 to 1.15. Twice this, extrapolated, still leaves 50 steps apart in float32."""
+MAX_FACTOR = 100.0
 
 
 def inconsistencies(config: DreamLiteConfig) -> list[str]:
     """Every contradiction in `config`, one line each; empty for a configuration that can be built."""
     return [
         *_between_parts(config),
+        *_scheduler(config.scheduler),
         *_unet_levels(config.unet),
         *(_unet_widths(config.unet) if not list(_unet_levels(config.unet)) else ()),
         *_text(config),
@@ -39,6 +44,22 @@ def _between_parts(config: DreamLiteConfig) -> Iterator[str]:
             f"vae num_encoder_blocks has {len(vae.num_encoder_blocks)} stages, num_decoder_blocks "
             f"{len(vae.num_decoder_blocks)}; supported: as many"
         )
+
+
+def _scheduler(scheduler: SchedulerConfig) -> Iterator[str]:
+    """Shifts whose exponential leaves the noise levels apart from each other and from 0 and 1."""
+    if scheduler.base_image_seq_len >= scheduler.max_image_seq_len:
+        yield (
+            f"scheduler base_image_seq_len = {scheduler.base_image_seq_len}; supported: below max_image_seq_len "
+            f"{scheduler.max_image_seq_len}"
+        )
+    for key, value, low, high in (
+        ("base_shift", scheduler.base_shift, -MAX_SHIFT, MAX_SHIFT),
+        ("max_shift", scheduler.max_shift, -MAX_SHIFT, MAX_SHIFT),
+        ("shift", scheduler.shift, 1 / MAX_FACTOR, MAX_FACTOR),
+    ):
+        if not low <= value <= high:
+            yield f"scheduler {key} = {value:g}; supported: {low:g} to {high:g}"
 
 
 def _unet_levels(unet: UNetConfig) -> Iterator[str]:

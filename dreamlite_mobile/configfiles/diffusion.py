@@ -88,6 +88,7 @@ UNET_FIXED: tuple[tuple[str, Json, tuple[Json, ...]], ...] = (
     ("conv_in_kernel", 3, (3,)),
     ("conv_out_kernel", 3, (3,)),
     ("attention_type", "default", ("default",)),
+    ("_class_name", "DreamLiteUNetModel", ("DreamLiteUNetModel",)),
     ("qk_norm", "rms_norm", ("rms_norm",)),
     ("use_sep_conv", True, (True,)),
     ("quantization_config", None, (None,)),
@@ -97,6 +98,7 @@ UNET_FIXED: tuple[tuple[str, Json, tuple[Json, ...]], ...] = (
 
 def read_vae(section: Section) -> VaeConfig:
     """vae/config.json of `AutoencoderTiny`; `latent_magnitude`, `latent_shift` and `force_upcast` never reach it."""
+    section.fixed("_class_name", "AutoencoderTiny", "AutoencoderTiny")
     section.fixed("upsample_fn", "nearest", "nearest")
     section.fixed("upsampling_scaling_factor", 2, 2)
     section.fixed("quantization_config", None, None)

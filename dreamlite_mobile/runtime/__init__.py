@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamlite_mobile.errors import BundleError, unknown_name
+from dreamlite_mobile.errors import BundleError, ConfigError, unknown_name
 
 Array = NDArray[np.float32]
 
@@ -39,6 +39,15 @@ class Component(Protocol):
 
     def run(self, method: str, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
     def unload(self) -> None: ...
+
+
+MAX_THREADS = 256
+
+
+def check_threads(count: int) -> None:
+    """Refuse a thread count outside 1...256 (ConfigError)."""
+    if not 1 <= count <= MAX_THREADS:
+        raise ConfigError(f"threads {count}: supported are 1 to {MAX_THREADS}; the number of cores is a good choice")
 
 
 def find_method(component: str, methods: Mapping[str, Method], name: str) -> Method:

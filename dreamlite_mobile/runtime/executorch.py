@@ -5,8 +5,10 @@ reads a few pages; loading a method makes XNNPACK pack its own copy of the weigh
 share that copy. Hence one method is resident at a time. Outputs are copied out on every call.
 """
 
+import contextlib
 import importlib.metadata
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -17,13 +19,31 @@ from executorch.runtime import Method as Loaded
 from executorch.runtime import Runtime
 
 from dreamlite_mobile.errors import BundleError, ConfigError
-from dreamlite_mobile.runtime import Array, Method, check_inputs, check_signature, find_method
+from dreamlite_mobile.runtime import Array, Method, check_inputs, check_signature, check_threads, find_method
 
 _SCALAR_TYPES = {3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64", 15: "bfloat16"}
 """ExecuTorch's ScalarType numbers; any other is named by its number."""
 
 _resident: WeakSet["ExecuTorchComponent"] = WeakSet()
 """Components that hold a method, and with it a pointer into the process-wide thread pool."""
+
+
+@contextlib.contextmanager
+def _stderr_to_nowhere() -> Iterator[None]:
+    """Native code writes to the descriptor itself, past Python's `sys.stderr`."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _stderr_to_nowhere():
+    # The first question makes the pool, and that prints what it did not find under /sys, which only phones have.
+    portable_lib._threadpool_get_thread_count()
 
 
 def set_threads(count: int) -> None:
@@ -33,10 +53,9 @@ def set_threads(count: int) -> None:
     loaded method corrupts memory (seen), so that is refused here.
 
     Raises:
-        ConfigError: `count` below 1, or a component of this process holds a loaded method.
+        ConfigError: `count` outside 1...256, or a component of this process holds a loaded method.
     """
-    if count < 1:
-        raise ConfigError(f"threads {count}: at least 1 is needed")
+    check_threads(count)
     if portable_lib._threadpool_get_thread_count() == count:
         return
     if _resident:
@@ -45,7 +64,8 @@ def set_threads(count: int) -> None:
             f"threads {count}: the thread pool of this process has {portable_lib._threadpool_get_thread_count()} "
             f"threads and is in use by {names}. Unload these first."
         )
-    portable_lib._unsafe_reset_threadpool(count)
+    with _stderr_to_nowhere():
+        portable_lib._unsafe_reset_threadpool(count)
 
 
 def check_version(bundle: Path, needed: str | None) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
-from dreamlite_mobile.errors import BundleError, ConfigError
-from dreamlite_mobile.runtime import Array, Method, Tensor, check_inputs, check_signature, find_method
+from dreamlite_mobile.errors import BundleError
+from dreamlite_mobile.runtime import Array, Method, Tensor, check_inputs, check_signature, check_threads, find_method
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 _FAILURES = (
@@ -38,8 +38,8 @@ class OnnxComponent:
         threads: int | None = None,
     ) -> None:
         """`paths` and `methods` have the same keys. `threads` within an operator; None leaves it to onnxruntime."""
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads {threads}: at least 1 is needed")
+        if threads is not None:
+            check_threads(threads)
         self.name = name
         self._paths = dict(paths)
         self._methods = dict(methods)
