@@ -20,7 +20,7 @@ EDGE = 0.03
 DIFFERENT = 42.0
 """Least distance in sRGB between a thing and the background."""
 LEAST_AREA = 0.002
-"""Smaller regions are specks; in pictures. The smallest thing of the world, a small ring, has 0.015."""
+"""Smaller regions are specks; in pictures. The smallest thing of the world, a small ring, has 0.026."""
 FAR = 75.0
 """A colour farther than this from all of the world's is unknown."""
 LIKE = 0.72

@@ -118,7 +118,7 @@ def _counting(sampler: Sampler) -> Example:
     backdrop = sampler.backdrop()
     kind = sampler.pair(backdrop.background)
     count = int(sampler.random.integers(1, len(COUNTS) + 1))
-    half = sampler.random.uniform(0.085, 0.16 if count > 2 else 0.2)
+    half = sampler.random.uniform(0.11, 0.16 if count > 2 else 0.2)
     halves = [float(half * sampler.random.uniform(0.95, 1.05)) for _ in range(count)]
     scene = sampler.scattered(backdrop, [kind] * count, halves)
     return Example("counting", scene, with_backdrop(counted(scene), scene, sampler.random))

@@ -40,7 +40,7 @@ BACKGROUNDS: Mapping[str, Colour] = {
 }
 """Of backgrounds, sRGB; paler or darker than the things of that name, which never stand on them."""
 
-SIZES: Mapping[str, tuple[float, float]] = {"small": (0.085, 0.11), "large": (0.185, 0.225)}
+SIZES: Mapping[str, tuple[float, float]] = {"small": (0.11, 0.135), "large": (0.185, 0.225)}
 """Ranges of half the width, in picture sides. A thing whose size is not told may have either, or one between."""
 
 PLACES: Mapping[str, tuple[float, float]] = {
