@@ -32,8 +32,8 @@ from dreamlite_mobile.prompt import PromptConfig
 from dreamlite_mobile.synthetic import count_weights, make_checkpoint, write_component
 from dreamlite_mobile.synthetic_weights import recipe
 from dreamlite_mobile.tensorfiles import TensorPlan
-from dreamlite_mobile.tiny.captions import captions, instructions, sentences
 from dreamlite_mobile.tiny.vocabulary import CONTROL_TOKENS, train_tokenizer
+from dreamlite_mobile.tiny.wording import words
 
 TEMPLATES = (PromptConfig().generate_template, PromptConfig().edit_template)
 
@@ -99,7 +99,7 @@ def test_published_scheduler_reads_its_settings() -> None:
 def test_published_tokenizer_class_reads_prompts_alike() -> None:
     published = AutoTokenizer.from_pretrained(tiny_checkpoint() / "tokenizer")
     own = Tokenizer.from_file(str(tiny_checkpoint() / "tokenizer/tokenizer.json"))
-    for text in (*TEMPLATES, *sentences()[::50], "Ünïcode 你好 🐱\t\n  I'll  see 1234 things...", ""):
+    for text in (*TEMPLATES, *words()[::50], "Ünïcode 你好 🐱\t\n  I'll  see 1234 things...", ""):
         assert published(text)["input_ids"] == own.encode(text).ids
 
 
@@ -143,17 +143,15 @@ def test_any_text_survives_the_tokenizer() -> None:
     assert tokenizer(1008).decode(tokenizer(1008).encode(text).ids) == text
 
 
-def test_caption_words_are_single_tokens() -> None:
-    words = {f" {word.strip('.,')}" for sentence in captions() for word in sentence.split()[1:]}
-    split = [word for word in words if len(tokenizer(1008).encode(word).ids) > 1]
-    assert len(split) <= len(words) // 10
+def test_every_word_of_the_world_is_one_token() -> None:
+    found = {f" {word.strip(',')}" for text in words() for word in text.split()[1:]}
+    assert len(found) >= 60
+    assert [word for word in found if len(tokenizer(1008).encode(word).ids) > 1] == []
 
 
-def test_sentences_are_many_and_different() -> None:
-    assert len(sentences()) == len(set(sentences())) >= 500
-    assert len(set(captions())) > 300
-    assert len(set(instructions())) > 300
-    assert not any(" a orange" in f" {sentence}" for sentence in sentences())
+def test_a_caption_is_as_many_tokens_as_words() -> None:
+    text = "a red circle left of a blue square on a green background"
+    assert len(tokenizer(1008).encode(text).ids) == len(text.split())
 
 
 @cache

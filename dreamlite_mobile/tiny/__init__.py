@@ -1,1 +1,1 @@
-"""The embedded checkpoint: its captions, its vocabulary and where it comes from."""
+"""The embedded checkpoint: its world and language, its training and its score."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from dreamlite_mobile.tiny.captions import sentences
+from dreamlite_mobile.tiny.wording import words
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
@@ -78,7 +78,7 @@ def _corpus(templates: Iterable[str]) -> Iterable[str]:
             text = text.replace(token, "\0")
         # control tokens stand alone in real use; the words beside them must be learnt apart from them
         yield from [part for part in text.split("\0") if part] * TEMPLATE_REPEATS
-    yield from sentences()
+    yield from words()
 
 
 def _with_control_tokens(document: dict[str, Any], control_start: int) -> str:

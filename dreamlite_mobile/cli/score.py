@@ -1,0 +1,113 @@
+"""`dreamlite score`: how well pictures follow prompts and edits instructions, through a bundle or a checkpoint."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dreamlite_mobile.cli.shared import (
+    JsonOption,
+    SeedOption,
+    StepsOption,
+    ThreadsOption,
+    print_json,
+    quiet_libraries,
+    stderr,
+    table,
+)
+from dreamlite_mobile.progress import task
+
+if TYPE_CHECKING:
+    from dreamlite_mobile.pipeline import Pipeline
+    from dreamlite_mobile.tiny.score import Score
+
+
+def score(
+    source: Annotated[
+        str, typer.Argument(help="A bundle folder, or a checkpoint: a diffusers-layout folder or a hub id.")
+    ],
+    prompts: Annotated[int, typer.Option(help="Pictures in each of the four groups.")] = 48,
+    size: Annotated[int, typer.Option(help="Side of a checkpoint's pictures; a bundle has its own.")] = 128,
+    seed: SeedOption = 0,
+    steps: StepsOption = 4,
+    threads: ThreadsOption = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write the first pictures as a contact sheet: a folder.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Score pictures of the embedded world: coloured shapes, as prompts and edit instructions ask for them.
+
+    The embedded checkpoint was trained on that world; any other one draws it as well as it can.
+
+    Example: dreamlite score bundle --prompts 24
+    """
+    quiet_libraries()
+    from dreamlite_mobile.images import save_png
+    from dreamlite_mobile.scheduler import check_steps
+    from dreamlite_mobile.tiny.evaluate import GROUPS, MODES, contact_sheet, evaluate, scores_json
+
+    check_steps(steps)
+    with pipeline_of(source, size, threads) as (pipeline, modes):
+        groups = [group for group in GROUPS if any(group in MODES[mode] for mode in modes)]
+        with task(stderr, "scoring", len(groups) * prompts) as advance:
+            found = evaluate(pipeline, prompts, seed=seed, steps=steps, modes=modes, advance=advance)
+    if sheet is not None:
+        sheet.mkdir(parents=True, exist_ok=True)
+        for group, made in found.made.items():
+            save_png(contact_sheet(made[:16]), sheet / f"{group.replace(', held out', '-held-out')}.png", {})
+    scores = found.scores()
+    if json_output:
+        print_json({"source": source, "prompts": prompts, "steps": steps, "seed": seed} | scores_json(scores))
+    else:
+        show_scores({source: scores})
+
+
+def show_scores(scores: "dict[str, dict[str, Score]]") -> None:
+    """One row for every source, group and kind of prompt."""
+    rows = [
+        [name, group, kind, f"{share:.3f}", "" if kept is None else f"{kept:.1f}"]
+        for name, groups in scores.items()
+        for group, one in groups.items()
+        for kind, share, kept in rows_of(one)
+    ]
+    table("score", ["source", "group", "kind", "right", "kept dB"], rows, right=(3, 4))
+
+
+def rows_of(found: "Score") -> list[tuple[str, float, float | None]]:
+    """The whole and then its kinds: name, share, and for the whole what edits kept."""
+    return [("overall", found.overall, found.kept_db), *((kind, share, None) for kind, share in found.by_kind.items())]
+
+
+@contextmanager
+def pipeline_of(source: str, size: int, threads: int | None) -> "Iterator[tuple[Pipeline, Sequence[str]]]":
+    """A bundle's own pipeline, or a checkpoint's reference in torch fp32; with the modes it has."""
+    from dreamlite_mobile.bundle import open_bundle
+    from dreamlite_mobile.bundle_checks import MANIFEST_NAME
+    from dreamlite_mobile.cli.pictures import checked
+    from dreamlite_mobile.runtime.session import Session
+
+    folder = Path(source)
+    if (folder / MANIFEST_NAME).is_file():
+        bundle = checked(folder, lambda progress: open_bundle(folder, progress=progress))
+        with Session(bundle, threads) as session:
+            yield session.pipeline(), bundle.manifest.modes
+        return
+    yield reference_of(source, size), ("generate", "edit")
+
+
+def reference_of(source: str, size: int) -> "Pipeline":
+    """The reference over every component of a checkpoint."""
+    from dreamlite_mobile.checkpoint import open_checkpoint, resolve_checkpoint
+    from dreamlite_mobile.images import check_size
+    from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
+    from export.driver import geometry_of, prompt_encoder
+
+    checkpoint = open_checkpoint(resolve_checkpoint(source, None))
+    check_size(size, size, checkpoint.config.size_multiple)
+    encoder = prompt_encoder(checkpoint)
+    geometry = geometry_of(checkpoint, encoder, size, size)
+    components = reference_components(checkpoint, geometry, ("generate", "edit"))
+    return reference_pipeline(checkpoint, geometry, encoder, components)

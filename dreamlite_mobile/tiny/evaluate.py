@@ -1,0 +1,143 @@
+"""The score of a pipeline: draw what the embedded world asks for, judge the pictures, sum up."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dreamlite_mobile.errors import ConfigError
+from dreamlite_mobile.noise import initial_latents
+from dreamlite_mobile.pipeline import Array, Pipeline, Run, finish
+from dreamlite_mobile.progress import Advance
+from dreamlite_mobile.tiny.score import Judged, Score, edits, judge_edited, judge_generated, prompts, score
+from dreamlite_mobile.tiny.world import Pixels, render
+
+GROUPS = ("generate", "generate, held out", "edit", "edit, held out")
+"""Held out: pairs of colour and shape that no training scene had."""
+MODES = {"generate": ("generate", "generate, held out"), "edit": ("edit", "edit, held out")}
+LABEL = 26
+"""Pixels under a picture of a contact sheet for what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One picture with its judgement; `source` is what an edit started from."""
+
+    judged: Judged
+    picture: Image.Image
+    source: Image.Image | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything made, by group of `GROUPS`."""
+
+    made: dict[str, list[Made]]
+
+    def scores(self) -> dict[str, Score]:
+        """The score of each group."""
+        return {group: score([one.judged for one in made]) for group, made in self.made.items()}
+
+
+def evaluate(
+    pipeline: Pipeline,
+    count: int,
+    *,
+    seed: int = 0,
+    steps: int = 4,
+    modes: Sequence[str] = tuple(MODES),
+    advance: Advance = lambda _: None,
+) -> Evaluation:
+    """Draw `count` pictures of each group through a pipeline and judge them.
+
+    The same arguments ask for the same pictures from the same noise: picture i of every group starts from seed
+    `seed` + i, so two pipelines can be compared picture by picture.
+
+    Raises:
+        ConfigError: a pipeline whose pictures are not square, or a count below 1.
+    """
+    if pipeline.width != pipeline.height:
+        raise ConfigError(
+            f"size {pipeline.width}x{pipeline.height}: the score's scenes are square; export a square size"
+        )
+    if count < 1:
+        raise ConfigError(f"--prompts {count}: at least 1 is needed")
+    made: dict[str, list[Made]] = {}
+    for group in (group for mode in modes for group in MODES[mode]):
+        made[group] = []
+        for index, asked in enumerate(asked_of(group, count, pipeline.width)):
+            noise = initial_latents(seed + index, pipeline.latents_shape)
+            picture = finish(asked.start(pipeline, noise, steps)).picture
+            made[group].append(Made(asked.judge(np.asarray(picture)), picture, asked.source))
+            advance(1)
+    return Evaluation(made)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One picture to draw: the words, the source of an edit, and how the picture is judged."""
+
+    words: str
+    judge: Callable[[Pixels], Judged]
+    source: Image.Image | None = None
+
+    def start(self, pipeline: Pipeline, noise: Array, steps: int) -> Run:
+        if self.source is None:
+            return pipeline.generate(self.words, noise, steps)
+        return pipeline.edit(self.source, self.words, noise, steps)
+
+
+def asked_of(group: str, count: int, side: int) -> list[Asked]:
+    """What a group asks for, the same for the same arguments."""
+    held = group.endswith("held out")
+    if group in MODES["generate"]:
+        return [Asked(one.caption, partial(judge_generated, one)) for one in prompts(count, held)]
+    return [
+        Asked(one.instruction, partial(judge_edited, one), Image.fromarray(render(one.edit.before, side)))
+        for one in edits(count, held)
+    ]
+
+
+def scores_json(found: dict[str, Score]) -> dict[str, Any]:
+    """Shares by group and kind, and the mean PSNR in dB of what edits should have kept."""
+    return {
+        group: {
+            "overall": one.overall,
+            **one.by_kind,
+            **({} if one.kept_db is None else {"kept_db": one.kept_db}),
+        }
+        for group, one in found.items()
+    }
+
+
+def contact_sheet(made: Sequence[Made], columns: int = 4) -> Image.Image:
+    """Pictures in rows, edits beside their source, each over what was asked; a wrong one's words are red."""
+    side = made[0].picture.width
+    wide = side if made[0].source is None else 2 * side
+    rows = -(-len(made) // columns)
+    sheet = Image.new("RGB", (columns * wide, rows * (made[0].picture.height + LABEL)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, one in enumerate(made):
+        left, top = index % columns * wide, index // columns * (one.picture.height + LABEL)
+        for offset, picture in enumerate(filter(None, (one.source, one.picture))):
+            sheet.paste(picture, (left + offset * side, top))
+        words = wrapped(draw, one.judged.text, wide - 4)
+        draw.multiline_text(
+            (left + 2, top + one.picture.height), words, fill="black" if one.judged.right else "red", spacing=1
+        )
+    return sheet
+
+
+def wrapped(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """The text in lines of at most `width` pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if draw.textlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines[:2])

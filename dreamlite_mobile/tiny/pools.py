@@ -1,0 +1,81 @@
+"""Training examples in bulk: rendered, encoded once by the trained autoencoder, kept on disk."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, edit_example, example
+from dreamlite_mobile.tiny.models import Models, encode
+from dreamlite_mobile.tiny.world import EDIT_KINDS, Sampler, render
+
+CHUNK = 60
+"""Examples made at a time; a multiple of the number of kinds of scene and of edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Texts and the latents of their pictures [N, 4, h, w], fp16; for edits also the sources' pixels and latents."""
+
+    texts: list[str]
+    latents: torch.Tensor
+    sources: NDArray[np.uint8] | None = None
+    conditions: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+Drawn = tuple[list[str], NDArray[np.uint8], NDArray[np.uint8] | None]
+
+
+def scenes(sampler: Sampler) -> Drawn:
+    """A chunk of captions and pictures, all kinds in turns."""
+    made = [example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)]) for index in range(CHUNK)]
+    return [one.caption for one in made], np.stack([render(one.scene) for one in made]), None
+
+
+def changes(sampler: Sampler) -> Drawn:
+    """A chunk of instructions, pictures after and pictures before."""
+    made = [edit_example(sampler, EDIT_KINDS[index % len(EDIT_KINDS)]) for index in range(CHUNK)]
+    after = np.stack([render(one.edit.after) for one in made])
+    return [one.instruction for one in made], after, np.stack([render(one.edit.before) for one in made])
+
+
+def make_pool(models: Models, edits: bool, size: int, seed: int, file: Path) -> Pool:
+    """At least `size` examples; read from `file` if an earlier run has made them."""
+    if not file.exists():
+        partial = file.with_suffix(".partial")
+        torch.save(drawn(models, changes if edits else scenes, size, (seed, 2 + edits)), partial)
+        partial.rename(file)
+    stored = torch.load(file)
+    sources = stored.get("sources")
+    return Pool(
+        stored["texts"], stored["latents"], None if sources is None else sources.numpy(), stored.get("conditions")
+    )
+
+
+def drawn(models: Models, draw: Callable[[Sampler], Drawn], size: int, seed: tuple[int, int]) -> dict[str, object]:
+    """What a pool's file holds."""
+    sampler = Sampler(np.random.default_rng(seed))
+    texts: list[str] = []
+    found: dict[str, list[torch.Tensor]] = {"latents": [], "conditions": [], "sources": []}
+    while len(texts) < size:
+        captions, after, before = draw(sampler)
+        texts += captions
+        found["latents"].append(encoded(models, after))
+        if before is not None:
+            found["conditions"].append(encoded(models, before))
+            found["sources"].append(torch.from_numpy(before))
+        if len(texts) % (100 * CHUNK) == 0:
+            print(f"{len(texts)} of {size} examples", flush=True)
+    return {"texts": texts, **{name: torch.cat(parts) for name, parts in found.items() if parts}}
+
+
+@torch.no_grad()
+def encoded(models: Models, pictures: NDArray[np.uint8]) -> torch.Tensor:
+    """fp16 latents on the CPU."""
+    return encode(models, pictures).half().cpu()

@@ -1,0 +1,205 @@
+"""How well pictures follow their prompts and edits their instructions, in the embedded world.
+
+Generation is scored as in GenEval (Ghosh et al. 2023): the share of prompts, averaged over kinds, whose picture shows
+exactly what was asked. Edits are scored in ImgEdit's two ways: was the instruction followed, and was everything else
+kept, as PSNR outside the region that had to change. A detector judges pixels; the model is only asked for pictures.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamlite_mobile.tiny.detect import Found, Seen, detect
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, EditExample, Example, edit_example, example
+from dreamlite_mobile.tiny.world import BACKGROUNDS, EDIT_KINDS, PLACES, RELATIONS, Edit, Pixels, Sampler, Thing, render
+
+PLACE_REACH = 0.17
+"""How far from a named place a thing may stand, in picture sides."""
+SAME_PLACE = 0.09
+"""How far a thing that was not to move may have moved."""
+PERFECT_DB = 50.0
+"""PSNR of an unchanged region; equal pictures count as this."""
+GROWN = 4
+"""Pixels around a changed region that may change too: the autoencoder sees 8 x 8 blocks."""
+SEED = 20260
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One picture: what was asked, whether it was done, for edits also how well the rest was kept."""
+
+    kind: str
+    text: str
+    right: bool
+    kept_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Shares of right pictures: by kind, and `overall`, the mean over kinds. `kept_db`: mean over edits."""
+
+    by_kind: dict[str, float]
+    overall: float
+    kept_db: float | None = None
+
+
+def prompts(count: int, held: bool = False, seed: int = SEED) -> list[Example]:
+    """The same examples for the same arguments, the kinds in turns."""
+    sampler = Sampler(np.random.default_rng((seed, held)), held)
+    return [example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)]) for index in range(count)]
+
+
+def edits(count: int, held: bool = False, seed: int = SEED) -> list[EditExample]:
+    """The same edits for the same arguments, the kinds in turns."""
+    sampler = Sampler(np.random.default_rng((seed, held, 1)), held)
+    return [edit_example(sampler, EDIT_KINDS[index % len(EDIT_KINDS)]) for index in range(count)]
+
+
+def judge_generated(asked: Example, picture: Pixels) -> Judged:
+    """Whether the picture shows what the caption says, and nothing else."""
+    seen = detect(picture)
+    right = (
+        _same_things(asked, seen)
+        and _in_relation(asked, seen)
+        and _in_place(asked, seen)
+        and _on_background(asked.caption, seen)
+    )
+    return Judged(asked.kind, asked.caption, right)
+
+
+def judge_edited(asked: EditExample, picture: Pixels) -> Judged:
+    """Whether the change happened, and how well the rest was kept."""
+    done = _FOLLOWED[asked.edit.kind](asked.edit, detect(picture))
+    return Judged(asked.edit.kind, asked.instruction, done, kept_db(asked.edit, picture))
+
+
+def score(judged: list[Judged]) -> Score:
+    """Sum up; every kind counts the same."""
+    kinds = list(dict.fromkeys(one.kind for one in judged))
+    by_kind = {kind: fmean(one.right for one in judged if one.kind == kind) for kind in kinds}
+    kept = [one.kept_db for one in judged if one.kept_db is not None]
+    return Score(by_kind, fmean(by_kind.values()), fmean(kept) if kept else None)
+
+
+def kept_db(edit: Edit, picture: Pixels) -> float:
+    """PSNR in dB against the source outside the region that had to change, at most `PERFECT_DB`."""
+    side = len(picture)
+    before, after = render(edit.before, side).astype(float), render(edit.after, side).astype(float)
+    keep = ~grown(np.abs(before - after).max(2) > 8, max(1, round(GROWN * side / 128)))
+    error = float(np.square(picture.astype(float) - before)[keep].mean()) if keep.any() else 0.0
+    return min(PERFECT_DB, 10 * float(np.log10(255**2 / error))) if error > 0 else PERFECT_DB
+
+
+def grown(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    """The mask widened by that many pixels in every direction."""
+    for _ in range(pixels):
+        wide = np.pad(mask, 1)
+        mask = wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+    return mask
+
+
+def _same_things(asked: Example, seen: Seen) -> bool:
+    wanted = Counter((thing.colour if asked.coloured else "", thing.shape) for thing in asked.scene.things)
+    return wanted == Counter((thing.colour if asked.coloured else "", thing.shape) for thing in seen.things)
+
+
+def _in_relation(asked: Example, seen: Seen) -> bool:
+    """The first thing lies in that direction of the second, and farther that way than across."""
+    if asked.relation is None:
+        return True
+    first, second = (matching(thing, seen) for thing in asked.scene.things)
+    assert first is not None
+    assert second is not None
+    toward = RELATIONS[asked.relation]
+    dx, dy = first.x - second.x, first.y - second.y
+    along, across = dx * toward[0] + dy * toward[1], abs(dx * toward[1]) + abs(dy * toward[0])
+    return along > across
+
+
+def _in_place(asked: Example, seen: Seen) -> bool:
+    place = next((place for place in PLACES if asked.kind == "colours" and place in asked.caption), None)
+    return place is None or near(seen.things[0], PLACES[place], PLACE_REACH)
+
+
+def _on_background(caption: str, seen: Seen) -> bool:
+    """The background, where the caption tells it."""
+    told = [
+        name
+        for name in BACKGROUNDS
+        if f"{name} background" in caption or f"{name} wall" in caption or caption.endswith(f" on {name}")
+    ]
+    return not told or told[0] == seen.background
+
+
+def matching(thing: Thing, seen: Seen) -> Found | None:
+    """The largest region of that shape and colour."""
+    return next((one for one in seen.things if (one.shape, one.colour) == (thing.shape, thing.colour)), None)
+
+
+def near(thing: Found | Thing, place: tuple[float, float], reach: float) -> bool:
+    return abs(thing.x - place[0]) <= reach and abs(thing.y - place[1]) <= reach
+
+
+def stands(thing: Thing, seen: Seen, reach: float = SAME_PLACE) -> bool:
+    """Whether the picture has this thing about where it should be."""
+    return any(
+        (one.shape, one.colour) == (thing.shape, thing.colour) and near(one, (thing.x, thing.y), reach)
+        for one in seen.things
+    )
+
+
+def _result(edit: Edit) -> Thing:
+    assert edit.result is not None
+    return edit.after.things[edit.result]
+
+
+def _target(edit: Edit) -> Thing:
+    assert edit.target is not None
+    return edit.before.things[edit.target]
+
+
+def _replaced(edit: Edit, seen: Seen) -> bool:
+    return stands(_result(edit), seen) and not stands(_target(edit), seen) and _as_many(edit, seen)
+
+
+def _removed(edit: Edit, seen: Seen) -> bool:
+    return matching(_target(edit), seen) is None and _as_many(edit, seen)
+
+
+def _added(edit: Edit, seen: Seen) -> bool:
+    return _placed(edit, seen) and _as_many(edit, seen)
+
+
+def _moved(edit: Edit, seen: Seen) -> bool:
+    return _placed(edit, seen) and not stands(_target(edit), seen) and _as_many(edit, seen)
+
+
+def _backed(edit: Edit, seen: Seen) -> bool:
+    return seen.background == edit.after.background and all(stands(thing, seen) for thing in edit.after.things)
+
+
+def _placed(edit: Edit, seen: Seen) -> bool:
+    assert edit.place is not None
+    wanted = _result(edit)
+    return any(
+        (one.shape, one.colour) == (wanted.shape, wanted.colour) and near(one, PLACES[edit.place], PLACE_REACH)
+        for one in seen.things
+    )
+
+
+def _as_many(edit: Edit, seen: Seen) -> bool:
+    return len(seen.things) == len(edit.after.things)
+
+
+_FOLLOWED: Mapping[str, Callable[[Edit, Seen], bool]] = {
+    "recolour": _replaced,
+    "replace": _replaced,
+    "remove": _removed,
+    "add": _added,
+    "move": _moved,
+    "background": _backed,
+}

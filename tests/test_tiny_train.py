@@ -1,0 +1,89 @@
+"""The recipe end to end with a handful of steps: every stage runs, a killed run goes on, a checkpoint comes out."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.cli.score import reference_of
+from dreamlite_mobile.images import vision_patches
+from dreamlite_mobile.tiny import train
+from dreamlite_mobile.tiny.evaluate import asked_of, evaluate
+from dreamlite_mobile.tiny.models import create, save, vision_inputs
+from dreamlite_mobile.tiny.world import SIDE
+
+CPU = torch.device("cpu")
+DIFFERENT_RESIZING = 0.02
+"""Largest share by which a bicubic filter and LANCZOS differ on the world's pictures, relative RMS."""
+
+
+def log_of(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps of sampling and of each stage, so that the whole recipe takes seconds."""
+    monkeypatch.setattr(train, "TEACHER_STEPS", 4)
+    monkeypatch.setattr(train, "PARTS", 1)
+    short = tuple(replace(stage, steps=2, batch=2) for stage in train.STAGES)
+    monkeypatch.setattr(train, "STAGES", short)
+
+
+def test_the_recipe_runs_to_a_checkpoint(tmp_path: Path, quick: None) -> None:
+    options = train.Options(tmp_path, pool=2, scored=1)
+    train.run_all(options)
+    assert [line["stage"] for line in log_of(tmp_path)] == [stage.name for stage in train.STAGES]
+    assert all(np.isfinite(float(str(line["loss"]))) for line in log_of(tmp_path))
+    open_checkpoint(tmp_path / "checkpoint").check()
+
+
+def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException): ...
+
+    def dies(run: train.Run, *_: object) -> None:
+        train_keep(run, options)
+        if run.step == 1:
+            raise Killed
+
+    train_keep = train.keep
+    options = train.Options(tmp_path, scored=1, until="autoencoder", report_every=0.0)
+    monkeypatch.setattr(train, "keep", dies)
+    with pytest.raises(Killed):
+        train.run_all(options)
+    monkeypatch.setattr(train, "keep", train_keep)
+    resumed = torch.load(tmp_path / "autoencoder.state")
+    assert resumed["step"] == 1
+    train.run_all(options)
+    assert [line["step"] for line in log_of(tmp_path)][-1] == 2
+    assert torch.load(tmp_path / "autoencoder.state")["seconds"] > resumed["seconds"]
+
+
+@pytest.mark.parametrize(("mode", "floor"), [("generate", 45.0), ("edit", 30.0)])
+def test_training_sees_the_model_that_is_shipped(tmp_path: Path, mode: str, floor: float) -> None:
+    """The same pictures by the training code and by the product's own pipeline, from the saved checkpoint."""
+    models = create(tmp_path / "checkpoint", 0, CPU)
+    save(models)
+    own = evaluate(reference_of(str(tmp_path / "checkpoint"), SIDE), 1, modes=[mode]).made[mode][0]
+    asked = asked_of(mode, 1, SIDE)[0]
+    sources = None if asked.source is None else [np.asarray(asked.source)]
+    trained = train.sample(models, [asked.words], sources, steps=4, guidance=1.0)[0]
+    error = np.square(trained.astype(float) - np.asarray(own.picture)).mean()
+    assert trained.std() > 5
+    assert 10 * np.log10(255**2 / max(error, 1e-9)) > floor
+
+
+def test_training_and_product_cut_the_same_patches(tmp_path: Path) -> None:
+    models = create(tmp_path / "checkpoint", 0, CPU)
+    source = asked_of("edit", 1, SIDE)[0].source
+    assert source is not None
+    found = vision_inputs(models, [np.asarray(source)])["pixel_values"]
+    expected = torch.from_numpy(vision_patches(source, models.config.vision))
+    frames = found.view(len(expected), 3, models.config.vision.temporal_patch_size, -1)
+    assert torch.equal(frames[:, :, 0], frames[:, :, 1])
+    error = (frames[:, :, 0].flatten(1) - expected).square().mean() / expected.square().mean()
+    assert error.sqrt() < DIFFERENT_RESIZING
