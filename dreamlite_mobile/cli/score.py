@@ -12,6 +12,7 @@ from dreamlite_mobile.cli.shared import (
     SeedOption,
     StepsOption,
     ThreadsOption,
+    prepare_for,
     print_json,
     quiet_libraries,
     stderr,
@@ -44,6 +45,8 @@ def score(
 
     Example: dreamlite score bundle --prompts 24
     """
+    if is_bundle(source):
+        prepare_for(Path(source), emulator=True)
     quiet_libraries()
     from dreamlite_mobile.images import save_png
     from dreamlite_mobile.scheduler import check_steps
@@ -85,17 +88,23 @@ def rows_of(found: "Score") -> list[tuple[str, float, float | None]]:
 def pipeline_of(source: str, size: int, threads: int | None) -> "Iterator[tuple[Pipeline, Sequence[str]]]":
     """A bundle's own pipeline, or a checkpoint's reference in torch fp32; with the modes it has."""
     from dreamlite_mobile.bundle import open_bundle
-    from dreamlite_mobile.bundle_checks import MANIFEST_NAME
     from dreamlite_mobile.cli.pictures import checked
     from dreamlite_mobile.runtime.session import Session
 
     folder = Path(source)
-    if (folder / MANIFEST_NAME).is_file():
+    if is_bundle(source):
         bundle = checked(folder, lambda progress: open_bundle(folder, progress=progress))
-        with Session(bundle, threads) as session:
+        with Session(bundle, threads, emulator=True) as session:
             yield session.pipeline(), bundle.manifest.modes
         return
     yield reference_of(source, size), ("generate", "edit")
+
+
+def is_bundle(source: str) -> bool:
+    """Whether a folder has a bundle's manifest."""
+    from dreamlite_mobile.bundle_checks import MANIFEST_NAME
+
+    return (Path(source) / MANIFEST_NAME).is_file()
 
 
 def reference_of(source: str, size: int) -> "Pipeline":
