@@ -46,7 +46,7 @@ _ARM = 0.36
 OUTLINES: Mapping[str, Floats] = {
     "square": np.array([(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)]),
     "triangle": np.array([(0.0, -0.95), (1.0, 0.8), (-1.0, 0.8)]),
-    "star": _regular(5, 0.42),
+    "star": _regular(5, 0.5),
     "diamond": np.array([(0.0, -1.0), (0.72, 0.0), (0.0, 1.0), (-0.72, 0.0)]),
     "heart": _heart(),
     "cross": np.array(
