@@ -114,7 +114,19 @@ def test_an_unsigned_mutation_is_always_refused(spoilt: Path, pristine: Path, dr
 @given(draw=st.data())
 def test_missing_and_strange_keys_are_always_refused(spoilt: Path, pristine: Path, draw: st.DataObject) -> None:
     optional = {"documents", "revision", "delegates", "operators_outside", "torchao", "onnx"}
-    optional |= {"onnxruntime", "executorch", "dtype", "rows", "row_rule", "vision_encoder", "vae_encoder", "1"}
+    optional |= {
+        "traffic",
+        "htp",
+        "qnn",
+        "onnxruntime",
+        "executorch",
+        "dtype",
+        "rows",
+        "row_rule",
+        "vision_encoder",
+        "vae_encoder",
+        "1",
+    }
     changed = manifest_data(pristine)
     paths = [path for path in places(changed) if isinstance(path[-1], str) and path[-1] not in optional]
     path = draw.draw(st.sampled_from(paths), label="place")
