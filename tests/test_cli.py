@@ -1,33 +1,21 @@
 """The command line: what it makes, what it refuses, exit codes, and stdout that stays clean."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bundles import exported
 from checkpoint_files import tiny_checkpoint
+from outcome import Outcome
 from PIL import Image
 
 from dreamlite_mobile.cli import main
 from dreamlite_mobile.noise import initial_latents
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> dict:
-        return json.loads(self.out)
 
 
 @pytest.fixture

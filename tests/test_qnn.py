@@ -5,13 +5,13 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 from bundles import exported
 from checkpoint_files import tiny_checkpoint
+from outcome import Outcome
 from PIL import Image
 
 from dreamlite_mobile import bundle_files
@@ -21,17 +21,6 @@ pytestmark = [pytest.mark.qnn, pytest.mark.slow]
 SIZE = 64
 ROOT = Path(qnn_sdk.__file__).parents[1]
 START = "from dreamlite_mobile.cli import main; main()"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> dict:
-        return json.loads(self.out)
 
 
 def dreamlite(*arguments: object) -> Outcome:
