@@ -16,7 +16,7 @@ DIGEST_NAME = "manifest.sha256"
 
 def cross_checks(manifest: "Manifest") -> list[str]:
     """Every inconsistency of a manifest whose fields are well-formed one by one; empty when it is sound."""
-    problems = [*_agreement(manifest), *_modes(manifest), *_size(manifest)]
+    problems = [*_agreement(manifest), *_chip(manifest), *_modes(manifest), *_size(manifest)]
     if not problems:
         problems += _components(manifest)
     return [*problems, *_tables(manifest), *_paths(manifest)]
@@ -86,11 +86,14 @@ def _repeated(manifest: "Manifest", config: DreamLiteConfig) -> Iterator[tuple[s
         yield f"scheduler.{name}", getattr(schedule, name), getattr(config.scheduler, name)
 
 
-def _modes(manifest: "Manifest") -> Iterator[str]:
+def _chip(manifest: "Manifest") -> Iterator[str]:
     if (manifest.htp is not None) != (manifest.backend == "qnn"):
         yield f"htp is {'given' if manifest.htp else 'missing'} for backend {manifest.backend}"
     if manifest.htp is not None and manifest.htp.soc != manifest.target:
         yield f"target is {manifest.target}, htp is for {manifest.htp.soc}"
+
+
+def _modes(manifest: "Manifest") -> Iterator[str]:
     if len(set(manifest.modes)) != len(manifest.modes):
         yield f"modes {list(manifest.modes)} repeat"
     if set(manifest.prompt.modes) != set(manifest.modes):

@@ -5,9 +5,9 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import IO, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from executorch.backends.qualcomm.serialization.qc_schema import QcomChipset
@@ -16,40 +16,29 @@ from executorch.backends.qualcomm.utils.utils import (
     generate_qnn_executorch_compiler_spec,
     to_edge_transform_and_lower_to_qnn,
 )
-from executorch.exir import ExecutorchProgramManager
 from torch import nn
 
 from dreamlite_mobile.bundle_schema import Traffic
 from dreamlite_mobile.errors import ExportError
 from export.targets import Target
-from export.xnnpack import Report, cut_report
-
-Methods = Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]
-"""Method name -> module in evaluation mode and in the `htp` form, example inputs with the static shapes."""
+from export.xnnpack import Lowered, Methods, cut_report
 
 RMS_RANK = 3
-STAGE = re.compile(r"Completed stage: (.+) \((\d+) us\)")
 TRAFFIC = re.compile(r"^(spill|fill|write_total|read_total)_bytes=(\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
-    """A finished program; how each method was cut, its traffic, and the compiler's seconds by stage."""
+class Compiled(Lowered):
+    """A finished program, how each method was cut, and its traffic."""
 
-    program: ExecutorchProgramManager
-    reports: dict[str, Report]
     traffic: dict[str, Traffic]
-    stages: dict[str, float] = field(default_factory=dict)
-
-    def write(self, stream: IO[bytes]) -> None:
-        """Write the `.pte`."""
-        self.program.write_to_file(stream)
 
 
 def lower(methods: Methods, soc: Target, precision: str, share: bool = True) -> Compiled:
     """Compile all methods into one program for a SoC.
 
     Args:
+        methods: built in the `htp` form.
         share: store equal weights of the methods once, as a phone wants it. The emulator cannot load such a program
             ("Shared weights buffer isn't supported on this platform").
 
@@ -71,8 +60,7 @@ def lower(methods: Methods, soc: Target, precision: str, share: bool = True) -> 
     outside = {name: report.outside for name, report in reports.items() if report.outside}
     if outside:
         raise ExportError(f"QNN left operators outside its delegate, which a phone would run on the CPU: {outside}")
-    text = said.text
-    return Compiled(program, reports, traffic_of(text, list(methods)), stage_seconds(text))
+    return Compiled(program, reports, traffic_of(said.text, list(methods)))
 
 
 def guarded(name: str, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> nn.Module:
@@ -117,14 +105,6 @@ def traffic_of(text: str, methods: list[str]) -> dict[str, Traffic]:
         )
         for name, block in zip(methods, blocks, strict=True)
     }
-
-
-def stage_seconds(text: str) -> dict[str, float]:
-    """Seconds of each stage of the compiler, summed over graphs."""
-    seconds: dict[str, float] = {}
-    for name, micros in STAGE.findall(text):
-        seconds[name] = seconds.get(name, 0.0) + int(micros) / 1e6
-    return seconds
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -132,8 +133,9 @@ def restart(more: Mapping[str, str]) -> NoReturn:
     os.execve(sys.executable, arguments, {**os.environ, **more, RESTARTED: "1"})  # noqa: S606 - no shell wanted
 
 
+@cache
 def build_of(library: Path) -> str | None:
-    """The build id that QNN's libraries carry, or None."""
+    """The build id that QNN's libraries carry, or None. Each library (98 MB) is searched once."""
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = BUILD.search(data)
         return found.group(1).decode() if found else None

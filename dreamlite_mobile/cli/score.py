@@ -41,7 +41,7 @@ def score(
 ) -> None:
     """Score pictures of the embedded world: coloured shapes, as prompts and edit instructions ask for them.
 
-    The embedded checkpoint was trained on that world; any other one draws it as well as it can.
+    Any checkpoint draws that world as well as it can; the embedded one is not trained on it yet.
 
     Example: dreamlite score bundle --prompts 24
     """

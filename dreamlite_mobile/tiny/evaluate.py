@@ -103,14 +103,13 @@ def asked_of(group: str, count: int, side: int) -> list[Asked]:
 
 def scores_json(found: dict[str, Score]) -> dict[str, Any]:
     """Shares by group and kind, and the mean PSNR in dB of what edits should have kept."""
-    return {
-        group: {
-            "overall": one.overall,
-            **one.by_kind,
-            **({} if one.kept_db is None else {"kept_db": one.kept_db}),
-        }
-        for group, one in found.items()
-    }
+    return {group: score_json(one) for group, one in found.items()}
+
+
+def score_json(found: Score) -> dict[str, float]:
+    """The same of one group."""
+    kept = {} if found.kept_db is None else {"kept_db": found.kept_db}
+    return {"overall": found.overall, **found.by_kind, **kept}
 
 
 def contact_sheet(made: Sequence[Made], columns: int = 4) -> Image.Image:
