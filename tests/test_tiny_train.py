@@ -11,7 +11,7 @@ import torch
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.cli.score import reference_of
 from dreamlite_mobile.images import vision_patches
-from dreamlite_mobile.tiny import train
+from dreamlite_mobile.tiny import losses, sampling, train
 from dreamlite_mobile.tiny.evaluate import asked_of, evaluate
 from dreamlite_mobile.tiny.models import create, save, vision_inputs
 from dreamlite_mobile.tiny.world import SIDE
@@ -30,6 +30,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps of sampling and of each stage, so that the whole recipe takes seconds."""
     monkeypatch.setattr(train, "TEACHER_STEPS", 4)
     monkeypatch.setattr(train, "PARTS", 1)
+    monkeypatch.setattr(losses, "SUBSTEPS", 1)
+    monkeypatch.setattr(losses, "CROPPED", 6)
     short = tuple(replace(stage, steps=2, batch=2) for stage in train.STAGES)
     monkeypatch.setattr(train, "STAGES", short)
 
@@ -71,7 +73,7 @@ def test_training_sees_the_model_that_is_shipped(tmp_path: Path, mode: str, floo
     own = evaluate(reference_of(str(tmp_path / "checkpoint"), SIDE), 1, modes=[mode]).made[mode][0]
     asked = asked_of(mode, 1, SIDE)[0]
     sources = None if asked.source is None else [np.asarray(asked.source)]
-    trained = train.sample(models, [asked.words], sources, steps=4, guidance=1.0)[0]
+    trained = sampling.sample(models, [asked.words], sources, steps=4, guidance=1.0)[0]
     error = np.square(trained.astype(float) - np.asarray(own.picture)).mean()
     assert trained.std() > 5
     assert 10 * np.log10(255**2 / max(error, 1e-9)) > floor

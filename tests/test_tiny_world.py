@@ -135,7 +135,7 @@ def test_held_out_pairs_are_one_in_eight_and_never_drawn_in_training() -> None:
     assert len(held) == 8 and len({colour for colour, _ in held}) == 8 and len({shape for _, shape in held}) == 8
     drawn = [
         (thing.colour, thing.shape)
-        for seed in range(90)
+        for seed in range(120)
         for kind in SCENE_KINDS
         for thing in example(sampler(seed), kind).scene.things
     ]

@@ -21,6 +21,7 @@ from dreamlite_mobile.tiny.world import (
     Scene,
     changed,
     held_out,
+    stands_out,
     touch,
     with_thing,
     without,
@@ -156,8 +157,9 @@ def _recolour(sampler: Sampler) -> Edit:
     """To a colour nothing else has; with held-out pairs drawn, to the one that makes such a pair."""
     scene, index = _before(sampler)
     thing = scene.things[index]
-    taken = {other.colour for other in scene.things} | {scene.background}
-    free = [colour for colour in COLOURS if colour not in taken and not held_out(colour, thing.shape)]
+    taken = {other.colour for other in scene.things}
+    seen = [colour for colour in COLOURS if stands_out(colour, scene.background) and colour not in taken]
+    free = [colour for colour in seen if not held_out(colour, thing.shape)]
     other = changed(scene, index, replace(thing, colour=sampler.one(free), tint=sampler.tint(9)))
     before, after = (other, scene) if sampler.held else (scene, other)
     return Edit("recolour", before, after, index, index)
@@ -204,9 +206,11 @@ def _move(sampler: Sampler) -> Edit:
 
 def _background(sampler: Sampler) -> Edit:
     scene, _ = _before(sampler)
-    taken = {thing.colour for thing in scene.things} | {scene.background}
-    fresh = sampler.one([name for name in BACKGROUNDS if name not in taken])
-    return Edit("background", scene, replace(scene, background=fresh))
+    others = [name for name in BACKGROUNDS if name != scene.background]
+    free = [name for name in others if all(stands_out(thing.colour, name) for thing in scene.things)]
+    if not free:
+        raise CrowdedError
+    return Edit("background", scene, replace(scene, background=sampler.one(free)))
 
 
 _EDITS: Mapping[EditKind, Callable[[Sampler], Edit]] = {

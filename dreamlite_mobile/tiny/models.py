@@ -73,12 +73,16 @@ def create(folder: Path, seed: int, device: torch.device) -> Models:
 
 @torch.no_grad()
 def enliven(text_encoder: nn.Module) -> None:
-    """Larger initial weights than transformers' 0.02, which suits thousands of channels: words come out 0.07 small."""
-    for module in text_encoder.modules():
-        if isinstance(module, nn.Linear):
-            module.weight.normal_(std=0.7 * module.in_features**-0.5)
-        elif isinstance(module, nn.Embedding):
-            module.weight.normal_(std=0.5)
+    """Larger initial weights than transformers' 0.02, which suits thousands of channels: words come out 0.07 small.
+
+    What stands for words must outweigh what layers add: else all prompts look alike to the U-Net, which learns to take
+    them for a constant, and the tower to be one. The output matrix, tied to the embeddings, is not to be touched.
+    """
+    for name, module in text_encoder.named_modules():
+        if isinstance(module, nn.Embedding):
+            module.weight.normal_(std=1.0)
+        elif isinstance(module, nn.Linear) and name != "lm_head":
+            module.weight.normal_(std=0.5 * module.in_features**-0.5)
 
 
 def save(models: Models) -> Path:
@@ -151,10 +155,10 @@ def vision_inputs(models: Models, sources: Sequence[Pixels]) -> dict[str, torch.
 
 
 def velocity(
-    unet: nn.Module, latents: torch.Tensor, condition: torch.Tensor, sigma: torch.Tensor, words: Words, side: int
+    unet: nn.Module, latents: torch.Tensor, condition: torch.Tensor | None, sigma: torch.Tensor, words: Words, side: int
 ) -> torch.Tensor:
-    """Velocity [B, 4, h, w] of the target half at noise levels sigma [B]."""
-    pair = torch.cat([latents, condition], 3)
+    """Velocity [B, 4, h, w] of the target half at noise levels sigma [B]; without a condition it stands alone."""
+    pair = latents if condition is None else torch.cat([latents, condition], 3)
     sizes = torch.full((len(latents), 2), float(side), device=latents.device)
     found = unet(
         pair,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,9 +49,7 @@ def changes(sampler: Sampler) -> Drawn:
 def make_pool(models: Models, edits: bool, size: int, seed: int, file: Path) -> Pool:
     """At least `size` examples; read from `file` if an earlier run has made them."""
     if not file.exists():
-        partial = file.with_suffix(".partial")
-        torch.save(drawn(models, changes if edits else scenes, size, (seed, 2 + edits)), partial)
-        partial.rename(file)
+        store(drawn(models, changes if edits else scenes, size, (seed, 2 + edits)), file)
     stored = torch.load(file)
     sources = stored.get("sources")
     return Pool(
@@ -58,7 +57,14 @@ def make_pool(models: Models, edits: bool, size: int, seed: int, file: Path) -> 
     )
 
 
-def drawn(models: Models, draw: Callable[[Sampler], Drawn], size: int, seed: tuple[int, int]) -> dict[str, object]:
+def store(data: dict[str, Any], file: Path) -> None:
+    """Write beside the place, then move there, so that a kill leaves the old file or the new one."""
+    partial = file.with_suffix(".partial")
+    torch.save(data, partial)
+    partial.rename(file)
+
+
+def drawn(models: Models, draw: Callable[[Sampler], Drawn], size: int, seed: tuple[int, int]) -> dict[str, Any]:
     """What a pool's file holds."""
     sampler = Sampler(np.random.default_rng(seed))
     texts: list[str] = []

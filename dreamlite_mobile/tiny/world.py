@@ -40,6 +40,10 @@ BACKGROUNDS: Mapping[str, Colour] = {
 }
 """Of backgrounds, sRGB; paler or darker than the things of that name, which never stand on them."""
 
+CONTRAST = 128.0
+"""Least distance in sRGB between a thing and what it stands on: tips of a star that differ less do not survive the
+autoencoder, which keeps 4 numbers for 64 pixels."""
+
 SIZES: Mapping[str, tuple[float, float]] = {"small": (0.11, 0.135), "large": (0.185, 0.225)}
 """Ranges of half the width, in picture sides. A thing whose size is not told may have either, or one between."""
 
@@ -112,6 +116,12 @@ def held_out(colour: str, shape: str) -> bool:
     return (list(COLOURS).index(colour) + 3 * SHAPES.index(shape)) % HELD_OUT_EVERY == 0
 
 
+def stands_out(colour: str, background: str) -> bool:
+    """Whether a thing of this colour can be told from this background, by its name and by its look."""
+    apart = np.subtract(COLOURS[colour], BACKGROUNDS[background])
+    return colour != background and float(np.linalg.norm(apart)) >= CONTRAST
+
+
 def pairs(held: bool) -> list[tuple[str, str]]:
     """All (colour, shape) of training, or all that are held out of it."""
     return [(colour, shape) for colour in COLOURS for shape in SHAPES if held_out(colour, shape) == held]
@@ -141,8 +151,8 @@ class Sampler:
         return choices[int(self.random.integers(len(choices)))]
 
     def pair(self, background: str, other_than: Sequence[tuple[str, str]] = ()) -> tuple[str, str]:
-        """A colour that the background does not have, and a shape."""
-        free = [pair for pair in pairs(self.held) if pair[0] != background and pair not in other_than]
+        """A colour that stands out from the background, and a shape."""
+        free = [pair for pair in pairs(self.held) if stands_out(pair[0], background) and pair not in other_than]
         return free[int(self.random.integers(len(free)))]
 
     def tint(self, most: int) -> Colour:

@@ -1,0 +1,149 @@
+"""What each part of the recipe is trained on, as an endless row of losses."""
+
+from collections import deque
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dreamlite_mobile.scheduler import sigma_table
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, example
+from dreamlite_mobile.tiny.models import Models, Words, read_words, to_unit, velocity
+from dreamlite_mobile.tiny.pools import Pool
+from dreamlite_mobile.tiny.recipe import BLANK, GUIDANCE, STUDENT_STEPS, Losses, Run
+from dreamlite_mobile.tiny.sampling import guided, shift_of
+from dreamlite_mobile.tiny.world import SIDE, Sampler, Scene, render
+
+DROPPED = 0.1
+LEVEL_SPREAD = 1.2
+SUBSTEPS = 4
+"""Of the teacher within one of the student's, when it shows the way."""
+REMEMBERED, REUSED = 64, 4
+"""Batches of trajectories kept for the student, and how often each is used on average."""
+CROPPED = 2_000
+"""Scenes that one run of the autoencoder's stage takes its crops from; rendering them costs as much as the steps."""
+CROP = 64
+"""Side of what the autoencoder is trained on, in pixels: it is a convolution, and a whole picture costs four times."""
+
+
+Trajectory = tuple[list[torch.Tensor], torch.Tensor, Words, np.ndarray]
+"""Latents at each of the student's noise levels, the condition, the words, and those levels."""
+
+
+def autoencoder_losses(run: Run, seed: int) -> Losses:
+    """Errors of pixels and of their differences, under noisy latents of about unit size."""
+    vae, device = run.models.vae, run.models.device
+    sampler = Sampler(np.random.default_rng((seed, 1, run.step)))
+    scenes = [example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)]).scene for index in range(CROPPED)]
+    pictures = [render(scene) for scene in scenes]
+    while True:
+        picked = sampler.random.integers(CROPPED, size=run.stage.batch)
+        images = to_unit(np.stack([crop(scenes[index], pictures[index], sampler.random) for index in picked]), device)
+        latents = vae.encode(images).latents
+        spread, mean = latents.std((0, 2, 3)), latents.mean((0, 2, 3))
+        sized = ((spread - 1) ** 2).mean() + (mean**2).mean()
+        found = vae.decode(latents + 0.05 * torch.randn_like(latents)).sample
+        error = (found - images) * contrast_weight(images)
+        edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+        yield error.abs().mean() + error.square().mean() + 0.5 * edges + 0.01 * sized
+
+
+def contrast_weight(images: torch.Tensor) -> torch.Tensor:
+    """More for pale pictures [B, 1, 1, 1]: their errors are small in numbers, but as much of what there is to see."""
+    return 0.35 / images.std((1, 2, 3), keepdim=True).clamp(0.1, 0.7)
+
+
+def crop(scene: Scene, picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A piece of a scene's picture around one of its things."""
+    thing = scene.things[int(random.integers(len(scene.things)))]
+    shift = random.integers(-CROP // 3, CROP // 3 + 1, 2)
+    top, left = np.clip(np.array((thing.y, thing.x)) * SIDE - CROP / 2 + shift, 0, SIDE - CROP).astype(int)
+    return picture[top : top + CROP, left : left + CROP]
+
+
+def flow_losses(run: Run, pools: dict[bool, Pool], seed: int) -> Losses:
+    """Flow matching: the velocity from picture to noise, at noise levels of the sampler's schedule."""
+    models = run.models
+    random = np.random.default_rng((seed, run.step))
+    shift = shift_of(models)
+    while True:
+        pool = pools[bool(random.random() < run.stage.edits)]
+        rows = random.integers(len(pool), size=run.stage.batch)
+        clean, condition, words = repeated(batch_of(models, pool, rows, random, DROPPED), run.stage.draws)
+        noise = torch.randn_like(clean)
+        level = drawn_levels(len(clean), shift, models.device)
+        wide = level.view(-1, 1, 1, 1)
+        beside = condition if run.stage.paired else None
+        found = velocity(models.unet, (1 - wide) * clean + wide * noise, beside, level, words, SIDE)
+        yield F.mse_loss(found.float(), noise - clean)
+
+
+def repeated(batch: tuple[torch.Tensor, torch.Tensor, Words], draws: int) -> tuple[torch.Tensor, torch.Tensor, Words]:
+    """The batch `draws` times over."""
+    clean, condition, words = batch
+    return (
+        clean.repeat(draws, 1, 1, 1),
+        condition.repeat(draws, 1, 1, 1),
+        Words(words.states.repeat(draws, 1, 1), words.mask.repeat(draws, 1)),
+    )
+
+
+def drawn_levels(count: int, shift: float, device: torch.device) -> torch.Tensor:
+    """Noise levels [count], logit-normal (Esser et al. 2024), one from each of `count` equal shares, then shifted."""
+    share = (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
+    level = torch.sigmoid(torch.special.ndtri(share.clamp(1e-4, 1 - 1e-4)) * LEVEL_SPREAD)
+    return (shift * level / (1 + (shift - 1) * level))[torch.randperm(count, device=device)]
+
+
+def batch_of(
+    models: Models, pool: Pool, rows: np.ndarray, random: np.random.Generator, dropped: float
+) -> tuple[torch.Tensor, torch.Tensor, Words]:
+    """Clean latents, condition latents and words of some examples."""
+    texts = [BLANK if random.random() < dropped else pool.texts[row] for row in rows]
+    clean = pool.latents[rows].to(models.device).float()
+    if pool.sources is None or pool.conditions is None:
+        return clean, torch.zeros_like(clean), read_words(models, texts)
+    condition = pool.conditions[rows].to(models.device).float()
+    return clean, condition, read_words(models, texts, list(pool.sources[rows]))
+
+
+def distil_losses(run: Run, pools: dict[bool, Pool], teacher: nn.Module, seed: int) -> Losses:
+    """The mean velocity of the guided teacher over each of the student's steps.
+
+    A batch of trajectories costs as much as a dozen of the student's steps, so the latest are used again.
+    """
+    models = run.models
+    random = np.random.default_rng((seed, run.step))
+    latest: deque[Trajectory] = deque(maxlen=REMEMBERED)
+    while True:
+        pool = pools[bool(random.random() < run.stage.edits)]
+        latest.append(trajectory(models, teacher, pool, random.integers(len(pool), size=run.stage.batch), random))
+        for _ in range(REUSED * STUDENT_STEPS):
+            points, condition, words, sigmas = latest[int(random.integers(len(latest)))]
+            index = int(random.integers(STUDENT_STEPS))
+            now, then = float(sigmas[index]), float(sigmas[index + 1])
+            target = (points[index + 1] - points[index]) / (then - now)
+            level = torch.full((len(target),), now, device=models.device)
+            yield F.mse_loss(velocity(models.unet, points[index], condition, level, words, SIDE), target)
+
+
+@torch.no_grad()
+def trajectory(
+    models: Models, teacher: nn.Module, pool: Pool, rows: np.ndarray, random: np.random.Generator
+) -> Trajectory:
+    """Where the guided teacher stands at each of the student's noise levels, from fresh noise."""
+    clean, condition, words = batch_of(models, pool, rows, random, 0.0)
+    sources = None if pool.sources is None else list(pool.sources[rows])
+    blank = read_words(models, [BLANK] * len(rows), sources)
+    sigmas = sigma_table(STUDENT_STEPS, SIDE, SIDE, models.config.vae.scale, models.config.scheduler)
+    latents = torch.randn_like(clean)
+    points = [latents]
+    for now, then in pairwise(sigmas):
+        fine = np.linspace(now, then, SUBSTEPS + 1)
+        for one, next_one in pairwise(fine):
+            speed = guided(teacher, latents, condition, float(one), words, blank, GUIDANCE)
+            latents = latents + float(next_one - one) * speed
+        points.append(latents)
+    return points, condition, words, sigmas

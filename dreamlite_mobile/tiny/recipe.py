@@ -1,0 +1,79 @@
+"""The parts of the recipe, and a part on its way."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dreamlite_mobile.tiny.models import Models
+
+STUDENT_STEPS = 4
+TEACHER_STEPS = 24
+GUIDANCE = 3.0
+BLANK = "an image"
+"""The text of an unguided prediction; one training text in ten is replaced by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One part of the recipe.
+
+    `batch`: examples in a step; `draws`: noise levels drawn for each, since reading an instruction and its picture
+    costs more than a step of the U-Net; `learns`: the networks that are trained; `edits`: the share of edit batches;
+    `paired`: whether the U-Net sees the condition's half beside the target's, at twice the cost.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    rate: float
+    learns: tuple[str, ...]
+    draws: int = 1
+    edits: float = 0.0
+    paired: bool = True
+
+
+STAGES = (
+    Stage("autoencoder", 6_500, 16, 2e-3, ("vae",)),
+    Stage("text", 7_000, 16, 2e-3, ("unet", "text_encoder"), paired=False),
+    Stage("edit", 3_000, 8, 1.5e-3, ("unet", "text_encoder"), draws=2, edits=0.75),
+    Stage("joint", 8_000, 8, 1e-3, ("unet", "text_encoder"), draws=2, edits=0.5),
+    Stage("distil", 4_000, 16, 5e-4, ("unet",), edits=0.5),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line sets; `scale` multiplies every stage's steps, `pool` is the number of examples per pool."""
+
+    out: Path
+    seed: int = 0
+    scale: float = 1.0
+    pool: int = 40_000
+    until: str = STAGES[-1].name
+    device: str = "cpu"
+    report_every: float = 120.0
+    scored: int = 48
+
+
+@dataclass(slots=True)
+class Run:
+    """A stage on its way: what is trained, its running average, the optimiser and the step it stands at."""
+
+    models: Models
+    stage: Stage
+    steps: int
+    average: dict[str, Any]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+Losses = Iterator[torch.Tensor]
