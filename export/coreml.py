@@ -14,20 +14,20 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
 from dreamlite_mobile import __version__
-from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
+from dreamlite_mobile.components import ComponentSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
 from export.cutting import Part, cut_methods
 
 IOS = "18.0"
 MACOS = "15.0"
-COMPUTE_UNITS = "cpu_and_neural_engine"
+COMPUTE_UNITS: Literal["cpu_and_neural_engine"] = "cpu_and_neural_engine"
 PACKAGE_LIMIT = 1_000_000_000
 """Bytes of weights in one package: larger ones are slow to compile and load on a phone."""
 SPECIFICATION = "Data/com.apple.CoreML/model.mlmodel"

@@ -5,6 +5,7 @@ Cuts fall where little has to be handed on: between the layers of a tower, betwe
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -105,7 +106,7 @@ def size(node: Node) -> float:
 
 
 def places(name: str, traced: Traced, limit: float) -> list[int]:
-    """Where to cut so that no part holds more than the limit: late, and where least crosses, in each part's second half.
+    """Where to cut so that no part holds more than the limit: where least crosses in each part's second half.
 
     Raises:
         ExportError: a weight larger than the limit.
@@ -133,41 +134,43 @@ def narrowest(traced: Traced, count: int) -> int:
 
 def parts(traced: Traced, cuts: Sequence[int]) -> Iterator[Part]:
     """The parts between the cuts. What is handed on is named after the part that makes it."""
+    graph = traced.graph.graph
     given = {spec.name: spec for spec in traced.method.inputs}
-    names = {node: node.name for node in traced.graph.graph.nodes if node.op == "placeholder"}
+    names = {node: node.name for node in graph.nodes if node.op == "placeholder"}
+    (end,) = (node for node in graph.nodes if node.op == "output")
+    results = end.all_input_nodes
     bounds = [0, *cuts, len(traced.nodes)]
-    (end,) = (node for node in traced.graph.graph.nodes if node.op == "output")
-    results = end.args[0] if isinstance(end.args[0], tuple | list) else (end.args[0],)
-    for index, (begin, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
-        inside, later = traced.nodes[begin:stop], set(traced.nodes[stop:])
-        last = stop == len(traced.nodes)
-        made = list(results) if last else [node for node in inside if later.intersection(node.users)]
-        passed = [] if last else [node for node in names if node.op != "placeholder" and later.intersection(node.users)]
+    for index, (begin, stop) in enumerate(pairwise(bounds), 1):
+        inside, later = traced.nodes[begin:stop], {*traced.nodes[stop:], end}
+        if stop == len(traced.nodes):
+            module, takes = part_module(traced.graph, inside, results, names)
+            yield Part(module, MethodSpec(tuple(given[name] for name in takes), traced.method.outputs))
+            return
+        made = [node for node in inside if later.intersection(node.users)]
         module, takes = part_module(traced.graph, inside, made, names)
-        inputs = tuple(given[name] for name in takes)
-        if last:
-            outputs = traced.method.outputs
-        else:
-            names = {node: name for node, name in names.items() if node.op == "placeholder" or node in passed}
-            for number, node in enumerate(made):
-                names[node] = f"part{index + 1}_{number}"
-                given[names[node]] = TensorSpec(names[node], tuple(node.meta["val"].shape))
-            outputs = tuple(given[names[node]] for node in made)
-        yield Part(module, MethodSpec(inputs, outputs))
+        outputs = tuple(
+            TensorSpec(f"part{index}_{count}", tuple(node.meta["val"].shape)) for count, node in enumerate(made)
+        )
+        yield Part(module, MethodSpec(tuple(given[name] for name in takes), outputs))
+        names |= {node: spec.name for node, spec in zip(made, outputs, strict=True)}
+        given |= {spec.name: spec for spec in outputs}
 
 
 def part_module(
-    source: GraphModule, inside: Sequence[Node], made: Sequence[Any], names: Mapping[Node, str]
+    source: GraphModule, inside: Sequence[Node], made: Sequence[Node], names: Mapping[Node, str]
 ) -> tuple[nn.Module, list[str]]:
-    """A module of some operators of a graph, and the names of what it takes, in order."""
-    graph, copies, takes = Graph(), dict[Node, Node](), list[str]()
-    outside = dict.fromkeys(
-        needed for node in inside for needed in node.all_input_nodes if needed not in set(inside)
-    )
-    for node in (node for node in outside if node in names):
-        takes.append(names[node])
+    """A module of some operators of a graph, and the names of what it takes, in order.
+
+    Args:
+        made: what it returns; names: what can be handed to it. Anything else that it reads are weights and constants.
+    """
+    graph, copies, own = Graph(), dict[Node, Node](), set(inside)
+    read = dict.fromkeys(needed for node in inside for needed in node.all_input_nodes)
+    outside = [node for node in (*read, *made) if node not in own]
+    taken = [node for node in dict.fromkeys(outside) if node in names]
+    for node in taken:
         copies[node] = graph.placeholder(names[node])
-    for node in (*(node for node in outside if node not in names), *inside):
+    for node in (*(node for node in dict.fromkeys(outside) if node not in names), *inside):
         copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies[node] for node in made))
-    return GraphModule(source, graph), takes
+    return GraphModule(source, graph), [names[node] for node in taken]

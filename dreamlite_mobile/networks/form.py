@@ -45,13 +45,12 @@ HTP = Form(
 COREML = Form("coreml", norms="bounded", upsample="transposed")
 """For the Neural Engine, judged by operator counts (benchmarks/coreml.md) since no Apple device was at hand.
 
-Everything stays at rank 4 or less, and pictures stay channels-first. One instance norm stands for the nine operators that
-the converter makes of a group norm. The converter's own RMS norm adds eps to squares that it has divided by the largest,
-so it is another function where rows are small, and not a number where they are zero; this one is exact. Linear layers
-stay linear, over rows: Apple's advice of 1x1 convolutions on [1, C, 1, N] is from before the compiler took matrix
-products, and with heads folded into the rows of one shared key/value head it would add two transpositions to every
-attention. Attention is written as two products and a softmax, which the Neural Engine has; MIL's own attention operator
-would need the keys copied for every head.
+Everything stays at rank 4 or less, and pictures stay channels-first. One instance norm stands for the nine operators
+that the converter makes of a group norm. The converter's own RMS norm adds eps to squares that it has divided by the
+largest, so it is another function where rows are small, and not a number where they are zero; this one is exact.
+Linear layers stay linear, over rows: as 1x1 convolutions on [1, C, 1, N], which Apple once advised, they would add
+transpositions around every attention, whose query heads are folded into the rows of one key/value head. Attention is
+two products and a softmax, which the Neural Engine has; MIL's own operator would need the keys copied for every head.
 """
 ONNX = Form("onnx")
 

@@ -44,7 +44,7 @@ def spread(blocks: Numbers, shape: tuple[int, ...]) -> Numbers:
     for axis, (count, length) in enumerate(zip(blocks.shape, shape, strict=True)):
         if length % count:
             raise ValueError(f"{count} blocks along {length} values of axis {axis}")
-        if count != 1 and count != length:
+        if count not in (1, length):
             blocks = np.repeat(blocks, length // count, axis)
     return np.broadcast_to(blocks, shape)
 

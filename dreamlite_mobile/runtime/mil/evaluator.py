@@ -1,13 +1,12 @@
 """One function of a package, computed operator by operator on the CPU.
 
-Numbers are held in fp32. With `fp16` rounding, whatever the program declares as fp16 is rounded to it after the operator
-that made it: sums inside one operator are wide, as on the Neural Engine, and only their results are short. With `fp32`,
-activations are not rounded at all; weights are as they are stored in either case.
+Numbers are held in fp32. With `fp16` rounding, whatever the program declares as fp16 is rounded to it after the
+operator that made it: sums inside one operator are wide and only their results are short. With `fp32`, activations are
+not rounded at all. Weights are as they are stored in either case.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,8 +19,8 @@ from dreamlite_mobile.runtime.mil.elementwise import ELEMENTWISE, Kernel
 from dreamlite_mobile.runtime.mil.layers import LAYERS
 from dreamlite_mobile.runtime.mil.program import Constant, Function, Operation, Program, Value
 from dreamlite_mobile.runtime.mil.shaping import SHAPING, split
+from dreamlite_mobile.runtime.rounding import Rounding
 
-Rounding = Literal["fp16", "fp32"]
 KERNELS: Mapping[str, Kernel] = {**ELEMENTWISE, **SHAPING, **LAYERS}
 OPERATORS = ("const", "split", *KERNELS, *DECODERS)
 """Everything a program may hold."""
@@ -66,7 +65,7 @@ class Evaluator:
         """Named inputs of the declared shapes -> named outputs, float32.
 
         Raises:
-            BundleError: an operator that gives another shape than the program declares, or is given what it cannot take.
+            BundleError: an operator that gives another shape than is declared, or is given what it cannot take.
         """
         values: dict[str, Argument] = dict(self._constants)
         for spec in self.function.inputs:

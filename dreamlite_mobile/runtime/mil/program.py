@@ -121,26 +121,30 @@ def read_program(path: Path) -> Program:
         BundleError: a file that is missing, damaged, no ML program, or with shapes that are not static.
     """
     try:
-        data = memoryview(path.read_bytes())
-        programs = [message(value) for key, value in fields(data) if key == ML_PROGRAM]
-        if len(programs) != 1:
-            raise BundleError(f"{path}: holds no ML program. Export the bundle again.")
-        entries = [_entry(message(value)) for key, value in fields(programs[0]) if key == 2]
-        return Program(path, {name: _function(body) for name, body in entries})
+        return Program(path, _functions(memoryview(path.read_bytes())))
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}. Copy or export the bundle again.") from error
     except (WireError, KeyError) as error:
         raise BundleError(f"{path}: not a program that can be read: {error}. Export the bundle again.") from error
 
 
+def _functions(model: memoryview) -> dict[str, Function]:
+    programs = [message(value) for key, value in fields(model) if key == ML_PROGRAM]
+    if len(programs) != 1:
+        raise WireError("it holds no ML program")
+    entries = [_entry(message(value)) for key, value in fields(programs[0]) if key == 2]
+    return {name: _function(body) for name, body in entries}
+
+
 def weight_path(program: Path, name: str) -> str:
     """Where a weight file lies beside its program; BundleError for a place outside of the package."""
+    where = f"{program}: names a weight file {name!r} that is not its own"
+    if not name.startswith(MODEL_PATH):
+        raise BundleError(f"{where}: it does not begin with {MODEL_PATH}")
     try:
-        if not name.startswith(MODEL_PATH):
-            raise ValueError(f"does not begin with {MODEL_PATH}")
         return check_relative(name.removeprefix(MODEL_PATH))
     except ValueError as error:
-        raise BundleError(f"{program}: names a weight file {name!r} that is not its own: {error}") from error
+        raise BundleError(f"{where}: {error}") from error
 
 
 def immediate(value: Value) -> Constant:
