@@ -1,4 +1,4 @@
-"""Every operator of the MIL evaluator over shapes and attributes. Oracles: torch's own functions and numpy, not Core ML's.
+"""Every operator of the MIL evaluator over shapes and attributes. Oracles: torch's own functions and numpy.
 
 An operator is called as the evaluator calls it, with the inputs that a program would bind.
 """

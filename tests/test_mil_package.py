@@ -1,4 +1,4 @@
-"""Reading saved packages and evaluating them. Oracles: coremltools' own writer, reader and message classes; numpy's fp16."""
+"""Reading saved packages and evaluating them. Oracles: coremltools' writer, reader and messages; numpy's fp16."""
 
 import shutil
 from collections.abc import Callable

@@ -126,5 +126,5 @@ def prepare_for(bundle: Path, emulator: bool) -> None:
 def quiet_libraries() -> None:
     """Importing torchao and executorch warns about things users cannot change."""
     warnings.filterwarnings("ignore")
-    for name in ("torch", "torch.utils._pytree", "torchao", "executorch", "diffusers", "transformers"):
+    for name in ("torch", "torch.utils._pytree", "torchao", "executorch", "diffusers", "transformers", "coremltools"):
         logging.getLogger(name).setLevel(logging.ERROR)
