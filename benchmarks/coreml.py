@@ -28,9 +28,8 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path)
     for folder in parser.parse_args().bundles:
         bundle = open_bundle(folder, verify="quick")
-        print(
-            f"\n{folder.name}\n| component | precision | bytes | seconds | method | operators |\n|---|---|---|---|---|---|"
-        )
+        print(f"\n{folder.name}\n| component | precision | bytes | seconds | method | operators |")
+        print("|---" * 6 + "|")
         for name, entry in bundle.manifest.components.items():
             size = sum(bundle.manifest.files[file].bytes for file in entry.files)
             for method, spec in entry.methods.items():

@@ -129,7 +129,7 @@ def run_packages(folder: Path, made: Packages, spec: ComponentSpec) -> dict[str,
 
 
 def test_a_component_in_several_packages_equals_the_whole_one(tmp_path: Path) -> None:
-    """Both modes, cut at the same layers, each package with two functions; tables and masks come on top of the weights."""
+    """Both modes, cut at the same layers, each package with two functions; tables and masks come on top of weights."""
     spec, limit = specs()["text_encoder"], 900_000
     made = write_packages(spec, modules("text_encoder"), "fp16", tmp_path, limit)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(

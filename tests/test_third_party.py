@@ -31,7 +31,7 @@ def test_onnx_checker_accepts_every_graph(component: str) -> None:
 @pytest.mark.coreml
 @pytest.mark.parametrize("component", ["text_encoder", "vision_encoder", "vae_encoder", "vae_decoder", "unet"])
 def test_coremltools_opens_every_package(component: str) -> None:
-    """Its package library finds the model; its loader rebuilds every operator, weights included, and infers its shape."""
+    """Its package library finds the model; its loader rebuilds every operator, weights included."""
     bundle = open_bundle(exported("fp16", "coreml"), verify="quick")
     for file in set(method_files(bundle, component).values()):
         package = file.parents[2]
