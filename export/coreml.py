@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import logging
+import re
 import shutil
 import tempfile
 import uuid
@@ -42,6 +43,9 @@ SMALLEST = 2048
 BITS = {"fp16": 16, "w8": 8, "p6": 6, "p4": 4}
 COMPRESSED = ("linear", "conv", "conv_transpose")
 """Operators whose weights are compressed; constants such as rotary tables and masks are not."""
+SENSITIVE = re.compile(r"conv_shortcut|samplers|proj_in|proj_out|encoder_hid_proj|time_emb_proj")
+"""Layers of the U-Net that stay in fp16: what they get wrong goes straight into the picture's own path, so that a seventh
+of the weights makes two thirds of the error (benchmarks/coreml.md)."""
 AUTHOR = "dreamlite_mobile"
 LICENCE = "Code: Apache-2.0. Weights: the licence of the checkpoint (published DreamLite-mobile: CC BY-NC 4.0)."
 MEANING = {
@@ -157,16 +161,17 @@ def compressed(model: Any, precision: str) -> Any:
 
 
 def weight_names(model: Any) -> list[str]:
-    """The constants to compress.
+    """The constants to compress: weights of products and of dense convolutions, but for the sensitive ones.
 
     By name, since coremltools refuses a rule by operator where one shares another constant with an operator that is
     left alone, as those without a bias do: they add the zeros of some norm.
     """
-    return [
+    names = [
         operation.weight.op.name
         for operation in model._mil_program.functions[MAIN].operations
         if operation.op_type in COMPRESSED and not (operation.op_type == "conv" and operation.groups.val > 1)
     ]
+    return [name for name in names if not SENSITIVE.search(name)]
 
 
 def save(model: Any, package: Path) -> None:
