@@ -44,8 +44,8 @@ BITS = {"fp16": 16, "w8": 8, "p6": 6, "p4": 4}
 COMPRESSED = ("linear", "conv", "conv_transpose")
 """Operators whose weights are compressed; constants such as rotary tables and masks are not."""
 SENSITIVE = re.compile(r"conv_shortcut|samplers|proj_in|proj_out|encoder_hid_proj|time_emb_proj")
-"""Layers of the U-Net that stay in fp16: what they get wrong goes straight into the picture's own path, so that a seventh
-of the weights makes two thirds of the error (benchmarks/coreml.md)."""
+"""Layers of the U-Net that stay in fp16: what they get wrong goes straight into the picture's own path. In the tiny one
+they make five sixths of the error of 8 bits (benchmarks/coreml.md)."""
 AUTHOR = "dreamlite_mobile"
 LICENCE = "Code: Apache-2.0. Weights: the licence of the checkpoint (published DreamLite-mobile: CC BY-NC 4.0)."
 MEANING = {
