@@ -239,22 +239,25 @@ def meaning(tensor: TensorSpec) -> str:
 
 
 def package_manifest(name: str) -> str:
-    """The package's own table of contents, with identifiers that follow from its name instead of chance."""
+    """The package's own table of contents, with identifiers that follow from its name instead of chance.
+
+    In order of the identifiers: Apple's library writes the file again so whenever it opens a package.
+    """
     items = {
         "model.mlmodel": ("com.apple.CoreML/model.mlmodel", "CoreML Model Specification"),
         "weights": ("com.apple.CoreML/weights", "CoreML Model Weights"),
     }
+    identifiers = {item: str(uuid.uuid5(uuid.NAMESPACE_OID, f"{name}/{item}")) for item in items}
     entries = {
-        str(uuid.uuid5(uuid.NAMESPACE_OID, f"{name}/{item}")): {
-            "author": "com.apple.CoreML",
-            "description": description,
-            "name": item,
-            "path": path,
-        }
+        identifiers[item]: {"author": "com.apple.CoreML", "description": description, "name": item, "path": path}
         for item, (path, description) in items.items()
     }
-    content = {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": next(iter(entries))}
-    return json.dumps(content, indent=4) + "\n"
+    content = {
+        "fileFormatVersion": "1.0.0",
+        "itemInfoEntries": entries,
+        "rootModelIdentifier": identifiers["model.mlmodel"],
+    }
+    return json.dumps(content, indent=4, sort_keys=True) + "\n"
 
 
 @contextlib.contextmanager

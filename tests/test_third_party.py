@@ -10,7 +10,7 @@ from coremltools.converters.mil.frontend.milproto.load import load as program_of
 from coremltools.libmodelpackage import ModelPackage
 from executorch.exir._serialize._program import deserialize_pte_binary
 
-from dreamlite_mobile.bundle import Bundle, open_bundle
+from dreamlite_mobile.bundle import Bundle, open_bundle, verify_bundle
 from dreamlite_mobile.components import COMPONENTS
 
 
@@ -44,6 +44,7 @@ def test_coremltools_opens_every_package(component: str) -> None:
         for function in program.functions.values():
             assert len(function.operations) > 10
             assert {str(output.dtype.__name__) for output in function.outputs} == {"fp32"}
+    assert verify_bundle(bundle.path) == [], "opening a package writes its Manifest.json again"
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
