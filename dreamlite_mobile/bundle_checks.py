@@ -27,7 +27,8 @@ def referenced_files(manifest: "Manifest") -> set[str]:
     paths = {manifest.prompt.tokenizer, *manifest.documents}
     for component in manifest.components.values():
         paths.update(component.files)
-        paths.update(method.file for method in component.methods.values())
+        for method in component.methods.values():
+            paths.update((method.file, *method.then))
     if manifest.embeddings is not None:
         paths.add(manifest.embeddings.file)
     if manifest.size.step_embeddings is not None:
@@ -89,6 +90,8 @@ def _repeated(manifest: "Manifest", config: DreamLiteConfig) -> Iterator[tuple[s
 def _chip(manifest: "Manifest") -> Iterator[str]:
     if (manifest.htp is not None) != (manifest.backend == "qnn"):
         yield f"htp is {'given' if manifest.htp else 'missing'} for backend {manifest.backend}"
+    if (manifest.coreml is not None) != (manifest.backend == "coreml"):
+        yield f"coreml is {'given' if manifest.coreml else 'missing'} for backend {manifest.backend}"
     if manifest.htp is not None and manifest.htp.soc != manifest.target:
         yield f"target is {manifest.target}, htp is for {manifest.htp.soc}"
 
@@ -137,8 +140,9 @@ def _tensors(where: str, found: "Sequence[Listed]", expected: Sequence[TensorSpe
 
 def _component_files(name: str, component: "ComponentEntry") -> Iterator[str]:
     for method, entry in component.methods.items():
-        if entry.file not in component.files:
-            yield f"{name}.{method} reads {entry.file!r}, which {name}.files does not list"
+        for file in (entry.file, *entry.then):
+            if file not in component.files:
+                yield f"{name}.{method} reads {file!r}, which {name}.files does not list"
 
 
 def _tables(manifest: "Manifest") -> Iterator[str]:

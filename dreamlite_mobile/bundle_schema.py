@@ -21,7 +21,7 @@ STEP_ROWS = 1275
 MAX_STEPS = 50
 
 Mode = Literal["generate", "edit"]
-Precision = Literal["fp32", "fp16", "w8", "w4"]
+Precision = Literal["fp32", "fp16", "w8", "p6", "w4", "p4"]
 Backend = Literal["xnnpack", "onnx", "qnn", "coreml"]
 TableDtype = Literal["float32", "float16", "bfloat16"]
 
@@ -56,6 +56,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sigmas = Annotated[tuple[float, ...], Field(min_length=2, max_length=MAX_STEPS + 1), AfterValidator(_sigmas_descend)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Colour = tuple[float, float, float]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
 
 
 class _Strict(BaseModel):
@@ -94,9 +95,14 @@ class Traffic(_Strict):
 
 
 class MethodEntry(_Strict):
-    """One callable of a component. `file` holds its program and is one of the component's files."""
+    """One callable of a component. `file` holds its program and is one of the component's files.
+
+    `then`: the programs that go on where it ends, in order, for a method that is cut into several. Each takes by name
+    what it needs of the method's inputs and of what the programs before it gave.
+    """
 
     file: RelativePath
+    then: tuple[RelativePath, ...] = ()
     inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
     outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
     delegates: Delegates | None = None
@@ -130,6 +136,7 @@ class ToolVersions(_Strict):
     torchao: Text | None = None
     onnx: Text | None = None
     onnxruntime: Text | None = None
+    coremltools: Text | None = None
 
 
 class CheckpointIdentity(_Strict):
@@ -287,6 +294,9 @@ class Needs(_Strict):
     onnxruntime: Text | None = None
     qnn: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] | None = None
     """The least QNN: a compiled context does not load on an older one."""
+    ios: Version | None = None
+    """The least iOS, and `macos` the least macOS: older ones do not know the operators or the compressed weights."""
+    macos: Version | None = None
 
 
 class HtpEntry(_Strict):
@@ -301,6 +311,17 @@ class HtpEntry(_Strict):
     vtcm_mb: Count
     qnn_build: Text
     shared_weights: bool
+
+
+class CoreMLEntry(_Strict):
+    """How Core ML packages were made. Methods that share a package are its functions of the same name.
+
+    `compute_units`: the processors they are written for, which an app asks for when it loads them.
+    `package_limit_bytes`: the most weights that one package may hold.
+    """
+
+    compute_units: Literal["all", "cpu_and_neural_engine", "cpu_and_gpu", "cpu_only"]
+    package_limit_bytes: Count
 
 
 class Manifest(_Strict):
@@ -322,6 +343,7 @@ class Manifest(_Strict):
     licence: Text
     needs: Needs
     htp: HtpEntry | None = None
+    coreml: CoreMLEntry | None = None
     documents: tuple[RelativePath, ...] = ()
     files: Annotated[dict[RelativePath, FileEntry], Field(min_length=1)]
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from dreamlite_mobile.bundle_schema import Delegates, HtpEntry, Needs, ToolVersions, Traffic
+from dreamlite_mobile.bundle_schema import CoreMLEntry, Delegates, HtpEntry, Needs, ToolVersions, Traffic
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.networks.form import FORMS, Form
@@ -20,18 +20,23 @@ SAMPLE_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written for one component: its files, each method's program, how it was cut, what it moves."""
+    """What was written for one component: its files, each method's program, how it was cut, what it moves.
+
+    `then`: the programs that follow a method's first one.
+    """
 
     files: tuple[str, ...]
     method_files: dict[str, str]
     delegates: dict[str, Delegates] = field(default_factory=dict)
     traffic: dict[str, Traffic] = field(default_factory=dict)
+    then: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Exporter(Protocol):
     """One backend. `precisions` lists what it can do, by component, its usual one first.
 
-    `target`: what its programs run on; `needs`: runtimes that must match; `htp`: the chip, if they are for one.
+    `target`: what its programs run on; `needs`: runtimes that must match; `htp`: the chip, if they are for one;
+    `coreml`: how packages were made, if they are Core ML's.
     """
 
     form: Form
@@ -40,6 +45,8 @@ class Exporter(Protocol):
 
     @property
     def htp(self) -> HtpEntry | None: ...
+    @property
+    def coreml(self) -> CoreMLEntry | None: ...
     def needs(self, tools: ToolVersions) -> Needs: ...
 
     def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written: ...
@@ -51,6 +58,7 @@ class XnnpackExporter:
     form = FORMS["xnnpack"]
     target = "cpu"
     htp = None
+    coreml = None
     precisions: Mapping[str, tuple[str, ...]] = {
         name: ("fp32", *(("w8",) if name in LINEAR else ()), *(("w4",) if name == "text_encoder" else ()))
         for name in COMPONENTS
@@ -81,6 +89,7 @@ class OnnxExporter:
     form = FORMS["onnx"]
     target = "cpu"
     htp = None
+    coreml = None
     precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp32",))
 
     def needs(self, tools: ToolVersions) -> Needs:
@@ -102,6 +111,7 @@ class QnnExporter:
     """
 
     form = FORMS["htp"]
+    coreml = None
     precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp16",))
 
     def __init__(self, soc: str | None, emulator: bool) -> None:
@@ -140,12 +150,56 @@ class QnnExporter:
         return Written((file,), dict.fromkeys(spec.methods, file), delegates, compiled.traffic)
 
 
-def exporter(backend: str, soc: str | None = None, emulator: bool = False) -> Exporter:
-    """The named backend; ConfigError listing the known ones otherwise, or for a chip where none is wanted."""
+class CoreMLExporter:
+    """Core ML packages for iOS 18: one per component (or several, by the limit), its methods sharing their weights.
+
+    `package_mb`: most megabytes of weights in one package.
+    """
+
+    form = FORMS["coreml"]
+    target = "ios"
+    htp = None
+    precisions: Mapping[str, tuple[str, ...]] = {
+        name: (
+            "fp16",
+            *(("w8",) if name in LINEAR else ()),
+            *(("p6", "p4") if name in ("text_encoder", "unet") else ()),
+        )
+        for name in COMPONENTS
+    }
+
+    def __init__(self, package_mb: int | None) -> None:
+        from export.coreml import COMPUTE_UNITS, PACKAGE_LIMIT
+
+        limit = PACKAGE_LIMIT if package_mb is None else package_mb * 1_000_000
+        if limit <= 0:
+            raise ConfigError(f"--package-mb {package_mb}: expected a positive number, for instance 1000")
+        self.coreml = CoreMLEntry(compute_units=COMPUTE_UNITS, package_limit_bytes=limit)
+
+    def needs(self, _tools: ToolVersions) -> Needs:
+        from export.coreml import IOS, MACOS
+
+        return Needs(ios=IOS, macos=MACOS)
+
+    def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
+        """Convert all methods into `<component>.mlpackage`, or into as many as the limit asks for."""
+        from export.coreml import write_packages
+
+        made = write_packages(spec, modules, precision, folder, self.coreml.package_limit_bytes)
+        return Written(
+            made.files,
+            {name: programs[0] for name, programs in made.programs.items()},
+            then={name: programs[1:] for name, programs in made.programs.items()},
+        )
+
+
+def exporter(backend: str, soc: str | None = None, emulator: bool = False, package_mb: int | None = None) -> Exporter:
+    """The named backend; ConfigError listing the known ones otherwise, or for an option of another one."""
     known: dict[str, Callable[[], Exporter]] = {
         "xnnpack": XnnpackExporter,
         "onnx": OnnxExporter,
         "qnn": lambda: QnnExporter(soc, emulator),
+        "coreml": lambda: CoreMLExporter(package_mb),
     }
     if backend not in known:
         raise ConfigError(f"--backend: {unknown_name('backend', backend, known)}")
@@ -153,6 +207,8 @@ def exporter(backend: str, soc: str | None = None, emulator: bool = False) -> Ex
         raise ConfigError(f"--emulator: {backend} files run here as they are; leave it out, or take --backend qnn")
     if soc is not None and backend != "qnn":
         raise ConfigError(f"--soc {soc}: {backend} files are for every chip; leave it out, or take --backend qnn")
+    if package_mb is not None and backend != "coreml":
+        raise ConfigError(f"--package-mb {package_mb}: {backend} files are not cut; leave it out")
     return known[backend]()
 
 

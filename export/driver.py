@@ -38,6 +38,7 @@ class ExportRequest:
     """What to make. `precision` is a preset or `component=precision` pairs (see `export.precision`).
 
     `soc`: the Snapdragon that `qnn` files are for, by default the Xiaomi 14's; with `emulator` they run on the host.
+    `package_mb`: most megabytes of weights in one Core ML package.
     `reuse`: bundles from which a component is copied, instead of lowered again, where it would come out the same.
     """
 
@@ -53,6 +54,7 @@ class ExportRequest:
     reuse: tuple[Bundle, ...] = ()
     soc: str | None = None
     emulator: bool = False
+    package_mb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def plan_export(request: ExportRequest) -> Plan:
     """
     checkpoint = request.checkpoint
     check_size(request.width, request.height, checkpoint.config.size_multiple)
-    chosen = exporter(request.backend, request.soc, request.emulator)
+    chosen = exporter(request.backend, request.soc, request.emulator, request.package_mb)
     encoder = prompt_encoder(checkpoint)
     configured = checkpoint.config.text.image_token_id
     if encoder.image_token_id != configured:
@@ -172,11 +174,18 @@ def reusable(plan: Plan, name: str) -> Bundle | None:
         entry = manifest.components.get(name)
         if entry is None or entry.precision != plan.precisions[name]:
             continue
-        same_source = (manifest.checkpoint.sha256, manifest.backend, manifest.tools, manifest.htp) == (
+        same_source = (
+            manifest.checkpoint.sha256,
+            manifest.backend,
+            manifest.tools,
+            manifest.htp,
+            manifest.coreml,
+        ) == (
             request.checkpoint.identity,
             request.backend,
             tool_versions(),
             plan.exporter.htp,
+            plan.exporter.coreml,
         )
         shapes = {method: {"inputs": its.inputs, "outputs": its.outputs} for method, its in entry.methods.items()}
         if same_source and shapes == wanted:
@@ -233,6 +242,7 @@ def component_entry(spec: ComponentSpec, precision: Precision, written: Written,
         methods={
             name: MethodEntry(
                 file=written.method_files[name],
+                then=written.then.get(name, ()),
                 **tensors(method),
                 delegates=written.delegates.get(name),
                 traffic=written.traffic.get(name),

@@ -42,7 +42,7 @@ LICENCE = (
 
 def tool_versions() -> ToolVersions:
     """The installed versions of what takes part in an export."""
-    names = ("torch", "executorch", "torchao", "onnx", "onnxruntime")
+    names = ("torch", "executorch", "torchao", "onnx", "onnxruntime", "coremltools")
     found = {name: importlib.metadata.version(name) for name in names}
     return ToolVersions(dreamlite_mobile=__version__, python=platform.python_version(), **found)
 
@@ -142,6 +142,7 @@ def build_manifest(
         licence=LICENCE,
         needs=exporter.needs(tools),
         htp=exporter.htp,
+        coreml=exporter.coreml,
         files=files,
     )
 

@@ -1,9 +1,10 @@
 """Which precision each component gets.
 
-A preset names one for every component: `fp32`; `fp16`; `w8` (dynamic int8 activations, int8 weights per channel, in
-linear layers); `w4` (the text tower with 4-bit weights in groups of 32, everything else as in `w8`). The autoencoder is
-all convolutions, which stay in fp32. `component=precision` pairs, separated by commas, override a preset given first:
-`w8,unet=fp32`.
+A preset names one for every component: `fp32`; `fp16`; `w8` (int8 weights per channel; XNNPACK: with dynamic int8
+activations, in linear layers); `w4` (the text tower with 4-bit weights in groups of 32, everything else as in `w8`);
+`p6` and `p4` (Core ML: text tower and U-Net with palettes of 64 and 16 weights, the vision tower as in `w8`). The
+autoencoder is all convolutions, which stay as the backend has them first. `component=precision` pairs, separated by
+commas, override a preset given first: `w8,unet=fp32`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     "fp16": dict.fromkeys(COMPONENTS, "fp16"),
     "w8": dict.fromkeys(LINEAR, "w8"),
     "w4": {**dict.fromkeys(LINEAR, "w8"), "text_encoder": "w4"},
+    "p6": {"text_encoder": "p6", "vision_encoder": "w8", "unet": "p6"},
+    "p4": {"text_encoder": "p4", "vision_encoder": "w8", "unet": "p4"},
 }
 
 

@@ -21,6 +21,7 @@ def exported(precision: str, backend: str = "xnnpack") -> Path:
     folder = Path(tempfile.mkdtemp(prefix="dreamlite-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     checkpoint = open_checkpoint(tiny_checkpoint())
-    reuse = (open_bundle(exported("fp32", backend)),) if precision != "fp32" else ()
+    usual = "fp16" if backend == "coreml" else "fp32"
+    reuse = (open_bundle(exported(usual, backend)),) if precision != usual else ()
     request = ExportRequest(checkpoint, "tiny", backend, SIZE, SIZE, precision=precision, reuse=reuse)
     return run_export(plan_export(request), folder / f"{backend}-{precision}").bundle.path

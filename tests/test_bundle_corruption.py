@@ -117,6 +117,11 @@ def test_missing_and_strange_keys_are_always_refused(spoilt: Path, pristine: Pat
     optional |= {
         "traffic",
         "htp",
+        "coreml",
+        "coremltools",
+        "then",
+        "ios",
+        "macos",
         "qnn",
         "onnxruntime",
         "executorch",

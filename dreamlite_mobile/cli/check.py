@@ -8,6 +8,7 @@ import typer
 from dreamlite_mobile.cli.pictures import BundleArgument, checked
 from dreamlite_mobile.cli.shared import (
     JsonOption,
+    RoundingOption,
     ThreadsOption,
     megabytes,
     prepare_for,
@@ -49,6 +50,7 @@ def inspect(bundle: BundleArgument, json_output: JsonOption = False) -> None:
     if json_output:
         print_json(manifest.model_dump(mode="json"))
         return
+    needs = {name: version for name, version in manifest.needs.model_dump().items() if version}
     tools = {name: version for name, version in manifest.tools.model_dump().items() if version}
     facts = [
         ["backend", f"{manifest.backend} ({manifest.target})"],
@@ -56,6 +58,7 @@ def inspect(bundle: BundleArgument, json_output: JsonOption = False) -> None:
         ["modes", ", ".join(manifest.modes)],
         ["checkpoint", f"{manifest.checkpoint.source} (sha256 {manifest.checkpoint.sha256[:12]}...)"],
         ["made with", ", ".join(f"{name} {version}" for name, version in tools.items())],
+        ["needs", ", ".join(f"{name} {version}" for name, version in needs.items())],
         ["files", f"{len(manifest.files)}, {megabytes(sum(file.bytes for file in manifest.files.values()))}"],
         ["licence", manifest.licence],
     ]
@@ -91,6 +94,7 @@ def parity(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one self-contained page.")] = None,
     threads: ThreadsOption = None,
+    rounding: RoundingOption = "fp16",
     json_output: JsonOption = False,
 ) -> None:
     """Compare a bundle with torch and with the ONNX referee, component by component and as whole pictures.
@@ -100,14 +104,16 @@ def parity(
     Example: dreamlite parity bundle --checkpoint ./DreamLite-mobile --html report.html
     """
     from dreamlite_mobile.files import check_file_target
+    from dreamlite_mobile.runtime.rounding import check_rounding
 
+    checked_rounding = check_rounding(rounding)
     if html is not None:
         check_file_target(html)
     prepare_for(bundle, emulator=True)
     from dreamlite_mobile.cli.judge import JudgeRequest, judge
     from dreamlite_mobile.cli.reporting import show_report
 
-    request = JudgeRequest(bundle, checkpoint, published, threads, referee)
+    request = JudgeRequest(bundle, checkpoint, published, threads, referee, rounding=checked_rounding)
     show_report(judge(request), html, json_output)
 
 

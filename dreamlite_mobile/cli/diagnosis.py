@@ -15,13 +15,13 @@ PINNED = {
     "torchao": "0.18.0",
     "onnx": "1.23.2",
     "onnxruntime": "1.32.0",
+    "coremltools": "9.0",
 }
 """Versions proven together; `.ci/constraints.txt` gives the reasons and `tests/test_project.py` holds both equal."""
 
 OPTIONAL = {
     "diffusers": "the published pipeline as oracle (parity --published): install the 'test' extra",
     "transformers": "the published pipeline as oracle (parity --published): install the 'test' extra",
-    "coremltools": "Core ML packages (not written yet)",
 }
 MEMORY_FLOOR = 8e9
 """Bytes below which full-size exports will not fit."""

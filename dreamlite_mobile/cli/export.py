@@ -33,13 +33,16 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="The bundle folder to make.")],
     backend: Annotated[
-        str, typer.Option(help="xnnpack (.pte for the CPU), qnn (.pte for a Snapdragon) or onnx.")
+        str,
+        typer.Option(
+            help="xnnpack (.pte for the CPU), qnn (.pte for a Snapdragon), coreml (.mlpackage for iOS 18) or onnx."
+        ),
     ] = "xnnpack",
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, w8 or w4 (xnnpack), fp16 (qnn), then component=precision pairs: 'w4,unet=fp32'. "
-            "By default the backend's first."
+            help="fp32, w8 or w4 (xnnpack), fp16 (qnn), fp16, w8, p6 or p4 (coreml), then component=precision "
+            "pairs: 'w4,unet=fp32'. By default the backend's first."
         ),
     ] = None,
     soc: Annotated[
@@ -50,6 +53,10 @@ def export(
         bool,
         typer.Option("--emulator", help="qnn files that the HTP emulator here can run: larger, and not for the phone."),
     ] = False,
+    package_mb: Annotated[
+        int | None,
+        typer.Option(help="Core ML: cut a component with more megabytes of weights into several packages; 1000."),
+    ] = None,
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
@@ -83,6 +90,7 @@ def export(
         tuple(reuse or ()),
         soc,
         emulator,
+        package_mb,
     )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
@@ -101,6 +109,7 @@ def planned(
     reuse: tuple[Path, ...] = (),
     soc: str | None = None,
     emulator: bool = False,
+    package_mb: int | None = None,
 ) -> "Plan":
     """A checked export; nothing is written. A local folder is recorded by its name only."""
     from dreamlite_mobile.bundle import open_bundle
@@ -125,6 +134,7 @@ def planned(
         reuse=tuple(open_bundle(path) for path in reuse),
         soc=soc,
         emulator=emulator,
+        package_mb=package_mb,
     )
     return plan_export(request)
 

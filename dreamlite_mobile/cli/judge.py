@@ -34,6 +34,7 @@ from dreamlite_mobile.parity.run import (
 from dreamlite_mobile.parity.thresholds import coarsest
 from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.progress import task
+from dreamlite_mobile.runtime.rounding import Rounding
 from dreamlite_mobile.runtime.session import Session, prompt_encoder
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class JudgeRequest:
     prompt: str = PROMPT
     instruction: str = INSTRUCTION
     seed: int = SEED
+    rounding: Rounding = "fp16"
 
 
 @dataclass(slots=True)
@@ -102,13 +104,13 @@ def bench(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest) -> Iter
         sides = [Side("torch", reference_components(checkpoint, bundle_geometry(bundle.manifest), modes))]
         if bundle.manifest.backend != "onnx":
             folder = request.referee or export_referee(bundle, checkpoint, stack)
-            sides.append(side_of(referee_for(bundle, folder), stack, request.threads, list(bundle.manifest.components)))
-        yield [*sides, side_of(bundle, stack, request.threads, list(bundle.manifest.components))]
+            sides.append(side_of(referee_for(bundle, folder), stack, request, list(bundle.manifest.components)))
+        yield [*sides, side_of(bundle, stack, request, list(bundle.manifest.components))]
 
 
-def side_of(bundle: Bundle, stack: ExitStack, threads: int | None, names: list[str]) -> Side:
+def side_of(bundle: Bundle, stack: ExitStack, request: JudgeRequest, names: list[str]) -> Side:
     """A bundle's components, unloaded when the stack closes."""
-    session = stack.enter_context(Session(bundle, threads, emulator=True))
+    session = stack.enter_context(Session(bundle, request.threads, emulator=True, rounding=request.rounding))
     precisions = {name: bundle.component(name).precision for name in names}
     return Side(bundle.manifest.backend, {name: session.component(name) for name in names}, precisions)
 

@@ -13,6 +13,7 @@ from dreamlite_mobile.cli.shared import (
     EmulatorOption,
     JsonOption,
     LatentsOption,
+    RoundingOption,
     SeedOption,
     StepsOption,
     ThreadsOption,
@@ -26,6 +27,7 @@ from dreamlite_mobile.cli.shared import (
 )
 from dreamlite_mobile.pipeline import Stages
 from dreamlite_mobile.progress import Advance, task
+from dreamlite_mobile.runtime.rounding import Rounding, check_rounding
 
 T = TypeVar("T")
 
@@ -49,6 +51,7 @@ class PictureRequest:
     frugal: bool
     picture: Path | None = None
     emulator: bool = False
+    rounding: Rounding = "fp16"
 
 
 def generate(
@@ -61,13 +64,26 @@ def generate(
     threads: ThreadsOption = None,
     frugal: FrugalOption = False,
     emulator: EmulatorOption = False,
+    rounding: RoundingOption = "fp16",
     json_output: JsonOption = False,
 ) -> None:
     """Generate a picture.
 
     Example: dreamlite generate bundle "a lake at sunrise" --out lake.png --seed 7
     """
-    request = PictureRequest("generate", bundle, prompt, out, seed, steps, latents, threads, frugal, emulator=emulator)
+    request = PictureRequest(
+        mode="generate",
+        bundle=bundle,
+        prompt=prompt,
+        out=out,
+        seed=seed,
+        steps=steps,
+        latents=latents,
+        threads=threads,
+        frugal=frugal,
+        emulator=emulator,
+        rounding=check_rounding(rounding),
+    )
     show(request, draw(request), json_output)
 
 
@@ -82,13 +98,27 @@ def edit(
     threads: ThreadsOption = None,
     frugal: FrugalOption = False,
     emulator: EmulatorOption = False,
+    rounding: RoundingOption = "fp16",
     json_output: JsonOption = False,
 ) -> None:
     """Edit a picture by an instruction.
 
     Example: dreamlite edit bundle lake.png "make it snowy" --out snowy.png
     """
-    request = PictureRequest("edit", bundle, instruction, out, seed, steps, latents, threads, frugal, image, emulator)
+    request = PictureRequest(
+        mode="edit",
+        bundle=bundle,
+        prompt=instruction,
+        out=out,
+        seed=seed,
+        steps=steps,
+        latents=latents,
+        threads=threads,
+        frugal=frugal,
+        picture=image,
+        emulator=emulator,
+        rounding=check_rounding(rounding),
+    )
     show(request, draw(request), json_output)
 
 
@@ -112,7 +142,7 @@ def draw(request: PictureRequest) -> Stages:
     opened = time.perf_counter()
     stages = Stages()
     with (
-        Session(bundle, request.threads, request.frugal, request.emulator) as session,
+        Session(bundle, request.threads, request.frugal, request.emulator, request.rounding) as session,
         task(stderr, request.mode, request.steps) as advance,
     ):
         pipeline = session.pipeline()

@@ -33,6 +33,12 @@ LatentsOption = Annotated[
 EmulatorOption = Annotated[
     bool, typer.Option("--emulator", help="Run a bundle for a Snapdragon on the HTP emulator: exact, but slow.")
 ]
+RoundingOption = Annotated[
+    str,
+    typer.Option(
+        help="Where Core ML packages are evaluated, round activations to fp16 (as on the phone) or keep fp32."
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is at the target.")]
 
 
@@ -99,7 +105,7 @@ def with_qnn() -> None:
 
 
 def prepare_for(bundle: Path, emulator: bool) -> None:
-    """What a bundle's backend needs before anything heavy is imported.
+    """What a bundle's backend needs before anything heavy is imported, and what is to be known of running it here.
 
     Raises:
         BundleError: a bundle for a chip, without `emulator`.
@@ -107,6 +113,8 @@ def prepare_for(bundle: Path, emulator: bool) -> None:
     from dreamlite_mobile.bundle_files import read_manifest
 
     manifest = read_manifest(bundle)
+    if manifest.backend == "coreml" and sys.platform != "darwin":
+        notice("there is no Core ML here: its packages are evaluated operator by operator; no time is one of a phone")
     if manifest.backend != "qnn":
         return
     if not emulator:
@@ -118,5 +126,5 @@ def prepare_for(bundle: Path, emulator: bool) -> None:
 def quiet_libraries() -> None:
     """Importing torchao and executorch warns about things users cannot change."""
     warnings.filterwarnings("ignore")
-    for name in ("torch", "torch.utils._pytree", "torchao", "executorch", "diffusers", "transformers"):
+    for name in ("torch", "torch.utils._pytree", "torchao", "executorch", "diffusers", "transformers", "coremltools"):
         logging.getLogger(name).setLevel(logging.ERROR)

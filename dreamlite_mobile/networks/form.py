@@ -12,7 +12,8 @@ class Form:
     """The choices a network is built with. Parameters and their names do not depend on them.
 
     norms: `op` keeps `layer_norm`, `rms_norm` and `group_norm` whole; `primitive` writes them in multiplications,
-        additions and small matrix products.
+        additions and small matrix products; `bounded` keeps `layer_norm`, writes `group_norm` as an instance norm of
+        the groups, and `rms_norm` so that no square is larger than 1 (in fp16 that of 256 already is infinite).
     upsample: how nearest x2 followed by a 3x3 convolution is written: `resize` as published, `transposed` as one
         stride-2 4x4 transposed convolution, `differences` as nine matrix products over the picture and its
         differences. All are exact; they take 36, 16 and 9 multiply-adds.
@@ -24,7 +25,7 @@ class Form:
     """
 
     name: str
-    norms: Literal["op", "primitive"] = "op"
+    norms: Literal["op", "primitive", "bounded"] = "op"
     upsample: Literal["resize", "transposed", "differences"] = "resize"
     downsample: Literal["conv", "taps"] = "conv"
     gelu: Literal["op", "tanh"] = "op"
@@ -41,7 +42,16 @@ XNNPACK = Form("xnnpack", norms="primitive", upsample="differences", downsample=
 HTP = Form(
     "htp", upsample="transposed", gelu="tanh", gelu_tanh="primitive", row_tiles=((256, 512), (512, 256), (896, 512))
 )
-COREML = Form("coreml", upsample="transposed")
+COREML = Form("coreml", norms="bounded", upsample="transposed")
+"""For the Neural Engine, judged by operator counts (benchmarks/coreml.md) since no Apple device was at hand.
+
+Everything stays at rank 4 or less, and pictures stay channels-first. One instance norm stands for the nine operators
+that the converter makes of a group norm. The converter's own RMS norm adds eps to squares that it has divided by the
+largest, so it is another function where rows are small, and not a number where they are zero; this one is exact.
+Linear layers stay linear, over rows: as 1x1 convolutions on [1, C, 1, N], which Apple once advised, they would add
+transpositions around every attention, whose query heads are folded into the rows of one key/value head. Attention is
+two products and a softmax, which the Neural Engine has; MIL's own operator would need the keys copied for every head.
+"""
 ONNX = Form("onnx")
 
 FORMS = {form.name: form for form in (REFERENCE, XNNPACK, HTP, COREML, ONNX)}

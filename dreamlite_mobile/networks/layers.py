@@ -32,21 +32,34 @@ class LayerNorm(Foldable):
 class RMSNorm(Foldable):
     """RMS normalisation over the last axis (diffusers `RMSNorm`, transformers `Qwen3VLTextRMSNorm`)."""
 
+    root_eps: torch.Tensor
+
     def __init__(self, channels: int, eps: float, form: Form) -> None:
         super().__init__()
         self.weight: nn.Parameter | None = nn.Parameter(torch.empty(channels))
         self.channels, self.eps = channels, eps
-        self.primitive = form.norms == "primitive"
+        self.how = form.norms
 
     def fold(self) -> None:
-        if self.primitive:
+        if self.how == "primitive":
             self.mean_square = row_mean(self.channels, self.eps)
+        elif self.how == "bounded":
+            self.register_buffer("root_eps", torch.full((1, 1, 1), self.eps**0.5))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.primitive:
+        if self.how == "op":
             return F.rms_norm(x, (self.channels,), self.weight, self.eps)
-        x = x * torch.rsqrt(self.mean_square(x * x))
+        if self.how == "bounded":
+            x = self.bounded(x)
+        else:
+            x = x * torch.rsqrt(self.mean_square(x * x))
         return x if self.weight is None else x * self.weight
+
+    def bounded(self, x: torch.Tensor) -> torch.Tensor:
+        """Both x and sqrt(eps) over the row's largest value, which changes nothing: no square exceeds 1."""
+        largest = x.abs().amax(-1, keepdim=True) + self.root_eps
+        x, rest = x / largest, self.root_eps / largest
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + rest * rest)
 
 
 class GroupNorm(Foldable):
@@ -58,15 +71,16 @@ class GroupNorm(Foldable):
         self.bias = nn.Parameter(torch.empty(channels))
         self.groups = groups
         self.eps = eps
-        self.primitive = form.norms == "primitive"
+        self.how = form.norms
 
     def fold(self) -> None:
-        if self.primitive:
-            channels = len(self.weight)
+        channels = len(self.weight)
+        if self.how == "primitive":
             member = torch.kron(torch.eye(self.groups), torch.ones(1, channels // self.groups))
             self.gather = averaging(member * (self.groups / channels))
             self.spread = averaging(member.t().contiguous())
             self.spread_variance = averaging(member.t().contiguous(), self.eps)
+        if self.how != "op":
             self.weight = nn.Parameter(self.weight.data.view(1, -1, 1, 1))
             self.bias = nn.Parameter(self.bias.data.view(1, -1, 1, 1))
 
@@ -76,8 +90,12 @@ class GroupNorm(Foldable):
         return spread(self.gather(plane_mean(x).view(1, channels))).view(1, channels, 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.primitive:
+        if self.how == "op":
             return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
+        if self.how == "bounded":
+            _, channels, height, width = x.shape
+            grouped = x.view(1, self.groups, channels // self.groups * height, width)
+            return F.instance_norm(grouped, eps=self.eps).view(x.shape) * self.weight + self.bias
         x = x - self.group_mean(x, self.spread)
         return x * (torch.rsqrt(self.group_mean(x * x, self.spread_variance)) * self.weight) + self.bias
 

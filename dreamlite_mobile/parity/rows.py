@@ -29,6 +29,11 @@ class Row:
     seconds: float
     origin: str = "sample"
 
+    @property
+    def backend(self) -> str:
+        """The side that is judged."""
+        return self.pair.partition(" vs ")[0]
+
 
 def digest(inputs: Mapping[str, NDArray[Any]]) -> str:
     """Twelve hex digits naming a set of inputs: names, dtypes, shapes and bytes, in order of name."""

@@ -4,10 +4,21 @@ from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.runtime import Component
 from dreamlite_mobile.runtime.embeddings import EmbeddingTable, StepEmbeddings
+from dreamlite_mobile.runtime.rounding import Rounding
 
 
-def load_component(bundle: Bundle, name: str, *, threads: int | None = None, emulator: bool = False) -> Component:
+def load_component(
+    bundle: Bundle,
+    name: str,
+    *,
+    threads: int | None = None,
+    emulator: bool = False,
+    rounding: Rounding = "fp16",
+) -> Component:
     """One component of the bundle; its program is loaded by the first `run`.
+
+    Args:
+        rounding: of the activations where Core ML packages are evaluated, which is everywhere but on macOS.
 
     Raises:
         BundleError: a component the bundle lacks, a backend this machine cannot run, or another executorch than the
@@ -34,6 +45,23 @@ def load_component(bundle: Bundle, name: str, *, threads: int | None = None, emu
 
             paths = {method: bundle.file(spec.file) for method, spec in entry.methods.items()}
             return OnnxComponent(paths, entry.methods, name=name, threads=threads)
+        case "coreml":
+            from dreamlite_mobile.runtime.coreml import CoreMLComponent
+
+            programs = {
+                method: [bundle.file(file) for file in (spec.file, *spec.then)]
+                for method, spec in entry.methods.items()
+            }
+            made = bundle.manifest.coreml
+            assert made is not None
+            return CoreMLComponent(
+                programs,
+                entry.methods,
+                name=name,
+                threads=threads,
+                rounding=rounding,
+                compute_units=made.compute_units,
+            )
         case other:
             raise BundleError(
                 f"{bundle.path}: made for {other} ({bundle.manifest.target}), which does not run on this machine as it "

@@ -10,19 +10,21 @@ from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
 from dreamlite_mobile.runtime import Component
 from dreamlite_mobile.runtime.load import load_component, load_embeddings, load_step_embeddings
+from dreamlite_mobile.runtime.rounding import Rounding
 
 
 @dataclass(slots=True)
 class Session:
     """Components stay loaded until `close`, or with `frugal` only until another one is asked for.
 
-    With `emulator`, a bundle for a Snapdragon runs on the HTP emulator.
+    With `emulator`, a bundle for a Snapdragon runs on the HTP emulator. `rounding`: see `load_component`.
     """
 
     bundle: Bundle
     threads: int | None = None
     frugal: bool = False
     emulator: bool = False
+    rounding: Rounding = "fp16"
     loaded: dict[str, Component] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -42,7 +44,9 @@ class Session:
         if name not in self.loaded:
             if self.frugal:
                 self.close()
-            self.loaded[name] = load_component(self.bundle, name, threads=self.threads, emulator=self.emulator)
+            self.loaded[name] = load_component(
+                self.bundle, name, threads=self.threads, emulator=self.emulator, rounding=self.rounding
+            )
         return self.loaded[name]
 
     def close(self) -> None:

@@ -1,0 +1,366 @@
+"""Writing packages: precisions, cutting, repeatability, full-width blocks. Oracle: the same modules in torch fp32."""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import coremltools
+import numpy as np
+import pytest
+import torch
+from bundles import exported
+from checkpoint_files import tiny_checkpoint
+from oracle import WIDE
+from test_networks import only_level
+from torch import nn
+
+from dreamlite_mobile.assembly import component_methods
+from dreamlite_mobile.bundle import open_bundle
+from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec, component_specs, sample_inputs
+from dreamlite_mobile.config import MOBILE
+from dreamlite_mobile.errors import ExportError
+from dreamlite_mobile.networks.form import COREML, fold
+from dreamlite_mobile.networks.text import DecoderLayer, Rotary
+from dreamlite_mobile.networks.unet import Resnet, Transformer2D
+from dreamlite_mobile.networks.vae import VaeDecoder, VaeEncoder
+from dreamlite_mobile.networks.vision import VisionBlock
+from dreamlite_mobile.parity.metrics import compare
+from dreamlite_mobile.parity.thresholds import floor
+from dreamlite_mobile.runtime.coreml import CoreMLComponent
+from dreamlite_mobile.runtime.load import load_component
+from dreamlite_mobile.runtime.mil.program import read_program
+from export.coreml import Packages, compressed, converted, describe, quiet, save, unverified, write_packages
+from export.cutting import Part, cut_methods
+from export.driver import geometry_of, prompt_encoder
+
+pytestmark = pytest.mark.coreml
+SIZE = 64
+
+
+@cache
+def specs() -> dict[str, ComponentSpec]:
+    checkpoint = open_checkpoint(tiny_checkpoint())
+    return component_specs(geometry_of(checkpoint, prompt_encoder(checkpoint), SIZE, SIZE))
+
+
+@cache
+def modules(name: str) -> dict[str, nn.Module]:
+    checkpoint = open_checkpoint(tiny_checkpoint())
+    geometry = geometry_of(checkpoint, prompt_encoder(checkpoint), SIZE, SIZE)
+    return component_methods(checkpoint, name, COREML, geometry, ["generate", "edit"])
+
+
+def part(name: str, method: str) -> Part:
+    return Part(modules(name)[method], specs()[name].methods[method])
+
+
+@cache
+def model(name: str, method: str) -> Any:
+    """Converted once for all precisions."""
+    with quiet(), unverified():
+        return converted(f"{name}.{method}", part(name, method))
+
+
+def worst(package: Path, piece: Part) -> float:
+    """The least SNR of the piece's outputs through the evaluator, in fp16, on a seeded sample."""
+    inputs = sample_inputs(piece.method, 1)
+    program = package / "Data/com.apple.CoreML/model.mlmodel"
+    found = CoreMLComponent({"forward": [program]}, {"forward": piece.method}, name="piece", native=False).run(
+        "forward", inputs
+    )
+    with torch.no_grad():
+        expected = piece.module(*(torch.from_numpy(inputs[spec.name]) for spec in piece.method.inputs))
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    results = [
+        compare(found[spec.name], value.numpy()) for spec, value in zip(piece.method.outputs, expected, strict=True)
+    ]
+    assert not [defect for result in results for defect in result.defects]
+    return min(result.snr_db for result in results)
+
+
+QUANTISED = [
+    ("text_encoder", "generate", "w8"),
+    ("text_encoder", "generate", "p6"),
+    ("text_encoder", "generate", "p4"),
+    ("text_encoder", "edit", "w8"),
+    ("text_encoder", "edit", "p6"),
+    ("vision_encoder", "forward", "w8"),
+    ("unet", "generate", "w8"),
+    ("unet", "generate", "p6"),
+]
+
+
+@pytest.mark.parametrize(("name", "method", "precision"), QUANTISED)
+def test_compressed_components_reach_their_floors_and_are_smaller(
+    tmp_path: Path, name: str, method: str, precision: str
+) -> None:
+    for each in ("fp16", precision):
+        with quiet(), unverified():
+            save(compressed(model(name, method), each), tmp_path / f"{each}.mlpackage")
+    assert worst(tmp_path / f"{precision}.mlpackage", part(name, method)) >= floor(precision, "coreml").component_snr_db
+    sizes = {
+        each: (tmp_path / f"{each}.mlpackage/Data/com.apple.CoreML/weights/weight.bin").stat().st_size
+        for each in ("fp16", precision)
+    }
+    assert sizes[precision] < 0.8 * sizes["fp16"]
+
+
+def test_each_precision_uses_its_own_operator(tmp_path: Path) -> None:
+    """And a rotary table, large as it is, stays as it is."""
+    expected = {"w8": "constexpr_blockwise_shift_scale", "p6": "constexpr_lut_to_dense"}
+    for precision, operator in expected.items():
+        with quiet(), unverified():
+            save(compressed(model("text_encoder", "generate"), precision), tmp_path / f"{precision}.mlpackage")
+        program = read_program(tmp_path / f"{precision}.mlpackage/Data/com.apple.CoreML/model.mlmodel")
+        operations = program.functions["main"].operations
+        found = [one for one in operations if one.kind.startswith("constexpr")]
+        linear = {one.inputs["weight"][0] for one in operations if one.kind == "linear"}
+        assert {one.kind for one in found} == {operator}
+        assert {one.outputs[0].name for one in found} == linear
+
+
+def run_packages(folder: Path, made: Packages, spec: ComponentSpec) -> dict[str, dict[str, np.ndarray]]:
+    paths = {method: [folder / file for file in programs] for method, programs in made.programs.items()}
+    component = CoreMLComponent(paths, spec.methods, name=spec.name, native=False)
+    return {method: component.run(method, sample_inputs(its, 1)) for method, its in spec.methods.items()}
+
+
+def test_a_component_in_several_packages_equals_the_whole_one(tmp_path: Path) -> None:
+    """Both modes, cut at the same layers, each package with two functions; tables and masks come on top of weights."""
+    spec, limit = specs()["text_encoder"], 900_000
+    made = write_packages(spec, modules("text_encoder"), "fp16", tmp_path, limit)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
+        made.files
+    )
+    packages = sorted(path.name for path in tmp_path.iterdir())
+    assert packages == ["text_encoder.1.mlpackage", "text_encoder.2.mlpackage"]
+    cut = run_packages(tmp_path, made, spec)
+    whole = load_component(open_bundle(exported("fp16", "coreml")), "text_encoder")
+    for method, its in spec.methods.items():
+        expected = whole.run(method, sample_inputs(its, 1))["prompt_states"]
+        assert np.array_equal(cut[method]["prompt_states"], expected)
+    for name in packages:
+        assert (tmp_path / name / "Data/com.apple.CoreML/weights/weight.bin").stat().st_size < 1.5 * limit
+
+
+@pytest.mark.parametrize("name", ["unet", "vision_encoder"])
+@torch.no_grad()
+def test_parts_follow_each_other_to_the_same_result(name: str) -> None:
+    """In torch, bit for bit: results of one part that others need are handed on, also past the next one."""
+    pieces = cut_methods(modules(name), specs()[name].methods, 700_000, lambda weight: weight.numel() * 2.0)
+    counts = {len(parts) for parts in pieces.values()}
+    assert len(counts) == 1 and counts.pop() >= 3
+    for method, parts in pieces.items():
+        values = {
+            key: torch.from_numpy(value) for key, value in sample_inputs(specs()[name].methods[method], 1).items()
+        }
+        expected = modules(name)[method](*values.values())
+        for piece in parts:
+            made = piece.module(*(values[spec.name] for spec in piece.method.inputs))
+            values |= {spec.name: value for spec, value in zip(piece.method.outputs, made, strict=True)}
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        for spec, value in zip(specs()[name].methods[method].outputs, expected, strict=True):
+            assert torch.equal(values[spec.name], value)
+
+
+def test_parts_of_both_methods_hold_the_same_weights_below_the_limit() -> None:
+    limit = 1_500_000.0
+    pieces = cut_methods(modules("unet"), specs()["unet"].methods, limit, lambda weight: weight.numel() * 2.0)
+    held = [
+        [
+            sum(weight.numel() * 2 for key, weight in piece.module.named_parameters() if used(piece.module, key))
+            for piece in parts
+        ]
+        for parts in pieces.values()
+    ]
+    assert held[0] == held[1] and all(0 < volume <= limit for volume in held[0])
+
+
+def used(module: nn.Module, key: str) -> bool:
+    return any(node.op == "get_attr" and node.target == key for node in module.graph.nodes)
+
+
+def test_tower_is_cut_between_its_layers() -> None:
+    """Only the states are handed on."""
+    parts = cut_methods(
+        modules("text_encoder"), specs()["text_encoder"].methods, 400_000, lambda weight: weight.numel() * 2.0
+    )["generate"]
+    handed = [[spec.shape for spec in piece.method.outputs] for piece in parts[:-1]]
+    length, width = specs()["text_encoder"].methods["generate"].inputs[0].shape[1:]
+    assert handed and all(shapes == [(1, length, width)] for shapes in handed)
+
+
+def test_the_same_module_gives_the_same_bytes(tmp_path: Path) -> None:
+    spec = specs()["vae_decoder"]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        files = write_packages(spec, modules("vae_decoder"), "fp16", tmp_path / name).files
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    manifest = json.loads((tmp_path / "a" / "vae_decoder.mlpackage" / "Manifest.json").read_text())
+    assert manifest["rootModelIdentifier"] in manifest["itemInfoEntries"]
+
+
+def test_leaving_out_the_checks_changes_nothing(tmp_path: Path) -> None:
+    """Oracle: the stock conversion."""
+    piece = part("vae_decoder", "forward")
+    with quiet():
+        save(converted("stock", piece), tmp_path / "stock.mlpackage")
+        with unverified():
+            save(converted("quick", piece), tmp_path / "quick.mlpackage")
+    for name in ("stock", "quick"):
+        describe(tmp_path / f"{name}.mlpackage", {"forward": piece}, "vae_decoder", "fp16")
+    for file in ("Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"):
+        assert (tmp_path / "stock.mlpackage" / file).read_bytes() == (tmp_path / "quick.mlpackage" / file).read_bytes()
+
+
+class Branching(nn.Module):
+    """A branch on data, which cannot be traced."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Sorted(nn.Module):
+    """An operator that Core ML lacks."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.svdvals(x)
+
+
+@pytest.mark.parametrize("module", [Branching(), Sorted()])
+def test_what_cannot_be_converted_is_an_export_error(tmp_path: Path, module: nn.Module) -> None:
+    method = MethodSpec((TensorSpec("x", (3, 3)),), (TensorSpec("y", (3, 3)),))
+    with pytest.raises(ExportError, match="odd.forward: cannot be converted to Core ML"):
+        write_packages(ComponentSpec("odd", {"forward": method}), {"forward": module}, "fp16", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+class Relu(nn.Module):
+    """Something that converts."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.relu()
+
+
+def test_outputs_of_another_shape_are_an_export_error(tmp_path: Path) -> None:
+    method = MethodSpec((TensorSpec("x", (3, 3)),), (TensorSpec("y", (3, 4)),))
+    with pytest.raises(ExportError, match=r"the converted outputs are .*\(3, 3\).*expected .*\(3, 4\)"):
+        write_packages(ComponentSpec("odd", {"forward": method}), {"forward": Relu()}, "fp16", tmp_path)
+
+
+class Causal(nn.Module):
+    """A text layer with the constants that its tower gives it."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.layer = DecoderLayer(WIDE.text, COREML)
+        angles = torch.randn(length, WIDE.text.head_dim)
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+        self.register_buffer("causal", torch.full((1, length, length), -1e4).triu(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x, Rotary(self.cos, self.sin), self.causal)
+
+
+class Sighted(nn.Module):
+    """A vision block with its rotary table."""
+
+    def __init__(self, patches: int) -> None:
+        super().__init__()
+        self.block = VisionBlock(WIDE.vision, COREML)
+        angles = torch.randn(patches, WIDE.vision.hidden_size // WIDE.vision.num_heads)
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block(x, Rotary(self.cos, self.sin))
+
+
+def seeded(module: nn.Module) -> nn.Module:
+    """Normally distributed weights, norms around one, finished."""
+    torch.manual_seed(0)
+    for name, parameter in module.named_parameters():
+        if parameter.ndim > 1:
+            parameter.data = torch.randn(parameter.shape) * parameter[0].numel() ** -0.5
+        else:
+            parameter.data = torch.randn(parameter.shape) * 0.1 + ("norm" in name and name.endswith("weight"))
+    return fold(module)
+
+
+def level_block(level: int, kind: str) -> tuple[nn.Module, tuple[tuple[int, ...], ...]]:
+    cfg = only_level(MOBILE.unet, level)
+    channels, height, width = cfg.block_out_channels[0], 4, 8
+    if kind == "resnet":
+        return Resnet(cfg, channels, channels, COREML), ((1, channels, height, width), (1, cfg.time_embed_dim))
+    block = Transformer2D(cfg, channels, cfg.num_heads[0], 1, cfg.down_kinds[0], COREML)
+    return block, ((1, channels, height, width), (1, 24, cfg.cross_attention_dim), (1, 1, 24))
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    for level in range(3):
+        yield f"resnet {level}", "w8"
+        yield f"transformer {level}", "w8"
+    yield from (("text layer", "fp16"), ("vision block", "w8"), ("vae encoder", "fp16"), ("vae decoder", "fp16"))
+
+
+def wide_block(name: str) -> Part:
+    kind, _, level = name.partition(" ")
+    if level.isdigit():
+        module, shapes = level_block(int(level), kind)
+    else:
+        module, shapes = {
+            "text layer": (Causal(24), ((1, 24, WIDE.text.hidden_size),)),
+            "vision block": (Sighted(64), ((1, 64, WIDE.vision.hidden_size),)),
+            "vae encoder": (VaeEncoder(MOBILE.vae), ((1, 3, 32, 32),)),
+            "vae decoder": (VaeDecoder(MOBILE.vae, COREML), ((1, 4, 4, 4),)),
+        }[name]
+    finished = seeded(module)
+    example = tuple(torch.zeros(shape) for shape in shapes)
+    names = [node.name for node in torch.export.export(finished, example).graph.nodes if node.op == "placeholder"]
+    inputs = tuple(TensorSpec(each, shape) for each, shape in zip(names[-len(shapes) :], shapes, strict=True))
+    with torch.no_grad():
+        result = finished(*example)
+    return Part(finished, MethodSpec(inputs, (TensorSpec("y", tuple(result.shape)),)))
+
+
+@pytest.mark.parametrize(("name", "coarse"), list(blocks()))
+def test_full_width_blocks_reach_their_floors(tmp_path: Path, name: str, coarse: str) -> None:
+    """One of every kind at the published widths; in 8 bits too where that is quick."""
+    piece = wide_block(name)
+    with quiet(), unverified():
+        made = converted(name, piece)
+        for precision in dict.fromkeys(("fp16", coarse)):
+            save(compressed(made, precision), tmp_path / f"{precision}.mlpackage")
+    for precision in dict.fromkeys(("fp16", coarse)):
+        least = floor(precision, "coreml").component_snr_db
+        assert worst(tmp_path / f"{precision}.mlpackage", piece) >= least, precision
+
+
+def test_a_row_of_large_values_does_not_overflow_in_fp16(tmp_path: Path) -> None:
+    """The text tower's residual reaches thousands, whose squares fp16 cannot hold; a row of zeros must stay zero."""
+    from dreamlite_mobile.networks.layers import RMSNorm
+
+    norm = seeded(RMSNorm(64, 1e-6, COREML))
+    method = MethodSpec((TensorSpec("x", (1, 3, 64)),), (TensorSpec("y", (1, 3, 64)),))
+    with quiet(), unverified():
+        save(converted("norm", Part(norm, method)), tmp_path / "a.mlpackage")
+    x = np.random.default_rng(0).standard_normal((1, 3, 64)).astype(np.float32) * np.array([[[9e3], [1e-2], [0]]], "f")
+    component = CoreMLComponent(
+        {"forward": [tmp_path / "a.mlpackage/Data/com.apple.CoreML/model.mlmodel"]},
+        {"forward": method},
+        name="norm",
+        native=False,
+    )
+    found = component.run("forward", {"x": x})["y"]
+    expected = torch.nn.functional.rms_norm(torch.from_numpy(x), (64,), norm.weight, 1e-6).numpy()
+    assert compare(found[:, :2], expected[:, :2]).snr_db > 60 and not found[:, 2].any()
+
+
+def test_coremltools_is_the_pinned_one() -> None:
+    assert coremltools.__version__ == "9.0"
+    assert isinstance(specs(), Mapping)
