@@ -1,16 +1,15 @@
 """Checkpoints on disk for tests: one tiny synthetic one per run, copies of it to be damaged, small tensor files."""
 
-import atexit
 import json
 import os
 import shutil
 import struct
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from run_folder import made_once
 from safetensors.torch import save_file
 
 from dreamlite_mobile.checkpoint import Checkpoint
@@ -26,9 +25,7 @@ TEXT_FILE = "text_encoder/model.safetensors"
 @cache
 def tiny_checkpoint() -> Path:
     """The tiny configuration with seed 0. Shared: do not change it."""
-    folder = Path(tempfile.mkdtemp(prefix="dreamlite-test-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return make_checkpoint("tiny", 0, folder / "tiny")
+    return made_once("tiny", lambda out: make_checkpoint("tiny", 0, out))
 
 
 def copy_of_tiny(folder: Path) -> Path:

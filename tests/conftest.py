@@ -1,8 +1,16 @@
-"""Shared by all tests: offline, and Ctrl-C works even where a shell started the tests in the background."""
+"""Shared by all tests: offline, Ctrl-C works even where a shell started the tests in the background, and test processes
+side by side share the cores instead of each starting a thread on every one."""
 
 import os
 import signal
 
+from run_folder import run_folder
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if side_by_side > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // side_by_side)))
 # A background job inherits "ignore", and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Before the processes that share it are started.
+run_folder()

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from bundles import exported
 from checkpoint_files import tiny_checkpoint
 from outcome import Outcome
 from PIL import Image
+from run_folder import made_once
 
 from dreamlite_mobile import bundle_files
 from export import qnn_sdk
@@ -42,11 +42,12 @@ def bundle() -> Path:
 
 
 def compiled(name: str, *more: str) -> Path:
-    out = exported("fp32").parent / name
-    done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, "--json", *more)
-    assert done.code == 0, done.err
-    assert all(part["precision"] == "fp16" for part in done.data["components"].values())
-    return out
+    def make(out: Path) -> None:
+        done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, "--json", *more)
+        assert done.code == 0, done.err
+        assert all(part["precision"] == "fp16" for part in done.data["components"].values())
+
+    return made_once(name, make)
 
 
 def test_the_manifest_says_what_the_phone_needs() -> None:
