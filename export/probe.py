@@ -2,6 +2,7 @@
 be. A backend whose files can be opened adds itself to `probe_of`; the others are exported again and compared.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,16 @@ class Difference:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A value inside a program. `low`, `high`: what an activation fused into its operator clamps it to, which torch
+    may do after the block only."""
+
+    array: Array
+    low: float = -math.inf
+    high: float = math.inf
+
+
 class Probe(Protocol):
     """A shipped program, opened.
 
@@ -35,7 +46,7 @@ class Probe(Protocol):
     """
 
     def differences(self) -> list[Difference]: ...
-    def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Array]: ...
+    def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Seen]: ...
     def transplant(self, folder: Path) -> bool: ...
 
 

@@ -21,7 +21,7 @@ from dreamlite_mobile.parity.blocks import BLOCK
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.runtime.onnx import OnnxComponent
 from export.onnx import traced_model
-from export.probe import Difference, Subject, described
+from export.probe import Difference, Seen, Subject, described
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter notes the modules that a node stands in, outermost first, then the node's own name."""
@@ -51,26 +51,35 @@ class OnnxProbe:
     def differences(self) -> list[Difference]:
         """Weights that are not those of the checkpoint, then nodes that are not those of its graph."""
         wanted = fresh_weights(self.fresh)
-        scopes = {name: modules[-1] for node in self.fresh.graph.all_nodes() if (modules := modules_of(node))
-                  for name in (value.name for value in node.inputs if value is not None) if name in wanted}
+        scopes = {
+            name: modules[-1]
+            for node in self.fresh.graph.all_nodes()
+            if (modules := modules_of(node))
+            for name in (value.name for value in node.inputs if value is not None)
+            if name in wanted
+        }
         found = [
             Difference(named(name, scopes), described(mine.ravel(), wanted[name].ravel()))
             for name, mine in self.changed()
         ]
-        nodes = [(node.op_type, tuple(node.output)) for node in self.shipped.graph.node]
-        places = {
-            (node.op_type, tuple(value.name for value in node.outputs)): node for node in self.fresh.graph.all_nodes()
-        }
+        mine = [node_text(node) for node in self.shipped.graph.node]
+        places = {node_text(ir.to_proto(node)): node for node in self.fresh.graph.all_nodes()}
         found += [
-            Difference("the graph", f"has {kind} -> {', '.join(outputs)}, which a fresh export has not")
-            for kind, outputs in nodes
-            if (kind, outputs) not in places
+            Difference(self.place_of(text, places), f"{text} is not what a fresh export has")
+            for text in mine
+            if text not in places
         ]
         return found + [
-            Difference((modules_of(node) or ("the graph",))[-1], f"{kind} -> {', '.join(map(str, outputs))} is missing")
-            for (kind, outputs), node in places.items()
-            if (kind, outputs) not in nodes
+            Difference((modules_of(node) or ("the graph",))[-1], f"{text} is missing")
+            for text, node in places.items()
+            if text not in mine
         ]
+
+    def place_of(self, text: str, places: Mapping[str, ir.Node]) -> str:
+        """The module of the fresh node that gives the same value as a shipped node that is not among the fresh ones."""
+        result = text.partition(" = ")[0]
+        twin = next((node for other, node in places.items() if other.startswith(f"{result} = ")), None)
+        return "the graph" if twin is None else (modules_of(twin) or ("the graph",))[-1]
 
     def changed(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """Name and shipped numbers of every weight whose bytes differ."""
@@ -80,7 +89,7 @@ class OnnxProbe:
             if tensor.name in wanted and mine.tobytes() != wanted[tensor.name].tobytes():
                 yield tensor.name, mine
 
-    def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Seen]:
         """What the shipped graph holds at the end of each block of that output shape, and its own outputs."""
         method = self.subject.spec.methods[self.subject.method]
         names = {node_output for node in self.shipped.graph.node for node_output in node.output}
@@ -93,11 +102,9 @@ class OnnxProbe:
         model.graph.output.extend(
             onnx.helper.make_tensor_value_info(tap, onnx.TensorProto.FLOAT, shape) for tap, shape in shapes.items()
         )
-        wider = MethodSpec(
-            method.inputs, (*method.outputs, *(TensorSpec(tap, shape) for tap, shape in shapes.items()))
-        )
+        wider = MethodSpec(method.inputs, (*method.outputs, *(TensorSpec(tap, shape) for tap, shape in shapes.items())))
         found = run_model(model, wider, inputs)
-        return {name: found[tap] for name, tap in taps.items()} | {name: found[name] for name in own}
+        return {name: Seen(found[tap]) for name, tap in taps.items()} | {name: Seen(found[name]) for name in own}
 
     def end_of(self, block: str, shape: tuple[int, ...]) -> str | None:
         """The last value that a block computes in its output's shape."""
@@ -127,7 +134,9 @@ class OnnxProbe:
 def fresh_weights(model: ir.Model) -> Weights:
     """The weights of a fresh export by name."""
     return {
-        name: value.const_value.numpy() for name, value in model.graph.initializers.items() if value.const_value is not None
+        name: value.const_value.numpy()
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
     }
 
 
@@ -135,6 +144,15 @@ def modules_of(node: ir.Node) -> tuple[str, ...]:
     """The modules a node stands in, outermost first; empty for a node that came from nowhere."""
     scopes = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))
     return tuple(scopes[:-1])
+
+
+def node_text(node: onnx.NodeProto) -> str:
+    """`y = LayerNormalization(x, weight, bias; axis=-1, epsilon=1e-06)`."""
+    attributes = ", ".join(
+        f"{item.name}={onnx.helper.get_attribute_value(item)}" for item in sorted(node.attribute, key=lambda a: a.name)
+    )
+    inputs = ", ".join(node.input)
+    return f"{', '.join(node.output)} = {node.op_type}({inputs}{'; ' if attributes else ''}{attributes})"
 
 
 def named(name: str, scopes: Mapping[str, str]) -> str:

@@ -25,7 +25,7 @@ from dreamlite_mobile.parity.blocks import BLOCK
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.runtime.executorch import ExecuTorchComponent
 from export.backends import example_inputs
-from export.probe import Difference, Subject, described
+from export.probe import Difference, Seen, Subject, described
 from export.pte import Graph, Pte, Tap, read_pte, tensor_of, with_constants, with_taps
 from export.xnnpack import lower
 
@@ -93,8 +93,7 @@ class XnnpackProbe:
         """Constants that are not those of the checkpoint, then operators that are not those of its graph."""
         mine, wanted = self.graphs()
         found = [
-            Difference(constant.name, described(*self.numbers(constant, other)))
-            for constant, other in self.changed()
+            Difference(constant.name, described(*self.numbers(constant, other))) for constant, other in self.changed()
         ]
         if len(mine["xnodes"]) != len(wanted["xnodes"]):
             text = f"{len(mine['xnodes'])} operators where a fresh lowering has {len(wanted['xnodes'])}"
@@ -119,7 +118,7 @@ class XnnpackProbe:
         left, right = self.shipped.constants[key], self.fresh.constants[constant.key]
         return np.frombuffer(left, constant.dtype), np.frombuffer(right, constant.dtype)
 
-    def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Seen]:
         """What the shipped program holds at the end of each block of that output shape, and its own outputs.
 
         Raises:
@@ -133,14 +132,20 @@ class XnnpackProbe:
             )
         ends = {name: end for name, shape in blocks.items() if (end := self.end_of(name, shape)) is not None}
         taps = {name: Tap(number, memory_shape(self.legend[number])) for name, number in ends.items()}
-        outputs = {tensor["id_out"] for tensor in map(tensor_of, mine["xvalues"]) if tensor["id_out"] in mine["output_ids"]}
+        outputs = {
+            tensor["id_out"] for tensor in map(tensor_of, mine["xvalues"]) if tensor["id_out"] in mine["output_ids"]
+        }
         taps = {name: tap for name, tap in taps.items() if tap.value not in outputs}
         unique = list({tap.value: tap for tap in taps.values()}.values())
         program = with_taps(self.shipped, self.subject.method, unique)
         method = self.subject.spec.methods[self.subject.method]
         found = run_program(program, self.subject.method, tapped_method(method, unique), inputs)
-        placed = {name: self.straightened(found[f"value_{tap.value}"], tap.value) for name, tap in taps.items()}
-        return placed | {spec.name: found[spec.name] for spec in method.outputs}
+        limits = {output_of(node): clamped(node) for node in mine["xnodes"]}
+        placed = {
+            name: Seen(self.straightened(found[f"value_{tap.value}"], tap.value), *limits[tap.value])
+            for name, tap in taps.items()
+        }
+        return placed | {spec.name: Seen(found[spec.name]) for spec in method.outputs}
 
     def straightened(self, array: Array, number: int) -> Array:
         """A value as torch has it."""
@@ -172,7 +177,9 @@ def recorded_values() -> Iterator[dict[int, Value]]:
     legend: dict[int, Value] = {}
     define = NodeVisitor.define_tensor
 
-    def recording(visitor: NodeVisitor, tensor: Any, graph: Any, numbers: dict[Any, int], *args: Any, **more: Any) -> None:
+    def recording(
+        visitor: NodeVisitor, tensor: Any, graph: Any, numbers: dict[Any, int], *args: Any, **more: Any
+    ) -> None:
         known = len(graph.xvalues)
         define(visitor, tensor, graph, numbers, *args, **more)
         if len(graph.xvalues) > known:
@@ -213,7 +220,8 @@ def constants_of(graph: Graph, legend: Mapping[int, Value]) -> Iterator[Constant
         index = tensor["constant_buffer_idx"]
         if not index:
             continue
-        name = (known := legend.get(tensor["id_out"])) and (known.constant or known.node) or f"value {tensor['id_out']}"
+        value_here = legend.get(tensor["id_out"])
+        name = f"value {tensor['id_out']}" if value_here is None else value_here.constant or value_here.node
         yield Constant(name, graph["constant_data"][index]["named_key"], STORED.get(tensor["datatype"], "u1"))
         params = value["xvalue_union"].get("quant_params", {})
         scales = params.get("scale_buffer_idx", 0)
@@ -236,6 +244,12 @@ def output_of(node: Graph) -> int:
     """The value a node computes."""
     union = node["xnode_union"]
     return int(union.get("output_id", union.get("output1_id", 0)))
+
+
+def clamped(node: Graph) -> tuple[float, float]:
+    """What the activation fused into a node clamps its result to."""
+    limits = node.get("output_min_max") or {}
+    return float(limits.get("output_min", "-inf")), float(limits.get("output_max", "inf"))
 
 
 def memory_shape(value: Value) -> tuple[int, ...]:

@@ -179,7 +179,9 @@ def written(file: PTEFile, constants: Mapping[str, bytes]) -> bytes:
     store = file.named_data
     named = None
     if store is not None:
-        entries = {key: replace(entry, alignment=ALIGNMENT, buffer_index=i) for i, (key, entry) in
-                   enumerate(store.pte_data.items())}
+        entries = {
+            key: replace(entry, alignment=ALIGNMENT, buffer_index=i)
+            for i, (key, entry) in enumerate(store.pte_data.items())
+        }
         named = NamedDataStoreOutput([constants[key] for key in entries], entries, {})
     return bytes(serialize_pte_binary(PTEFile(file.program, file.mutable_data, named), extract_delegate_segments=True))

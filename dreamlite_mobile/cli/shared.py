@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,6 +96,15 @@ def with_qnn() -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def prepare_for_all(bundles: Sequence[Path]) -> None:
+    """`prepare_for` several bundles, those for a chip to run on the emulator: once is enough for all of them."""
+    from dreamlite_mobile.bundle_files import read_manifest
+
+    chips = [bundle for bundle in bundles if read_manifest(bundle).backend == "qnn"]
+    for bundle in chips[:1]:
+        prepare_for(bundle, emulator=True)
 
 
 def prepare_for(bundle: Path, emulator: bool) -> None:

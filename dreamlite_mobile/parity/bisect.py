@@ -1,8 +1,8 @@
 """Where a component of a bundle departs from torch: block by block alone, and through the network up to each block.
 
 Alone: each block, exported by the bundle's backend in its form and precision, on the inputs it has in float32 torch.
-Cumulative: the shipped program itself with the values after each block as more outputs where its file can be opened
-(XNNPACK, ONNX); elsewhere the network exported again with these outputs. Shipped constants are compared with fresh ones.
+Cumulative: the shipped program itself with the values after each block as more outputs, where its file can be opened
+(XNNPACK, ONNX); elsewhere the network exported again with these outputs. Shipped constants are held to fresh ones.
 """
 
 import time
@@ -18,6 +18,7 @@ from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_schema import ComponentEntry
 from dreamlite_mobile.components import ComponentSpec
 from dreamlite_mobile.errors import BundleError, ExportError
+from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.parity.block_bundle import export_module, run_module
 from dreamlite_mobile.parity.blocks import (
     BLOCK,
@@ -36,7 +37,7 @@ from dreamlite_mobile.parity.thresholds import floor
 from dreamlite_mobile.runtime import Array
 
 if TYPE_CHECKING:
-    from export.probe import Difference, Probe
+    from export.probe import Difference, Probe, Seen
 
 Notify = Callable[[str], None]
 SHIPPED, AGAIN = "shipped file", "exported again"
@@ -160,6 +161,7 @@ def bisect(bench: Bench, only: str | None = None) -> Bisection:
     placed, elsewhere = by_block(differences, [call.name for call in calls])
     bench.notify("the whole network")
     ends, whole, source, notes = cumulative(bench, calls, probe)
+    notes += file_notes(bench)
     blocks = []
     for call in calls:
         bench.notify(call.name)
@@ -190,9 +192,22 @@ def opened(bench: Bench) -> "Probe | None":
     return probe_of(Subject(bench.bundle, bench.case.component, bench.case.method, bench.spec, bench.formed()))
 
 
-def by_block(
-    differences: "list[Difference]", names: list[str]
-) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+def file_notes(bench: Bench) -> tuple[str, ...]:
+    """What is known of the files without opening them: other digests than the manifest's, other tools than here."""
+    from export.manifest import tool_versions
+
+    manifest = bench.bundle.manifest
+    notes = [
+        f"{file} is not the file that the manifest lists: its sha256 differs"
+        for file in bench.entry.files
+        if sha256_file(bench.bundle.file(file)) != manifest.files[file].sha256
+    ]
+    if manifest.tools != tool_versions():
+        notes.append("the bundle was made with other tools than those here: what differs may be their doing")
+    return tuple(notes)
+
+
+def by_block(differences: "list[Difference]", names: list[str]) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     """Differences by the block they stand in, and those that stand in none."""
     placed: dict[str, list[str]] = {}
     elsewhere = []
@@ -216,6 +231,8 @@ def cumulative(
     bench: Bench, calls: list[Call], probe: "Probe | None"
 ) -> tuple[dict[str, Metrics], Metrics, str, tuple[str, ...]]:
     """The end of every block in the whole network; the network's first output; which program ran; what was lost."""
+    from export.probe import Seen
+
     method = bench.spec.methods[bench.case.method]
     names = [spec.name for spec in method.outputs]
     with torch.inference_mode():
@@ -226,7 +243,8 @@ def cumulative(
         try:
             values = probe.values({call.name: tuple(call.output.shape) for call in calls}, bench.case.inputs)
             values |= {call.name: values[names[call.result]] for call in calls if call.result is not None}
-            return ends_of(calls, values), worst_output(values, wanted), SHIPPED, notes
+            results = {name: values[name].array for name in names}
+            return ends_of(calls, values), worst_output(results, wanted), SHIPPED, notes
         except BundleError as error:
             notes = (str(error),)
     again = run_again(bench, calls)
@@ -235,7 +253,8 @@ def cumulative(
         f"{bench.bundle.manifest.backend} programs cannot be opened: a fault in the shipped file alone shows in its "
         "outputs, and cannot be placed in a block",
     )
-    return ends_of(calls, again), worst_output(outputs, wanted), AGAIN, notes
+    ends = ends_of(calls, {name: Seen(array) for name, array in again.items()})
+    return ends, worst_output(outputs, wanted), AGAIN, notes
 
 
 def worst_output(values: Mapping[str, Array], wanted: Mapping[str, torch.Tensor]) -> Metrics:
@@ -243,9 +262,13 @@ def worst_output(values: Mapping[str, Array], wanted: Mapping[str, torch.Tensor]
     return min((compare(values[name], tensor.numpy()) for name, tensor in wanted.items()), key=quality)
 
 
-def ends_of(calls: list[Call], values: Mapping[str, Array]) -> dict[str, Metrics]:
+def ends_of(calls: list[Call], values: "Mapping[str, Seen]") -> dict[str, Metrics]:
     """Each block's end against torch, where the backend still has that value."""
-    return {call.name: compare(values[call.name], call.output.numpy()) for call in calls if call.name in values}
+    return {
+        call.name: compare(seen.array, call.output.numpy().clip(seen.low, seen.high))
+        for call in calls
+        if (seen := values.get(call.name)) is not None
+    }
 
 
 def run_again(bench: Bench, calls: list[Call]) -> dict[str, Array]:

@@ -87,9 +87,7 @@ def record_calls(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[C
         raise ParityError(
             f"{type(network).__name__}: {len(called)} calls of {len(names)} blocks; every block must run exactly once"
         )
-    return [
-        Call(call.name, call.kind, call.arguments, call.output, index_of(call.output, results)) for call in calls
-    ]
+    return [Call(call.name, call.kind, call.arguments, call.output, index_of(call.output, results)) for call in calls]
 
 
 def index_of(tensor: torch.Tensor, results: tuple[torch.Tensor, ...]) -> int | None:

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: no script, no font, no reference to anything outside; colours come from the page's style."""
+"""Line charts as inline SVG: no script, no font, nothing from outside; colours come from the page's style sheet."""
 
 import math
 from collections.abc import Iterator
@@ -199,7 +199,7 @@ def groups(names: tuple[str, ...]) -> Iterator[tuple[int, int, str]]:
 
 
 def group_of(name: str) -> str:
-    """`down_blocks.0.resnets.1` -> `down 0`; `conv_in` stays itself."""
-    first, _, rest = name.partition(".")
+    """`down_blocks.0.resnets.1` -> `down 0`, `tower.layers.3` -> `layers 3`; `conv_in` stays itself."""
+    first, _, rest = name.removeprefix("tower.").partition(".")
     number = rest.partition(".")[0]
     return f"{first.removesuffix('_blocks').removesuffix('_block')} {number}".strip() if number.isdigit() else first

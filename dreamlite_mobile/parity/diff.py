@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from dreamlite_mobile.errors import ParityError
 from dreamlite_mobile.parity.schema import BundleReport, ParityReport, RowEntry
+from dreamlite_mobile.parity.tolerance import TOLERANCE_DB
 
 INAUDIBLE_DB = 140.0
 """Above this, SNR in float32 is rounding: exact and 145 dB are equally good."""
-TOLERANCE_DB = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ FP16_NORMAL = 2.0**-14
 FP16_LEAST = 2.0**-24
 """The smallest value of fp16, 5.96e-8; what is smaller is flushed to zero or rounded to it."""
 INT8_STEPS = 255
-SATURATED = 0.05
-"""Share of weight codes at the end of a scale above which the scale is wrong; a sound one leaves 1 in hundreds."""
+SATURATED = 4
+"""How many times the share of codes that equally likely ones have at their ends (2 of 256) means a wrong scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Clipped:
     the scale is too small. inputs, clipped: activations, and those beyond the range of their scale.
     """
 
+    bits: int = 8
     weights: int = 0
     at_end: int = 0
     scales: int = 0
@@ -64,9 +65,9 @@ class Clipped:
     clipped: int = 0
 
     @property
-    def saturated(self) -> float:
-        """Share of weight codes at an end beyond the one per scale that rounding to it leaves there."""
-        return max(0, self.at_end - self.scales) / self.weights if self.weights else 0.0
+    def saturated(self) -> bool:
+        """Whether far more codes stand at an end than even weights as likely as one another would put there."""
+        return self.at_end > self.scales + SATURATED * 2 / 2**self.bits * self.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class Layer:
 
 @dataclass(slots=True)
 class Watch:
-    """Collects counts while components run. `where`: component and method that are running.
+    """Collects counts while components run. `where`: component and method that are running. Counting takes
+    time, so it begins when `active` is set.
 
     `quantised`: component -> layer -> its weights' counts, for the layers whose inputs are to be counted as well.
     """
@@ -91,10 +93,11 @@ class Watch:
     quantised: Mapping[str, Mapping[str, Clipped]] = field(default_factory=dict)
     layers: dict[tuple[str, str, str], Layer] = field(default_factory=dict)
     where: tuple[str, str] = ("", "")
+    active: bool = False
 
     def count(self, name: str, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
         """Count one call of one module."""
-        if not isinstance(output, torch.Tensor):
+        if not (self.active and isinstance(output, torch.Tensor)):
             return
         key = (*self.where, name)
         weights = self.quantised.get(self.where[0], {}).get(name)
@@ -178,7 +181,9 @@ def clipped_by(values: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, bi
 def weight_ends(codes: torch.Tensor, bits: int, scales: int) -> Clipped:
     """Weight codes at an end of the range of `bits` bits, over `scales` scales."""
     half = 2 ** (bits - 1)
-    return Clipped(weights=codes.numel(), at_end=int(((codes <= -half) | (codes >= half - 1)).sum()), scales=scales)
+    return Clipped(
+        bits=bits, weights=codes.numel(), at_end=int(((codes <= -half) | (codes >= half - 1)).sum()), scales=scales
+    )
 
 
 def complaints(layers: Iterable[Layer], precisions: Mapping[str, str]) -> list[str]:
@@ -191,7 +196,7 @@ def complaints(layers: Iterable[Layer], precisions: Mapping[str, str]) -> list[s
                 f"{where}: peak {counts.peak:,.0f} does not fit fp16, which ends at {FP16_MAX:,.0f} "
                 f"({counts.overflow:,} of {counts.values:,} values)"
             )
-        if layer.clipped is not None and layer.clipped.saturated > SATURATED:
+        if layer.clipped is not None and layer.clipped.saturated:
             found.append(
                 f"{where}: {layer.clipped.at_end:,} of {layer.clipped.weights:,} weight codes stand at the end of "
                 "their scale, which is too small"
@@ -214,10 +219,9 @@ def quantised_layers(component: str, modules: Mapping[str, nn.Module], precision
     found = {}
     for module in modules.values():
         for name, layer in module.named_modules():
-            weight = getattr(layer, "weight", None)
+            weight: Any = getattr(layer, "weight", None)
             codes = getattr(weight, "qdata", None)
             if isinstance(codes, torch.Tensor):
-                bits = {torch.int4: 4, torch.int8: 8}[weight.target_dtype]
+                bits = int(str(weight.target_dtype).removeprefix("torch.int"))
                 found[name] = weight_ends(codes, bits, weight.scale.numel())
     return found
-

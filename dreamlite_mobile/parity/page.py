@@ -14,9 +14,11 @@ from dreamlite_mobile.parity.chart import Chart
 from dreamlite_mobile.parity.page_parts import bullets, charts, facts, megabytes, section, table
 from dreamlite_mobile.parity.page_style import CSS
 from dreamlite_mobile.parity.page_tables import (
+    BlockRow,
     ChangeRow,
     Matrix,
     NumberRow,
+    block_table,
     change_table,
     matrix_table,
     number_table,
@@ -82,6 +84,7 @@ class Page:
     parity: tuple[Row, ...] = ()
     matrix: Matrix | None = None
     charts: tuple[Chart, ...] = ()
+    blocks: tuple[BlockRow, ...] = ()
     changes: tuple[ChangeRow, ...] = ()
     numbers: tuple[NumberRow, ...] = ()
     number_problems: tuple[str, ...] = ()
@@ -105,6 +108,7 @@ def render(page: Page) -> str:
         section("Against the earlier report", change_table(page.changes)),
         section("Matrix", "" if page.matrix is None else matrix_table(page.matrix)),
         section("Step by step, block by block", charts(page.charts)),
+        section("Blocks", block_table(page.blocks)),
         section("Parity", _parity(page.parity)),
         section("Numbers", bullets(page.number_problems) + number_table(page.numbers)),
         section("Time per stage", _stages(page.stages)),
@@ -137,9 +141,6 @@ def _verdict(rows: Sequence[Row]) -> str:
         verb = "is" if failed == 1 else "are"
         return f'<span class="badge bad">{failed} of {len(rows)} comparisons {verb} below their floor</span>'
     return f'<span class="badge good">all {len(rows)} comparisons reach their floor</span>'
-
-
-
 
 
 def _group(group: PictureGroup) -> str:

@@ -50,9 +50,8 @@ def charts(drawn: Sequence[Chart]) -> str:
 def card(chart: Chart) -> str:
     """One chart with its title, what it shows and its legend."""
     text = f'<p class="soft">{escape(chart.text)}</p>' if chart.text else ""
-    return (
-        f'<div class="card"><h3>{escape(chart.title)}</h3>{text}{legend(chart)}<div class="draw">{svg(chart)}</div></div>\n'
-    )
+    head = f"<h3>{escape(chart.title)}</h3>{text}{legend(chart)}"
+    return f'<div class="card">{head}<div class="draw">{svg(chart)}</div></div>\n'
 
 
 def megabytes(count: int) -> str:

@@ -50,6 +50,17 @@ class NumberRow:
     fits: bool
 
 
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """One block of a bisection. `decibels`: alone, alone as shipped, at its end in the network."""
+
+    block: str
+    kind: str
+    decibels: tuple[str, str, str]
+    remark: str
+    failed: bool
+
+
 def matrix_table(matrix: Matrix) -> str:
     """Cells below their floor are red."""
     body = "".join(
@@ -89,3 +100,14 @@ def number_table(rows: Sequence[NumberRow]) -> str:
     )
     numbers = ("peak |x|", "over fp16", "denormal", "flushed", "weights at end", "inputs clipped")
     return table(("layer", "kind", *numbers), set(numbers), body) if rows else ""
+
+
+def block_table(rows: Sequence[BlockRow]) -> str:
+    """Every block in the order they run."""
+    body = "".join(
+        f"<tr{' class=failed' if row.failed else ''}>{cells((row.block, row.kind), row.decibels)}"
+        f'<td class="wrap">{escape(row.remark)}</td></tr>\n'
+        for row in rows
+    )
+    numbers = ("alone, dB", "as shipped, dB", "in the network, dB")
+    return table(("block", "kind", *numbers, ""), set(numbers), body) if rows else ""

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -15,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 
 from dreamlite_mobile.bundle import Bundle
-from dreamlite_mobile.bundle_schema import ComponentEntry, Manifest
+from dreamlite_mobile.bundle_files import read_manifest, write_manifest
+from dreamlite_mobile.bundle_schema import ComponentEntry
 from dreamlite_mobile.components import FORWARD, ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.files import staged_folder
@@ -30,7 +32,7 @@ from dreamlite_mobile.parity.versions import versions
 from dreamlite_mobile.runtime import Array
 
 VERSION = 1
-DESCRIPTION, MANIFEST, INPUTS, WEIGHTS = "repro.json", "manifest.json", "inputs.npz", "weights.safetensors"
+DESCRIPTION, INPUTS, WEIGHTS = "repro.json", "inputs.npz", "weights.safetensors"
 EXPECTED = "expected"
 TOWER = "tower."
 """Where a text encoder keeps the network that all of its modes share."""
@@ -98,9 +100,12 @@ def write_repro(bench: Bench, found: Bisection, block: Found, folder: Path) -> P
     module = Alone(bench.block(call.name), call.arguments)
     with staged_folder(folder) as staging:
         (staging / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n")
-        (staging / MANIFEST).write_text(bench.bundle.manifest.model_dump_json(indent=2) + "\n")
-        np.savez(staging / INPUTS, **{EXPECTED: call.output.numpy()}, **call.inputs)
-        save_file({name: tensor.clone().contiguous() for name, tensor in module.state_dict().items()}, staging / WEIGHTS)
+        write_manifest(staging, bench.bundle.manifest)
+        arrays: dict[str, Any] = {EXPECTED: call.output.numpy(), **call.inputs}
+        np.savez(staging / INPUTS, **arrays)
+        save_file(
+            {name: tensor.clone().contiguous() for name, tensor in module.state_dict().items()}, staging / WEIGHTS
+        )
         if program is not None:
             for file in program.component(BLOCK).files:
                 shutil.copyfile(program.path / file, staging / file)
@@ -115,14 +120,13 @@ def open_repro(folder: Path) -> Repro:
     """
     try:
         description = Description.model_validate_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise BundleError(
             f"{folder}: is not a repro: {error}. Name a folder that `dreamlite bisect --save` made."
         ) from error
     if description.version != VERSION:
         raise BundleError(f"{folder}: is a repro of version {description.version}; supported: {VERSION}")
-    return Repro(folder, description, Bundle(folder, manifest))
+    return Repro(folder, description, Bundle(folder, read_manifest(folder)))
 
 
 def run_repro(repro: Repro, again: Path | None = None) -> Metrics:
@@ -186,4 +190,3 @@ def rebuilt(repro: Repro) -> Alone:
     except RuntimeError as error:
         raise BundleError(f"{repro.folder}: its weights are not those of {said.block}: {error}") from error
     return module.eval().requires_grad_(False)
-

@@ -1,0 +1,195 @@
+"""Faults planted into files and code are found and named. Oracle: the same component without them, and where they were
+planted."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from planted import bundle_of, named, walk
+from torch import nn
+
+from dreamlite_mobile.bundle import Bundle
+from dreamlite_mobile.errors import BundleError
+from dreamlite_mobile.networks import resample
+from dreamlite_mobile.parity.bisect import Bisection
+from dreamlite_mobile.parity.repro import open_repro, run_repro, write_repro
+from export import quantize
+from export.pte import read_pte
+
+ROOT = Path(resample.__file__).parents[2]
+START = "from dreamlite_mobile.cli import main; main()"
+LAYER = "layers.5"
+"""The block of the decoder that faults are planted into: a residual block in its middle."""
+
+
+def negate(network: nn.Module) -> None:
+    network.get_submodule(f"{LAYER}.conv.2").weight.data.neg_()
+
+
+@cache
+def sound() -> Bundle:
+    return bundle_of("vae_decoder", "xnnpack")
+
+
+@cache
+def sound_walk() -> Bisection:
+    return walk(sound())[1]
+
+
+def test_a_sound_bundle_has_no_culprit_and_every_block_is_measured() -> None:
+    found = sound_walk()
+    assert (found.culprit, found.first, found.elsewhere, found.notes) == (None, None, (), ())
+    assert found.source == "shipped file"
+    assert all(block.alone.snr_db > 120 and block.cumulative.snr_db > 110 for block in found.blocks)
+    assert not any(block.differences or block.problem or block.shipped for block in found.blocks)
+
+
+def test_the_last_block_in_the_network_is_the_networks_output() -> None:
+    found = sound_walk()
+    assert named(found, found.blocks[-1].name).cumulative.snr_db >= found.whole.snr_db
+
+
+@pytest.mark.parametrize("backend", ["xnnpack", "onnx"])
+def test_a_flipped_sign_in_one_layer_of_the_file_is_named(backend: str) -> None:
+    _, found = walk(bundle_of("vae_decoder", backend, spoil=negate), only=LAYER)
+    assert (found.culprit.name, found.first.name, found.worst.name) == (LAYER,) * 3
+    (difference,) = found.culprit.differences
+    assert difference.startswith(f"{LAYER}.conv.2") and "have the other sign" in difference
+    assert found.culprit.alone.snr_db > 120 and found.culprit.shipped.snr_db < 10
+    before = found.blocks[[block.name for block in found.blocks].index(LAYER) - 1]
+    assert before.cumulative.snr_db > 110 and found.culprit.cumulative.snr_db < 10
+
+
+def test_a_flipped_sign_in_the_backends_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of the code, in every file made with it: constants agree, the block by itself does not."""
+    real = resample.column_differences
+    monkeypatch.setattr(resample, "column_differences", lambda rows, channels: -real(rows, channels))
+    _, found = walk(bundle_of("vae_decoder", "xnnpack"))
+    wrong = [block for block in found.blocks if block.alone.snr_db < found.floor_db]
+    assert {block.kind for block in wrong} == {"UpsampleConv"} and len(wrong) == 3
+    assert found.culprit in wrong and found.first is wrong[0]
+    assert found.culprit.differences == ()
+
+
+def widen(network: nn.Module) -> None:
+    """eps 1e-6 -> 1e-2, in the primitive form a bias."""
+    network.get_submodule("blocks.1.norm2").variance.bias.data.fill_(1e-2)
+
+
+def test_a_wrong_eps_is_named() -> None:
+    _, found = walk(bundle_of("vision_encoder", "xnnpack", spoil=widen), only="blocks.1")
+    assert (found.culprit.name, found.first.name) == ("blocks.1", "blocks.1")
+    assert found.culprit.differences[0].startswith("blocks.1.norm2.variance.bias: 1 of 1 values")
+    assert found.culprit.shipped.snr_db < found.floor_db < found.culprit.alone.snr_db
+
+
+def test_a_wrong_eps_is_named_in_onnx_where_it_is_an_attribute() -> None:
+    def spoil(network: nn.Module) -> None:
+        network.get_submodule("blocks.1.norm2").eps = 1e-2
+
+    _, found = walk(bundle_of("vision_encoder", "onnx", spoil=spoil), only="blocks.1")
+    assert (found.culprit.name, found.first.name) == ("blocks.1", "blocks.1")
+    assert "epsilon=0.00999" in found.culprit.differences[0]
+
+
+def overwrite(bundle: Bundle, file: str, weight: bytes, data: bytes) -> None:
+    """Replace bytes inside a file of a bundle, which keeps its manifest."""
+    path = bundle.path / file
+    content = path.read_bytes()
+    assert content.count(weight) == 1
+    path.write_bytes(content.replace(weight, data))
+
+
+def test_one_corrupted_weight_block_is_named() -> None:
+    bundle = bundle_of("vae_decoder", "xnnpack")
+    clean = dict(read_pte((bundle.path / "vae_decoder.pte").read_bytes(), "").constants)
+    found = walk(bundle)[0].block(f"{LAYER}.conv.4").weight
+    stored = found.detach().permute(0, 2, 3, 1).contiguous().numpy().tobytes()
+    assert stored in clean.values()
+    noise = np.random.default_rng(0).normal(size=16).astype("<f4").tobytes()
+    overwrite(bundle, "vae_decoder.pte", stored, stored[:256] + noise + stored[320:])
+    _, seen = walk(bundle, only=LAYER)
+    assert (seen.culprit.name, seen.first.name) == (LAYER, LAYER)
+    (difference,) = seen.culprit.differences
+    assert difference.startswith(f"{LAYER}.conv.4.weight: 16 of ") and "differ, relative RMS" in difference
+    assert any("is not the file that the manifest lists" in note for note in seen.notes)
+
+
+def saturate(layer: nn.Linear, name: str) -> None:
+    """A scale 16 times too small: most codes end at the end of their range."""
+    weight = layer.weight
+    real = weight.qdata.float() * weight.scale.reshape(len(weight.qdata), -1)[:, :1]
+    weight.scale.div_(16)
+    weight.qdata.copy_((real / weight.scale.reshape(len(real), -1)[:, :1]).round().clamp(-128, 127).to(torch.int8))
+
+
+def test_a_saturated_int8_scale_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = quantize.quantize_linear
+
+    def wrong(linear: nn.Linear, scheme: quantize.Scheme, name: str) -> None:
+        real(linear, scheme, name)
+        if name == "tower.layers.2.mlp.up_proj":
+            saturate(linear, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quantize, "quantize_linear", wrong)
+        bundle = bundle_of("text_encoder", "xnnpack", "w8")
+    _, found = walk(bundle, only="tower.layers.2")
+    assert (found.culprit.name, found.first.name) == ("tower.layers.2", "tower.layers.2")
+    codes, scales = found.culprit.differences
+    assert codes.startswith("tower.layers.2.mlp.up_proj.weight") and scales.partition(":")[0].endswith("(scales)")
+    assert "are 0.0625 times what they should be" in scales
+    assert found.culprit.shipped.snr_db < found.floor_db < found.culprit.alone.snr_db
+
+
+def test_a_block_that_the_backend_refuses_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dreamlite_mobile.errors import ExportError
+    from export import xnnpack
+
+    lower = xnnpack.lower
+
+    def refuse(methods: dict, precision: str) -> object:
+        if any(getattr(module, "block", None) is not None for module, _ in methods.values()):
+            raise ExportError("XNNPACK could not lower forward: no")
+        return lower(methods, precision)
+
+    monkeypatch.setattr(xnnpack, "lower", refuse)
+    _, found = walk(sound(), only=LAYER)
+    assert found.culprit.name == LAYER and found.culprit.problem == "XNNPACK could not lower forward: no"
+
+
+def dreamlite(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", START, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        timeout=300,
+    )
+
+
+def test_a_repro_shows_the_same_number_in_a_process_of_its_own(tmp_path: Path) -> None:
+    bench, found = walk(bundle_of("vae_decoder", "xnnpack", spoil=negate), only=LAYER)
+    saved = write_repro(bench, found, found.culprit, tmp_path / "repro")
+    assert {"inputs.npz", "weights.safetensors", "block.pte", "repro.json"} <= {path.name for path in saved.iterdir()}
+    said = json.loads((saved / "repro.json").read_text())
+    assert (said["block"], said["kind"]) == (LAYER, "Block") and said["versions"]["executorch"]
+    done = dreamlite("repro", saved, "--json")
+    assert done.returncode == 3 and "below the floor of 100 dB" in done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["snr_db"] == pytest.approx(found.culprit.shipped.snr_db, abs=0.01)
+    again = run_repro(open_repro(saved), tmp_path / "again")
+    assert again.snr_db == pytest.approx(found.culprit.alone.snr_db, abs=0.5)
+
+
+def test_a_folder_that_is_no_repro_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is not a repro"):
+        open_repro(tmp_path)
