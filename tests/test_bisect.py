@@ -15,11 +15,12 @@ from planted import bundle_of, named, walk
 from torch import nn
 
 from dreamlite_mobile.bundle import Bundle
+from dreamlite_mobile.cli.report_parts import verdict
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.networks import resample
 from dreamlite_mobile.parity.bisect import Bisection
 from dreamlite_mobile.parity.repro import open_repro, run_repro, write_repro
-from export import quantize
+from export import probe, quantize
 from export.pte import read_pte
 
 ROOT = Path(resample.__file__).parents[2]
@@ -162,6 +163,16 @@ def test_a_block_that_the_backend_refuses_is_named_with_its_reason(monkeypatch: 
     monkeypatch.setattr(xnnpack, "lower", refuse)
     _, found = walk(sound(), only=LAYER)
     assert found.culprit.name == LAYER and found.culprit.problem == "XNNPACK could not lower forward: no"
+
+
+def test_a_backend_whose_files_cannot_be_opened_is_exported_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a fault of the file alone shows in its outputs, without a place."""
+    monkeypatch.setattr(probe, "probe_of", lambda _: None)
+    _, found = walk(bundle_of("vae_decoder", "onnx", spoil=negate), only="none of them")
+    assert found.source == "exported again" and "cannot be placed in a block" in found.notes[0]
+    assert all(block.cumulative.snr_db > 110 for block in found.blocks) and found.whole.snr_db < 10
+    (complaint,) = verdict(found)
+    assert "no block is below it when exported afresh: the fault is in the file" in complaint
 
 
 def dreamlite(*arguments: object) -> subprocess.CompletedProcess[str]:

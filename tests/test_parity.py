@@ -90,7 +90,7 @@ def test_a_difference_is_shown_where_it_is_and_enlarged() -> None:
 def test_a_second_bundle_makes_a_matrix(fp32: Judgement, w4: Judgement) -> None:
     matrix = matrix_of([fp32, w4])
     cells = dict(matrix.rows)["unet.edit velocity"]
-    assert matrix.columns == ("xnnpack-fp32", "xnnpack-w4")
+    assert matrix.columns == ("xnnpack-fp32 (xnnpack)", "xnnpack-w4 (xnnpack)")
     assert cells[0].text.endswith("/ 100 (fp32)") and cells[1].text.endswith("/ 27 (w8)")
     quantised = [layer for layer in w4.layers if layer.clipped is not None]
     assert {layer.component for layer in quantised} == {"text_encoder", "vision_encoder", "unet"}

@@ -45,6 +45,12 @@ def bisect(
     only: Annotated[
         str | None, typer.Option(help="Export alone only the blocks whose names start so, such as up_blocks.1.")
     ] = None,
+    blocks_only: Annotated[
+        bool,
+        typer.Option(
+            "--blocks-only", help="Do not export the whole network again for a backend whose files cannot be opened."
+        ),
+    ] = False,
     save: Annotated[
         Path | None, typer.Option(help="Folder for the repro of the block found; by default repro-COMPONENT.METHOD.")
     ] = None,
@@ -82,7 +88,7 @@ def bisect(
     with walking(opened, source, chosen_case(opened, source, component, method, inputs)) as bench:
         from dreamlite_mobile.parity.bisect import bisect as walk
 
-        found = walk(bench, only)
+        found = walk(bench, only, not blocks_only)
         saved = None
         if found.culprit is not None:
             saved = write_repro(bench, found, found.culprit, save or free_place(f"repro-{component}.{method}"))

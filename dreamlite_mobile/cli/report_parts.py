@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from dreamlite_mobile.cli.judge import Judgement
-from dreamlite_mobile.parity.bisect import Bisection
+from dreamlite_mobile.parity.bisect import Bisection, below
 from dreamlite_mobile.parity.chart import Chart, Mark, Series
 from dreamlite_mobile.parity.diff import Diff
 from dreamlite_mobile.parity.metrics import Metrics, psnr
@@ -100,7 +100,7 @@ def matrix_of(judgements: Sequence[Judgement]) -> Matrix:
     found = [worst_by_output(judgement) for judgement in judgements]
     names = dict.fromkeys(name for rows in found for name in rows)
     return Matrix(
-        tuple(judgement.bundle.path.name for judgement in judgements),
+        tuple(f"{judgement.bundle.path.name} ({judgement.bundle.manifest.backend})" for judgement in judgements),
         tuple((name, tuple(cell_of(rows.get(name)) for rows in found)) for name in names),
     )
 
@@ -186,6 +186,11 @@ def verdict(found: Bisection) -> list[str]:
     culprit = found.culprit
     if culprit is not None:
         lines.append(f"{where}: {culprit.name} ({culprit.kind}) {reason(found)}")
+    elif below(found.whole, found.floor_db):
+        lines.append(
+            f"{where}: the shipped program is at {decibels(found.whole.snr_db)} dB (floor {found.floor_db:g}), though "
+            "no block is below it when exported afresh: the fault is in the file. Export it again."
+        )
     lines += [f"{where}: {text}" for block in found.blocks for text in block.differences]
     return lines + [f"{where}: {text}" for text in found.elsewhere]
 

@@ -147,8 +147,11 @@ class Bench:
         return self._built.get_submodule(name)
 
 
-def bisect(bench: Bench, only: str | None = None) -> Bisection:
+def bisect(bench: Bench, only: str | None = None, network: bool = True) -> Bisection:
     """Walk the blocks; with `only`, export alone just those whose names start so.
+
+    Without `network` the whole is not exported again to look inside: a backend whose files cannot be opened then tells
+    of blocks alone and of the shipped program's outputs.
 
     Raises:
         BundleError: a bundle that cannot run here. ExportError: a network that cannot be exported again.
@@ -160,7 +163,7 @@ def bisect(bench: Bench, only: str | None = None) -> Bisection:
     differences = [] if probe is None else probe.differences()
     placed, elsewhere = by_block(differences, [call.name for call in calls])
     bench.notify("the whole network")
-    ends, whole, source, notes = cumulative(bench, calls, probe)
+    ends, whole, source, notes = cumulative(bench, calls, probe, network)
     notes += file_notes(bench)
     blocks = []
     for call in calls:
@@ -228,7 +231,7 @@ def within(where: str, block: str) -> bool:
 
 
 def cumulative(
-    bench: Bench, calls: list[Call], probe: "Probe | None"
+    bench: Bench, calls: list[Call], probe: "Probe | None", network: bool
 ) -> tuple[dict[str, Metrics], Metrics, str, tuple[str, ...]]:
     """The end of every block in the whole network; the network's first output; which program ran; what was lost."""
     from export.probe import Seen
@@ -247,7 +250,7 @@ def cumulative(
             return ends_of(calls, values), worst_output(results, wanted), SHIPPED, notes
         except BundleError as error:
             notes = (str(error),)
-    again = run_again(bench, calls)
+    again = run_again(bench, calls) if network else {}
     outputs = run_module(bench.bundle, bench.case.component, bench.case.inputs, bench.case.method)
     notes += (
         f"{bench.bundle.manifest.backend} programs cannot be opened: a fault in the shipped file alone shows in its "

@@ -72,10 +72,9 @@ def svg(chart: Chart) -> str:
         *(part for index, series in enumerate(chart.series) for part in drawn(chart, frame, series, index)),
         *position_labels(chart, frame),
     ]
-    return (
-        f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{escape(chart.title)}"'
-        f"{' class=wide' if chart.wide else ''}>{''.join(parts)}</svg>"
-    )
+    least = f' style="min-width:{frame.width}px"' if chart.wide else ""
+    head = f'viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{escape(chart.title)}"{least}'
+    return f"<svg {head}>{''.join(parts)}</svg>"
 
 
 def legend(chart: Chart) -> str:
@@ -92,9 +91,8 @@ def frame_of(chart: Chart) -> Frame:
     values = [scaled(chart, value) for series in chart.series for value in series.values if is_finite(value)]
     values += [scaled(chart, line.value) for line in chart.marks]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    step = 1.0 if chart.logarithmic else spacing(high - min(low, 0.0))
-    low = math.floor(low / step) * step if chart.logarithmic or low < 0 else 0.0
-    high = math.ceil(high / step) * step
+    step = 1.0 if chart.logarithmic else spacing(high - low)
+    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
     width, height = (max(640, 15 * len(chart.positions) + 60), 280) if chart.wide else (360, 230)
     return Frame(width, height, low, high if high > low else low + step, max(1, len(chart.positions)))
 
@@ -136,7 +134,8 @@ def grid(chart: Chart, frame: Frame) -> Iterator[str]:
 def mark(chart: Chart, frame: Frame, line: Mark) -> str:
     """A dashed line with its label at the right."""
     y = frame.y(scaled(chart, line.value))
-    label = f'<text class="mark" x="{frame.width - _RIGHT}" y="{y - 4:.1f}">{escape(line.label)}</text>'
+    beside = y + 13 if y + 18 < frame.height - _BOTTOM else y - 5
+    label = f'<text class="mark" x="{frame.width - _RIGHT}" y="{beside:.1f}">{escape(line.label)}</text>'
     return f'<line class="mark" x1="{_LEFT}" x2="{frame.width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>{label}'
 
 
@@ -185,8 +184,9 @@ def position_labels(chart: Chart, frame: Frame) -> Iterator[str]:
         middle = (frame.x(first) + frame.x(end)) / 2
         half = 3.2 * len(name)
         if middle - half > last + 6:
-            yield f'<text class="bottom" x="{max(middle, _LEFT + half):.1f}" y="{y - 4}">{escape(name)}</text>'
-            last = max(middle, _LEFT + half) + half
+            place = min(max(middle, _LEFT + half), frame.width - half - 2)
+            yield f'<text class="bottom" x="{place:.1f}" y="{y - 4}">{escape(name)}</text>'
+            last = place + half
 
 
 def groups(names: tuple[str, ...]) -> Iterator[tuple[int, int, str]]:

@@ -54,7 +54,6 @@ td.bar { width: 45%; vertical-align: middle; }
 .charts .card { margin: 0; }
 .draw { overflow-x: auto; }
 svg { display: block; width: 100%; height: auto; }
-svg.wide { min-width: 620px; }
 svg text { fill: var(--soft); font-size: 11px; }
 svg .side { text-anchor: end; font-variant-numeric: tabular-nums; }
 svg .bottom { text-anchor: middle; }
