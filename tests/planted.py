@@ -55,13 +55,16 @@ def bundle_of(component: str, backend: str, precision: str = "fp32", spoil: Spoi
         return run_export(plan_export(request), folder() / f"{component}-{backend}").bundle
 
 
-def walk(bundle: Bundle, only: str | None = None) -> tuple[Bench, Bisection]:
-    """A bisection of a bundle's only component on a seeded sample."""
-    checkpoint = open_checkpoint(tiny_checkpoint())
+def bench_of(bundle: Bundle) -> Bench:
+    """A bundle's only component and a seeded sample."""
     specs = component_specs(geometry(bundle.manifest), bundle.manifest.modes, bundle.manifest.components)
     (case,) = sample_cases(specs)
-    bench = bisect_bench(bundle, checkpoint, case, folder())
-    return bench, bisect(bench, only)
+    return bisect_bench(bundle, open_checkpoint(tiny_checkpoint()), case, folder())
+
+
+def walk(bundle: Bundle, only: str | None = None) -> Bisection:
+    """A bisection of a bundle's only component on a seeded sample."""
+    return bisect(bench_of(bundle), only)
 
 
 def named(found: Bisection, name: str):

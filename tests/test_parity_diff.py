@@ -125,7 +125,7 @@ def test_an_earlier_report_is_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "Invalid JSON"), ('{"version": 2}', "version"), ("[]", "ParityReport")],
+    [("{", "Invalid JSON"), ('{"version": 2}', "version"), ("[]", "should be an object")],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "earlier.json"

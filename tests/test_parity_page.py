@@ -40,6 +40,7 @@ def page(text: str = "plain", error: float = 0.0) -> Page:
         changes=(ChangeRow(text, text, text, text, worse=True, note=text),),
         numbers=(NumberRow(text, text, text, text, text, text, text, text, fits=False),),
         number_problems=(text,),
+        number_charts=(Chart(text, text, text, (text,), (Series(text, (1.0,)),), wide=True),),
         stages=(StageTime(text, text, 0.5, 10**9), StageTime(text, "zero", 0.0)),
         delegates=(DelegateRow(text, text, "w8", 2, (text,), 27_740_000, 21.5, 10**9),),
         versions=((text, text),),
@@ -134,4 +135,4 @@ def test_an_unwritable_place_is_an_output_error() -> None:
 def test_what_became_worse_comes_first() -> None:
     rows = (ChangeRow("b", "1", "2", "+1", worse=False), ChangeRow("a", "2", "1", "-1", worse=True))
     text = Document(render(Page("title", "intro", changes=rows))).text
-    assert text.index("worse") < text.index("ok")
+    assert text.index("a21-1worse") < text.index("b12+1ok")

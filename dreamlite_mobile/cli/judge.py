@@ -17,7 +17,7 @@ from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint, resolve_che
 from dreamlite_mobile.cli.pictures import checked
 from dreamlite_mobile.cli.shared import notice, quiet_libraries, stderr
 from dreamlite_mobile.components import Geometry, component_specs
-from dreamlite_mobile.errors import BundleError, CheckpointError, unknown_name
+from dreamlite_mobile.errors import BundleError, CheckpointError
 from dreamlite_mobile.networks.form import REFERENCE, Form
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.bisect import Bench, Bisection, bisect
@@ -93,6 +93,8 @@ def judge(request: JudgeRequest) -> Judgement:
     """
     quiet_libraries()
     bundle = checked(request.bundle, lambda progress: open_bundle(request.bundle, progress=progress))
+    for name in request.blocks:
+        bundle.component(name)
     checkpoint = matching_checkpoint(bundle, request.checkpoint)
     judgement = Judgement(bundle, request)
     geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
@@ -141,15 +143,8 @@ def judge_all(requests: Sequence[JudgeRequest]) -> list[Judgement]:
 
 
 def last_cases(cases: list[Case], component: str) -> list[Case]:
-    """The last input of each method of a component: of a real run where there was one.
-
-    Raises:
-        BundleError: a component that the bundle lacks.
-    """
-    found = {case.method: case for case in cases if case.component == component}
-    if not found:
-        raise BundleError(f"--blocks: {unknown_name('component', component, {case.component for case in cases})}")
-    return list(found.values())
+    """The last input of each method of a component: of a real run where there was one."""
+    return list({case.method: case for case in cases if case.component == component}.values())
 
 
 def walked(bundle: Bundle, checkpoint: Checkpoint, case: Case) -> Bisection:

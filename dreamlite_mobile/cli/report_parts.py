@@ -24,10 +24,10 @@ MAX_FACTOR = 64
 
 
 def report_charts(judgements: Sequence[Judgement]) -> tuple[Chart, ...]:
-    """The U-Net's error step by step, blocks where they were walked, and the largest number of every layer."""
+    """The U-Net's error step by step, and blocks where they were walked."""
     found = [chart for judgement in judgements for chart in step_charts(judgement)]
     found += [block_chart(one, judgement.bundle.path.name) for judgement in judgements for one in judgement.bisections]
-    return (*found, *peak_charts(judgements[0].layers))
+    return tuple(found)
 
 
 def step_charts(judgement: Judgement) -> list[Chart]:
@@ -63,7 +63,7 @@ def block_chart(found: Bisection, bundle: str) -> Chart:
     )
 
 
-def peak_charts(layers: Iterable[Layer]) -> list[Chart]:
+def peak_charts(layers: Iterable[Layer]) -> tuple[Chart, ...]:
     """Largest |x| of every layer, one chart a method, between where fp16 loses bits and where it ends."""
     charts = []
     layers = list(layers)
@@ -81,7 +81,7 @@ def peak_charts(layers: Iterable[Layer]) -> list[Chart]:
                 logarithmic=True,
             )
         )
-    return charts
+    return tuple(charts)
 
 
 def floor_mark(least: float) -> Mark:

@@ -10,6 +10,7 @@ from dreamlite_mobile.cli.report_parts import (
     difference_picture,
     matrix_of,
     number_rows,
+    peak_charts,
     report_charts,
     verdict,
 )
@@ -149,6 +150,7 @@ def write_report(path: Path, judgements: list[Judgement], commands: list[str], d
         charts=report_charts(judgements),
         changes=() if diff is None else change_rows(diff),
         numbers=number_rows([layer for judgement in judgements[:1] for layer in judgement.layers]),
+        number_charts=peak_charts(judgements[0].layers),
         number_problems=tuple(text for judgement in judgements for text in judgement.number_problems),
         stages=tuple(time for judgement in judgements for time in stage_times(judgement)),
         delegates=tuple(row for judgement in judgements for row in delegate_rows(judgement)),

@@ -72,8 +72,9 @@ def svg(chart: Chart) -> str:
         *(part for index, series in enumerate(chart.series) for part in drawn(chart, frame, series, index)),
         *position_labels(chart, frame),
     ]
-    least = f' style="min-width:{frame.width}px"' if chart.wide else ""
-    head = f'viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{escape(chart.title)}"{least}'
+    limits = f"min-width:{frame.width}px;max-width:{round(1.3 * frame.width)}px"
+    style = f' style="{limits}"' if chart.wide else ""
+    head = f'viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{escape(chart.title)}"{style}'
     return f"<svg {head}>{''.join(parts)}</svg>"
 
 
@@ -93,7 +94,7 @@ def frame_of(chart: Chart) -> Frame:
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     step = 1.0 if chart.logarithmic else spacing(high - low)
     low, high = math.floor(low / step) * step, math.ceil(high / step) * step
-    width, height = (max(640, 15 * len(chart.positions) + 60), 280) if chart.wide else (360, 230)
+    width, height = (max(560, 15 * len(chart.positions) + 60), 260) if chart.wide else (360, 230)
     return Frame(width, height, low, high if high > low else low + step, max(1, len(chart.positions)))
 
 
@@ -132,10 +133,10 @@ def grid(chart: Chart, frame: Frame) -> Iterator[str]:
 
 
 def mark(chart: Chart, frame: Frame, line: Mark) -> str:
-    """A dashed line with its label at the right."""
+    """A dashed line with its label at the left, where a chart that scrolls begins."""
     y = frame.y(scaled(chart, line.value))
     beside = y + 13 if y + 18 < frame.height - _BOTTOM else y - 5
-    label = f'<text class="mark" x="{frame.width - _RIGHT}" y="{beside:.1f}">{escape(line.label)}</text>'
+    label = f'<text class="mark" x="{_LEFT + 4}" y="{beside:.1f}">{escape(line.label)}</text>'
     return f'<line class="mark" x1="{_LEFT}" x2="{frame.width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>{label}'
 
 

@@ -88,6 +88,7 @@ class Page:
     changes: tuple[ChangeRow, ...] = ()
     numbers: tuple[NumberRow, ...] = ()
     number_problems: tuple[str, ...] = ()
+    number_charts: tuple[Chart, ...] = ()
     stages: tuple[StageTime, ...] = ()
     delegates: tuple[DelegateRow, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
@@ -110,7 +111,7 @@ def render(page: Page) -> str:
         section("Step by step, block by block", charts(page.charts)),
         section("Blocks", block_table(page.blocks)),
         section("Parity", _parity(page.parity)),
-        section("Numbers", bullets(page.number_problems) + number_table(page.numbers)),
+        section("Numbers", _numbers(page)),
         section("Time per stage", _stages(page.stages)),
         section("How it was lowered", _delegates(page.delegates)),
         section("Versions", facts(page.versions)),
@@ -141,6 +142,16 @@ def _verdict(rows: Sequence[Row]) -> str:
         verb = "is" if failed == 1 else "are"
         return f'<span class="badge bad">{failed} of {len(rows)} comparisons {verb} below their floor</span>'
     return f'<span class="badge good">all {len(rows)} comparisons reach their floor</span>'
+
+
+def _numbers(page: Page) -> str:
+    """What fp16 and integer scales could not hold: complaints, the layers nearest to it, and all of them as charts."""
+    if not page.numbers:
+        return ""
+    drawn = (
+        f"<details><summary>every layer</summary>{charts(page.number_charts)}</details>" if page.number_charts else ""
+    )
+    return bullets(page.number_problems) + number_table(page.numbers) + drawn
 
 
 def _group(group: PictureGroup) -> str:

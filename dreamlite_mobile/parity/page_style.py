@@ -57,10 +57,12 @@ svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 11px; }
 svg .side { text-anchor: end; font-variant-numeric: tabular-nums; }
 svg .bottom { text-anchor: middle; }
-svg text.mark { text-anchor: end; fill: var(--bad); }
+svg text.mark { fill: var(--bad); }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg line.mark { stroke: var(--bad); stroke-width: 1.3; stroke-dasharray: 5 4; }
 svg polyline { fill: none; stroke-width: 1.8; }
+details { margin-top: 14px; }
+summary { cursor: pointer; color: var(--soft); margin-bottom: 12px; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 8px 0 4px; font-size: 12.5px; }
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 6px; }
 polyline.s0 { stroke: var(--s0); } circle.s0 { fill: var(--s0); } i.s0 { background: var(--s0); }
