@@ -72,7 +72,11 @@ class XnnpackProbe:
 
     @classmethod
     def open(cls, subject: Subject) -> "XnnpackProbe":
-        """Read the shipped program and lower the subject's module again (its linear layers are quantised in place)."""
+        """Read the shipped program and lower the subject's module again (its linear layers are quantised in place).
+
+        Raises:
+            BundleError: a program that is not one delegate, or is cut otherwise than a fresh one.
+        """
         bundle, method = subject.bundle, subject.method
         path = bundle.file(bundle.component(subject.component).methods[method].file)
         spec = subject.spec.methods[method]
@@ -83,7 +87,13 @@ class XnnpackProbe:
         stream = io.BytesIO()
         lowered.write(stream)
         fresh = read_pte(stream.getvalue(), "a fresh lowering")
-        return cls(subject, read_pte(path.read_bytes(), str(path)), fresh, legend)
+        shipped = read_pte(path.read_bytes(), str(path))
+        counts = [len(pte.graphs[method]["xvalues"]) for pte in (shipped, fresh)]
+        if counts[0] != counts[1]:
+            raise BundleError(
+                f"{path}: {method} has {counts[0]} values, a fresh lowering {counts[1]}: they cannot be placed"
+            )
+        return cls(subject, shipped, fresh, legend)
 
     def graphs(self) -> tuple[Graph, Graph]:
         """The shipped graph and the fresh one."""
@@ -119,17 +129,8 @@ class XnnpackProbe:
         return np.frombuffer(left, constant.dtype), np.frombuffer(right, constant.dtype)
 
     def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Seen]:
-        """What the shipped program holds at the end of each block of that output shape, and its own outputs.
-
-        Raises:
-            BundleError: a graph that is cut otherwise than a fresh one, whose values cannot be placed.
-        """
-        mine, wanted = self.graphs()
-        if len(mine["xvalues"]) != len(wanted["xvalues"]):
-            raise BundleError(
-                f"{self.subject.bundle.path}: {self.subject.component}.{self.subject.method} has "
-                f"{len(mine['xvalues'])} values, a fresh lowering {len(wanted['xvalues'])}: they cannot be placed"
-            )
+        """What the shipped program holds at the end of each block of that output shape, and its own outputs."""
+        mine, _ = self.graphs()
         ends = {name: end for name, shape in blocks.items() if (end := self.end_of(name, shape)) is not None}
         taps = {name: Tap(number, memory_shape(self.legend[number])) for name, number in ends.items()}
         outputs = {

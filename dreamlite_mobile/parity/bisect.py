@@ -159,11 +159,11 @@ def bisect(bench: Bench, only: str | None = None, network: bool = True) -> Bisec
     case, entry = bench.case, bench.entry
     calls = bench.calls
     limit = floor(entry.precision).component_snr_db
-    probe = opened(bench)
+    probe, notes = opened(bench)
     differences = [] if probe is None else probe.differences()
     placed, elsewhere = by_block(differences, [call.name for call in calls])
     bench.notify("the whole network")
-    ends, whole, source, notes = cumulative(bench, calls, probe, network)
+    ends, whole, source = cumulative(bench, calls, probe, network)
     notes += file_notes(bench)
     blocks = []
     for call in calls:
@@ -187,12 +187,17 @@ def bisect(bench: Bench, only: str | None = None, network: bool = True) -> Bisec
     )
 
 
-def opened(bench: Bench) -> "Probe | None":
-    """The shipped program, opened beside a fresh lowering, if its backend can."""
+def opened(bench: Bench) -> "tuple[Probe | None, tuple[str, ...]]":
+    """The shipped program, opened beside a fresh lowering; None, and why, where that cannot be."""
     from export.probe import Subject, probe_of
 
     bench.notify("the shipped file")
-    return probe_of(Subject(bench.bundle, bench.case.component, bench.case.method, bench.spec, bench.formed()))
+    lost = "a fault in the shipped file alone shows in its outputs, and cannot be placed in a block"
+    try:
+        probe = probe_of(Subject(bench.bundle, bench.case.component, bench.case.method, bench.spec, bench.formed()))
+    except BundleError as error:
+        return None, (f"{error}: {lost}",)
+    return probe, () if probe is not None else (f"{bench.bundle.manifest.backend} programs cannot be opened: {lost}",)
 
 
 def file_notes(bench: Bench) -> tuple[str, ...]:
@@ -232,8 +237,8 @@ def within(where: str, block: str) -> bool:
 
 def cumulative(
     bench: Bench, calls: list[Call], probe: "Probe | None", network: bool
-) -> tuple[dict[str, Metrics], Metrics, str, tuple[str, ...]]:
-    """The end of every block in the whole network; the network's first output; which program ran; what was lost."""
+) -> tuple[dict[str, Metrics], Metrics, str]:
+    """The end of every block in the whole network; the shipped program's worst output; which program was opened."""
     from export.probe import Seen
 
     method = bench.spec.methods[bench.case.method]
@@ -241,23 +246,15 @@ def cumulative(
     with torch.inference_mode():
         found = bench.reference(*bench.inputs)
     wanted = dict(zip(names, found if isinstance(found, tuple) else (found,), strict=True))
-    notes: tuple[str, ...] = ()
     if probe is not None:
-        try:
-            values = probe.values({call.name: tuple(call.output.shape) for call in calls}, bench.case.inputs)
-            values |= {call.name: values[names[call.result]] for call in calls if call.result is not None}
-            results = {name: values[name].array for name in names}
-            return ends_of(calls, values), worst_output(results, wanted), SHIPPED, notes
-        except BundleError as error:
-            notes = (str(error),)
+        values = probe.values({call.name: tuple(call.output.shape) for call in calls}, bench.case.inputs)
+        values |= {call.name: values[names[call.result]] for call in calls if call.result is not None}
+        results = {name: values[name].array for name in names}
+        return ends_of(calls, values), worst_output(results, wanted), SHIPPED
     again = run_again(bench, calls) if network else {}
     outputs = run_module(bench.bundle, bench.case.component, bench.case.inputs, bench.case.method)
-    notes += (
-        f"{bench.bundle.manifest.backend} programs cannot be opened: a fault in the shipped file alone shows in its "
-        "outputs, and cannot be placed in a block",
-    )
     ends = ends_of(calls, {name: Seen(array) for name, array in again.items()})
-    return ends, worst_output(outputs, wanted), AGAIN, notes
+    return ends, worst_output(outputs, wanted), AGAIN
 
 
 def worst_output(values: Mapping[str, Array], wanted: Mapping[str, torch.Tensor]) -> Metrics:
