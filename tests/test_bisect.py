@@ -188,7 +188,7 @@ def dreamlite(*arguments: object) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
-        timeout=300,
+        timeout=1200,
     )
 
 

@@ -68,8 +68,8 @@ def svg(chart: Chart) -> str:
     frame = frame_of(chart)
     parts = [
         *grid(chart, frame),
-        *(mark(chart, frame, line) for line in chart.marks),
         *(part for index, series in enumerate(chart.series) for part in drawn(chart, frame, series, index)),
+        *(mark(chart, frame, line) for line in chart.marks),
         *position_labels(chart, frame),
     ]
     limits = f"min-width:{frame.width}px;max-width:{round(1.3 * frame.width)}px"

@@ -57,7 +57,7 @@ svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 11px; }
 svg .side { text-anchor: end; font-variant-numeric: tabular-nums; }
 svg .bottom { text-anchor: middle; }
-svg text.mark { fill: var(--bad); }
+svg text.mark { fill: var(--bad); paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg line.mark { stroke: var(--bad); stroke-width: 1.3; stroke-dasharray: 5 4; }
 svg polyline { fill: none; stroke-width: 1.8; }
