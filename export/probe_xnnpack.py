@@ -211,7 +211,9 @@ def constant_name(node: Any, visitor: NodeVisitor) -> str | None:
     signature = visitor.exported_program.graph_signature
     tables = (signature.inputs_to_parameters, signature.inputs_to_buffers, signature.inputs_to_lifted_tensor_constants)
     known = next((table[node.name] for table in tables if node.name in table), None)
-    return known or (node.name if node.name.startswith(("p_", "b_", "c_")) else None)
+    if known is not None:  # a quantised weight is a parametrised one: ...parametrizations.weight.original0
+        return str(known).replace(".parametrizations.", ".").removesuffix(".original0")
+    return node.name if node.name.startswith(("p_", "b_", "c_")) else None
 
 
 def constants_of(graph: Graph, legend: Mapping[int, Value]) -> Iterator[Constant]:
