@@ -197,7 +197,7 @@ def _parity_row(row: Row) -> str:
         f"{least:g} dB",
         tiny_number(row.metrics.relative_rms),
         one_minus_cosine(row),
-        tiny_number(row.metrics.max_error),
+        f"{tiny_number(row.metrics.max_error)} at {','.join(map(str, row.metrics.worst))}",
         f"{row.seconds:.3f}",
     )
     cells += [f'<td class="number">{escape(text)}</td>' for text in numbers]
