@@ -100,6 +100,17 @@ class _SharedData:
 
 
 def _onnx_model(where: str, module: nn.Module, spec: MethodSpec) -> ir.Model:
+    model = traced_model(where, module, spec)
+    _forget_origin(model)
+    return model
+
+
+def traced_model(where: str, module: nn.Module, spec: MethodSpec) -> ir.Model:
+    """A method's graph, whose nodes still say which module they came from.
+
+    Raises:
+        ExportError: a module that cannot be exported.
+    """
     example = tuple(torch.from_numpy(array) for array in sample_inputs(spec, seed=0).values())
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -120,7 +131,6 @@ def _onnx_model(where: str, module: nn.Module, spec: MethodSpec) -> ir.Model:
         raise ExportError(
             f"{where}: the graph calls functions of its own ({', '.join(map(str, exported.model.functions))})"
         )
-    _forget_origin(exported.model)
     return exported.model
 
 

@@ -4,15 +4,21 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bundles import SIZE, exported
 from checkpoint_files import tiny_checkpoint
+from PIL import Image
 from small_bundle import change_manifest
 
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.cli.judge import Judgement, JudgeRequest, judge
+from dreamlite_mobile.cli.report_parts import difference_picture, matrix_of, step_charts
+from dreamlite_mobile.cli.reporting import picture_groups, report_json
 from dreamlite_mobile.errors import BundleError, CheckpointError, ParityError
+from dreamlite_mobile.parity.run import Drawn
+from dreamlite_mobile.parity.schema import ParityReport
 from dreamlite_mobile.parity.thresholds import check
 from dreamlite_mobile.synthetic import make_checkpoint
 from export.driver import ExportRequest, plan_export, run_export
@@ -23,6 +29,11 @@ def fp32() -> Judgement:
     return judge(
         JudgeRequest(exported("fp32"), str(tiny_checkpoint()), published=True, referee=exported("fp32", "onnx"))
     )
+
+
+@pytest.fixture(scope="module")
+def w4() -> Judgement:
+    return judge(JudgeRequest(exported("w4"), str(tiny_checkpoint()), referee=exported("fp32", "onnx")))
 
 
 def test_fp32_reaches_every_floor_against_torch_onnx_and_the_published_pipeline(fp32: Judgement) -> None:
@@ -45,10 +56,50 @@ def test_every_method_is_judged_on_a_sample_and_on_a_real_run(fp32: Judgement) -
         assert expected <= {(name, method) for name, method, found in seen if found == origin}
 
 
-def test_w4_reaches_its_floors() -> None:
-    judgement = judge(JudgeRequest(exported("w4"), str(tiny_checkpoint()), referee=exported("fp32", "onnx")))
-    check(judgement.rows)
-    assert {row.precision for row in judgement.rows if row.pair == "xnnpack vs torch"} == {"fp32", "w8", "w4"}
+def test_the_report_is_as_its_schema_says_and_knows_steps_and_numbers(fp32: Judgement) -> None:
+    report = ParityReport.model_validate(report_json([fp32]))
+    (bundle,) = report.bundles
+    steps = {row.origin for row in bundle.parity if row.component == "unet" and row.origin != "sample"}
+    assert steps == {f"run, call {step}" for step in range(1, 5)}
+    assert {(one.component, one.method) for one in bundle.numbers} >= {("unet", "generate"), ("text_encoder", "edit")}
+    assert all(one.values > 0 and one.peak is not None and one.overflow == 0 for one in bundle.numbers)
+    assert len({row.input_digest for row in bundle.parity}) > len(bundle.precision) * 2
+
+
+def test_the_page_has_a_chart_of_the_steps_and_a_picture_of_the_differences(fp32: Judgement) -> None:
+    assert [chart.title.partition(": ")[2] for chart in step_charts(fp32)] == [
+        "unet.generate by step",
+        "unet.edit by step",
+    ]
+    assert all(len(chart.positions) == 4 and len(chart.series) == 3 for chart in step_charts(fp32))
+    groups = picture_groups(fp32)
+    labels = [picture.label for picture in groups[0].pictures]
+    assert labels[:3] == ["torch", "onnx", "xnnpack"] and labels[-1].startswith("xnnpack - torch, x64")
+
+
+def test_a_difference_is_shown_where_it_is_and_enlarged() -> None:
+    left = Image.new("RGB", (8, 8), (100, 100, 100))
+    right = left.copy()
+    right.putpixel((2, 3), (100, 97, 100))
+    sides = [Drawn(name, "edit", image, np.zeros(1, np.float32), {}) for name, image in (("b", right), ("a", left))]
+    picture = difference_picture(*sides)
+    assert picture.label == "b - a, x64" and picture.caption.endswith("at most 3 of 255")
+    assert picture.image.getpixel((2, 3)) == (0, 192, 0) and picture.image.getpixel((3, 2)) == (0, 0, 0)
+
+
+def test_a_second_bundle_makes_a_matrix(fp32: Judgement, w4: Judgement) -> None:
+    matrix = matrix_of([fp32, w4])
+    cells = dict(matrix.rows)["unet.edit velocity"]
+    assert matrix.columns == ("xnnpack-fp32 (xnnpack)", "xnnpack-w4 (xnnpack)")
+    assert cells[0].text.endswith("/ 100 (fp32)") and cells[1].text.endswith("/ 27 (w8)")
+    quantised = [layer for layer in w4.layers if layer.clipped is not None]
+    assert {layer.component for layer in quantised} == {"text_encoder", "vision_encoder", "unet"}
+    assert all(layer.clipped.weights and layer.clipped.inputs and not layer.clipped.clipped for layer in quantised)
+
+
+def test_w4_reaches_its_floors(w4: Judgement) -> None:
+    check(w4.rows)
+    assert {row.precision for row in w4.rows if row.pair == "xnnpack vs torch"} == {"fp32", "w8", "w4"}
 
 
 def test_a_bundle_of_other_weights_fails(tmp_path: Path) -> None:

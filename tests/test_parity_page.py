@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from dreamlite_mobile.errors import OutputError
+from dreamlite_mobile.parity.chart import Chart, Series
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.page import DelegateRow, Page, Picture, PictureGroup, StageTime, render, write_page
+from dreamlite_mobile.parity.page_tables import BlockRow, Cell, ChangeRow, Matrix, NumberRow
 from dreamlite_mobile.parity.rows import Row
 
 EVIL = "<script>alert(\"x\")</script> & 'quoted'"
@@ -32,6 +34,13 @@ def page(text: str = "plain", error: float = 0.0) -> Page:
         facts=((text, text),),
         pictures=(PictureGroup(text, text, (Picture(text, IMAGE, text), Picture("b", IMAGE))),),
         parity=(row(0.0), row(error)),
+        matrix=Matrix((text,), ((text, (Cell(text, False),)), ("nothing", (None,)))),
+        charts=(Chart(text, text, text, (text,), (Series(text, (1.0,)),)),),
+        blocks=(BlockRow(text, text, (text, text, text), text, failed=True),),
+        changes=(ChangeRow(text, text, text, text, worse=True, note=text),),
+        numbers=(NumberRow(text, text, text, text, text, text, text, text, fits=False),),
+        number_problems=(text,),
+        number_charts=(Chart(text, text, text, (text,), (Series(text, (1.0,)),), wide=True),),
         stages=(StageTime(text, text, 0.5, 10**9), StageTime(text, "zero", 0.0)),
         delegates=(DelegateRow(text, text, "w8", 2, (text,), 27_740_000, 21.5, 10**9),),
         versions=((text, text),),
@@ -68,7 +77,7 @@ class Document(HTMLParser):
 def test_every_text_is_escaped() -> None:
     document = Document(render(page(EVIL)))
     assert "script" not in document.tags
-    assert document.text.count(EVIL) >= 12
+    assert document.text.count(EVIL) >= 40
 
 
 def test_nothing_outside_is_referred_to() -> None:
@@ -99,7 +108,17 @@ def test_numbers_are_shown() -> None:
 
 def test_empty_sections_are_left_out() -> None:
     text = Document(render(Page("title", "intro"))).text
-    for heading in ("Pictures", "Parity", "Time per stage", "How it was lowered", "Versions", "Repeat it", "Notes"):
+    later = ("Against the earlier report", "Matrix", "Step by step", "Blocks", "Numbers")
+    for heading in (
+        *later,
+        "Pictures",
+        "Parity",
+        "Time per stage",
+        "How it was lowered",
+        "Versions",
+        "Repeat it",
+        "Notes",
+    ):
         assert heading not in text.replace("title", "")
 
 
@@ -111,3 +130,9 @@ def test_it_is_written_whole(tmp_path: Path) -> None:
 def test_an_unwritable_place_is_an_output_error() -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         write_page(Path("/proc/report.html"), page())
+
+
+def test_what_became_worse_comes_first() -> None:
+    rows = (ChangeRow("b", "1", "2", "+1", worse=False), ChangeRow("a", "2", "1", "-1", worse=True))
+    text = Document(render(Page("title", "intro", changes=rows))).text
+    assert text.index("a21-1worse") < text.index("b12+1ok")

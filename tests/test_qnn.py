@@ -156,3 +156,61 @@ def test_a_norm_that_the_htp_computes_wrongly_is_refused() -> None:
     done = subprocess.run([sys.executable, "-c", GUARD], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode != 0
     assert "RMSNorm rightly on rank 3 only, found rms_norm of [1, 24, 8, 16]" in done.stderr
+
+
+PLANTED = """
+import json, sys, tempfile
+from pathlib import Path
+from export.qnn_sdk import ready
+ready()
+import torch
+from dreamlite_mobile.bundle import open_bundle
+from dreamlite_mobile.bundle_checks import geometry
+from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.cli.judge import bisect_bench
+from dreamlite_mobile.components import component_specs
+from dreamlite_mobile.networks.layers import RMSNorm
+from dreamlite_mobile.parity.bisect import bisect
+from dreamlite_mobile.parity.run import sample_cases
+from export import qnn
+
+real = RMSNorm.forward
+
+def of_rank_4(norm, x):
+    heads = x.shape[1] % 2 == 0 and norm.channels == 32
+    return real(norm, x.view(1, -1, 2, norm.channels)).view_as(x) if heads else real(norm, x)
+
+def walk():
+    work = Path(tempfile.mkdtemp(dir=sys.argv[3]))
+    found = bisect(bisect_bench(bundle, checkpoint, case, work), "tower.layers.1", network=False)
+    name = found.culprit and found.culprit.name
+    (block,) = [block for block in found.blocks if block.name == "tower.layers.1"]
+    return [name, block.alone and block.alone.snr_db, block.problem, found.whole.snr_db]
+
+bundle, checkpoint = open_bundle(Path(sys.argv[1])), open_checkpoint(Path(sys.argv[2]))
+specs = component_specs(geometry(bundle.manifest), ["generate"], ["text_encoder"])
+(case,) = sample_cases(specs)
+said = [walk()]
+RMSNorm.forward = of_rank_4
+said.append(walk())
+qnn.guarded = lambda name, module, inputs: torch.export.export(module, inputs).module()
+said.append(walk())
+print("SAID" + json.dumps(said))
+"""
+
+
+def test_a_norm_of_rank_4_is_found_and_named_block_by_block(tmp_path: Path) -> None:
+    """Sound code; then norms of rank 4, which the compiler refuses by name; then the same with that guard taken off."""
+    done = subprocess.run(
+        [sys.executable, "-c", PLANTED, bundle(), tiny_checkpoint(), tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=1200,
+    )
+    assert done.returncode == 0, done.stderr
+    sound, guarded, wrong = json.loads(done.stdout.partition("SAID")[2].splitlines()[0])
+    assert sound[0] is None and sound[1] > 48
+    assert guarded[0] == "tower.layers.1" and "RMSNorm rightly on rank 3 only" in guarded[2]
+    assert wrong[0] == "tower.layers.1" and wrong[1] < 20 and wrong[3] > 48

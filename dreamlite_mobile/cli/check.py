@@ -1,5 +1,7 @@
 """`dreamlite parity`, `verify`, `inspect` and `doctor`: what can be said about a bundle and this machine."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +13,15 @@ from dreamlite_mobile.cli.shared import (
     RoundingOption,
     ThreadsOption,
     megabytes,
-    prepare_for,
+    names,
+    prepare_for_all,
     print_json,
     stderr,
     stdout,
     table,
 )
 from dreamlite_mobile.errors import BundleError
+from dreamlite_mobile.parity.tolerance import TOLERANCE_DB
 
 
 def verify(bundle: BundleArgument, json_output: JsonOption = False) -> None:
@@ -81,9 +85,11 @@ def inspect(bundle: BundleArgument, json_output: JsonOption = False) -> None:
 
 
 def parity(
-    bundle: BundleArgument,
+    bundles: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE...", help="Bundle folders made by `dreamlite export`.")
+    ],
     checkpoint: Annotated[
-        str | None, typer.Option(help="The checkpoint it was made from; by default the one the manifest names.")
+        str | None, typer.Option(help="The checkpoint they were made from; by default the one the manifest names.")
     ] = None,
     published: Annotated[
         bool,
@@ -92,16 +98,29 @@ def parity(
     referee: Annotated[
         Path | None, typer.Option(help="An ONNX bundle of the same checkpoint and size; by default one is exported.")
     ] = None,
+    blocks: Annotated[
+        str | None, typer.Option(help="Components to walk block by block as well, separated by commas.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="An earlier report (what --json printed): what became worse fails.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="With --against: dB that a comparison may lose.")
+    ] = TOLERANCE_DB,
     html: Annotated[Path | None, typer.Option(help="Write the report as one self-contained page.")] = None,
     threads: ThreadsOption = None,
     rounding: RoundingOption = "fp16",
     json_output: JsonOption = False,
 ) -> None:
-    """Compare a bundle with torch and with the ONNX referee, component by component and as whole pictures.
+    """Compare bundles with torch and with the ONNX referee, component by component and as whole pictures.
 
-    Exits with 3 when something is below its floor.
+    Exits with 3 when something is below its floor, does not fit its precision, or is worse than --against.
 
-    Example: dreamlite parity bundle --checkpoint ./DreamLite-mobile --html report.html
+    Examples:
+
+    dreamlite parity bundle --checkpoint ./DreamLite-mobile --html report.html
+
+    dreamlite parity fp32 w8 onnx --checkpoint tiny --json --against earlier.json
     """
     from dreamlite_mobile.files import check_file_target
     from dreamlite_mobile.runtime.rounding import check_rounding
@@ -109,12 +128,20 @@ def parity(
     checked_rounding = check_rounding(rounding)
     if html is not None:
         check_file_target(html)
-    prepare_for(bundle, emulator=True)
-    from dreamlite_mobile.cli.judge import JudgeRequest, judge
-    from dreamlite_mobile.cli.reporting import show_report
+    prepare_for_all(bundles)
+    from dreamlite_mobile.cli.judge import JudgeRequest, judge_all
+    from dreamlite_mobile.cli.reporting import Output, show_report
+    from dreamlite_mobile.parity.schema import read_report
 
-    request = JudgeRequest(bundle, checkpoint, published, threads, referee, rounding=checked_rounding)
-    show_report(judge(request), html, json_output)
+    if against is not None:
+        read_report(against)
+    walked = names(blocks) or ()
+    requests = [
+        JudgeRequest(bundle, checkpoint, published, threads, referee, rounding=checked_rounding, blocks=walked)
+        for bundle in bundles
+    ]
+    command = shlex.join(["dreamlite", *sys.argv[1:]])
+    show_report(judge_all(requests), Output(html, json_output, against, tolerance, command))
 
 
 def doctor(json_output: JsonOption = False) -> None:

@@ -27,7 +27,7 @@ def demo(
     quiet_libraries()
     from dreamlite_mobile.cli.export import show_exported
     from dreamlite_mobile.cli.judge import JudgeRequest, judge
-    from dreamlite_mobile.cli.reporting import check_all, print_judgement, report_json, write_report
+    from dreamlite_mobile.cli.reporting import check_all, print_judgements, report_json, write_report
     from dreamlite_mobile.config import TINY
     from dreamlite_mobile.images import check_size, parse_size
     from dreamlite_mobile.parity.published import missing_packages
@@ -54,8 +54,7 @@ def demo(
     else:
         for done in made:
             show_exported(done)
-        for judgement in judgements:
-            print_judgement(judgement)
+        print_judgements(judgements)
         stdout.print(f"report: {report}", markup=False)
     check_all(judgements)
 

@@ -1,14 +1,16 @@
 """What `dreamlite parity` and the demo do: a bundle, the torch reference and the ONNX referee side by side."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
+from torch import nn
 
+from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
 from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint, resolve_checkpoint
@@ -16,7 +18,10 @@ from dreamlite_mobile.cli.pictures import checked
 from dreamlite_mobile.cli.shared import notice, quiet_libraries, stderr
 from dreamlite_mobile.components import Geometry, component_specs
 from dreamlite_mobile.errors import BundleError, CheckpointError
+from dreamlite_mobile.networks.form import REFERENCE, Form
 from dreamlite_mobile.noise import initial_latents
+from dreamlite_mobile.parity.bisect import Bench, Bisection, bisect
+from dreamlite_mobile.parity.numbers import Clipped, Layer, Watch, complaints, quantised_layers
 from dreamlite_mobile.parity.published import PublishedPipeline
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
 from dreamlite_mobile.parity.rows import Row
@@ -40,6 +45,8 @@ from dreamlite_mobile.runtime.session import Session, prompt_encoder
 if TYPE_CHECKING:
     from dreamlite_mobile.runtime import Component
 
+INTEGER = ("w8", "w4")
+"""Precisions whose weights are stored in integers that this machine can make again."""
 PROMPT = "a red circle left of a blue square on a green background"
 INSTRUCTION = "the circle in yellow"
 SEED = 7
@@ -58,17 +65,26 @@ class JudgeRequest:
     instruction: str = INSTRUCTION
     seed: int = SEED
     rounding: Rounding = "fp16"
+    blocks: tuple[str, ...] = ()
+    """Components that are also walked block by block, in each of their methods."""
 
 
 @dataclass(slots=True)
 class Judgement:
-    """Everything compared, and the pictures of every side."""
+    """Everything compared, the pictures of every side, the numbers of every layer, block by block where asked for."""
 
     bundle: Bundle
     request: JudgeRequest
     rows: list[Row] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
     source: Image.Image | None = None
+    layers: list[Layer] = field(default_factory=list)
+    bisections: list[Bisection] = field(default_factory=list)
+
+    @property
+    def number_problems(self) -> list[str]:
+        """Layers whose numbers do not fit the bundle's precisions."""
+        return complaints(self.layers, {name: part.precision for name, part in self.bundle.manifest.components.items()})
 
 
 def judge(request: JudgeRequest) -> Judgement:
@@ -79,6 +95,8 @@ def judge(request: JudgeRequest) -> Judgement:
     """
     quiet_libraries()
     bundle = checked(request.bundle, lambda progress: open_bundle(request.bundle, progress=progress))
+    for name in request.blocks:
+        bundle.component(name)
     checkpoint = matching_checkpoint(bundle, request.checkpoint)
     judgement = Judgement(bundle, request)
     geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
@@ -88,20 +106,91 @@ def judge(request: JudgeRequest) -> Judgement:
         notice(
             f"the bundle holds only {', '.join(specs)}; whole pictures are compared for: {', '.join(whole) or 'none'}"
         )
-    with bench(bundle, checkpoint, request) as sides, task(stderr, "parity") as _:
-        cases = sample_cases(specs)
-        judge_pictures(judgement, checkpoint, sides, whole, cases)
-        for rows in compare_components(sides[0], sides[1:], cases, notify=lambda _: None):
-            judgement.rows.extend(rows)
+    cases = sample_cases(specs)
+    with task(stderr, "parity") as _:
+        watch = Watch(quantised_weights(bundle, checkpoint))
+        with bench(bundle, checkpoint, request, watch) as sides:
+            judge_pictures(judgement, checkpoint, sides, whole, cases)
+            watch.active = True
+            for rows in compare_components(sides[0], sides[1:], cases, notify=lambda _: None):
+                judgement.rows.extend(rows)
+        judgement.layers = [layer for layer in watch.found() if layer.component in specs]
+        for name in request.blocks:
+            judgement.bisections += [walked(bundle, checkpoint, case) for case in last_cases(cases, name)]
     return judgement
 
 
+def judge_all(requests: Sequence[JudgeRequest]) -> list[Judgement]:
+    """Judge several bundles; bundles of one checkpoint, size and set of components share one exported referee.
+
+    Raises:
+        BundleError, CheckpointError: as `judge`.
+    """
+    quiet_libraries()
+    if len(requests) == 1 or all(request.referee for request in requests):
+        return [judge(request) for request in requests]
+    with ExitStack() as stack:
+        referees: dict[tuple[object, ...], Path] = {}
+        judgements = []
+        for request in requests:
+            bundle = open_bundle(request.bundle, verify="quick")
+            manifest = bundle.manifest
+            key = (manifest.checkpoint.sha256, manifest.size.width, manifest.size.height, *manifest.components)
+            shared = request.referee or referees.get(key)
+            if shared is None and manifest.backend != "onnx":
+                checkpoint = matching_checkpoint(bundle, request.checkpoint)
+                shared = referees[key] = export_referee(bundle, checkpoint, stack)
+            judgements.append(judge(replace(request, referee=shared)))
+        return judgements
+
+
+def last_cases(cases: list[Case], component: str) -> list[Case]:
+    """The last input of each method of a component: of a real run where there was one."""
+    return list({case.method: case for case in cases if case.component == component}.values())
+
+
+def walked(bundle: Bundle, checkpoint: Checkpoint, case: Case) -> Bisection:
+    """One method block by block."""
+    with tempfile.TemporaryDirectory(prefix="dreamlite-blocks-") as work:
+        return bisect(bisect_bench(bundle, checkpoint, case, Path(work)))
+
+
+def bisect_bench(
+    bundle: Bundle, checkpoint: Checkpoint, case: Case, work: Path, notify: Callable[[str], None] = lambda _: None
+) -> Bench:
+    """What a bisection of a bundle's component works on."""
+    from export.probe import exporter_of
+
+    geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
+    form = exporter_of(bundle.manifest).form
+
+    def network(form: Form) -> nn.Module:
+        return component_methods(checkpoint, case.component, form, geometry, modes)[case.method]
+
+    spec = component_specs(geometry, modes, [case.component])[case.component]
+    return Bench(bundle, spec, case, network(REFERENCE), lambda: network(form), work, notify)
+
+
+def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, dict[str, Clipped]]:
+    """Component -> layer -> its weight codes, for what an XNNPACK bundle quantises."""
+    from export.probe import exporter_of
+
+    geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
+    form = exporter_of(bundle.manifest).form
+    return {
+        name: quantised_layers(name, component_methods(checkpoint, name, form, geometry, modes), entry.precision)
+        for name, entry in bundle.manifest.components.items()
+        if bundle.manifest.backend == "xnnpack" and entry.precision in INTEGER
+    }
+
+
 @contextmanager
-def bench(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest) -> Iterator[list[Side]]:
-    """The sides: torch (the reference), the ONNX referee (unless the bundle itself is ONNX), and the bundle."""
+def bench(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, watch: Watch) -> Iterator[list[Side]]:
+    """The sides: torch (the reference, watched), the ONNX referee (unless the bundle itself is ONNX), the bundle."""
     modes = list(bundle.manifest.modes)
     with ExitStack() as stack:
-        sides = [Side("torch", reference_components(checkpoint, bundle_geometry(bundle.manifest), modes))]
+        watched = reference_components(checkpoint, bundle_geometry(bundle.manifest), modes, watch)
+        sides = [Side("torch", watched)]
         if bundle.manifest.backend != "onnx":
             folder = request.referee or export_referee(bundle, checkpoint, stack)
             sides.append(side_of(referee_for(bundle, folder), stack, request, list(bundle.manifest.components)))
@@ -150,6 +239,15 @@ def referee_for(bundle: Bundle, folder: Path) -> Bundle:
                 f"--backend onnx --size {mine.size.width}x{mine.size.height} from the same checkpoint."
             )
     return referee
+
+
+def trajectory(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest) -> list[Case]:
+    """Everything that the reference gives each component while it draws the scene in the bundle's modes."""
+    geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
+    reference = Side("torch", reference_components(checkpoint, geometry, modes))
+    cases: list[Case] = []
+    judge_pictures(Judgement(bundle, request), checkpoint, [reference], modes, cases)
+    return cases
 
 
 def judge_pictures(

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from dreamlite_mobile.cli import check, demo, export, pictures, score
+from dreamlite_mobile.cli import bisect, check, demo, export, pictures, score
 from dreamlite_mobile.cli.shared import stderr
 from dreamlite_mobile.errors import DreamLiteError
 
@@ -26,6 +26,8 @@ app.command("make-checkpoint")(export.make_checkpoint)
 app.command("generate")(pictures.generate)
 app.command("edit")(pictures.edit)
 app.command("parity")(check.parity)
+app.command("bisect")(bisect.bisect)
+app.command("repro")(bisect.repro)
 app.command("score")(score.score)
 app.command("verify")(check.verify)
 app.command("inspect")(check.inspect)

@@ -1,59 +1,134 @@
 """A judgement as tables, as JSON and as report.html."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dreamlite_mobile.cli.judge import Judgement
-from dreamlite_mobile.cli.shared import print_json, stdout
+from dreamlite_mobile.cli.report_parts import (
+    change_rows,
+    difference_picture,
+    matrix_of,
+    number_rows,
+    peak_charts,
+    report_charts,
+    verdict,
+)
+from dreamlite_mobile.cli.shared import print_json, stdout, table
+from dreamlite_mobile.errors import ParityError
+from dreamlite_mobile.parity.diff import Diff, check_diff, compare_reports
 from dreamlite_mobile.parity.page import DelegateRow, Page, Picture, PictureGroup, StageTime, write_page
-from dreamlite_mobile.parity.report import parity_json, parity_table
+from dreamlite_mobile.parity.page_tables import Matrix
+from dreamlite_mobile.parity.report import bisect_json, layer_json, parity_json, parity_table
 from dreamlite_mobile.parity.run import worst_rows
+from dreamlite_mobile.parity.schema import VERSION, ParityReport, read_report
 from dreamlite_mobile.parity.thresholds import check
+from dreamlite_mobile.parity.tolerance import TOLERANCE_DB
+from dreamlite_mobile.parity.versions import versions
 from dreamlite_mobile.pipeline import STAGES
 
 
-def show_report(judgement: Judgement, html: Path | None, json_output: bool) -> None:
-    """Print, write the page if asked for, then raise ParityError if something is below its floor."""
-    if html is not None:
-        write_report(html, [judgement], [f"dreamlite parity {judgement.bundle.path.name} --html {html.name}"])
-    if json_output:
-        print_json(report_json([judgement]))
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What is to become of judgements. `against`: an earlier report; `command`: what repeats this one."""
+
+    html: Path | None = None
+    as_json: bool = False
+    against: Path | None = None
+    tolerance_db: float = TOLERANCE_DB
+    command: str = ""
+
+
+def show_report(judgements: list[Judgement], output: Output) -> None:
+    """Print, write the page if asked for, then raise ParityError for what is below its floor or became worse.
+
+    Raises:
+        ConfigError: an earlier report that cannot be used. OutputError: a page that cannot be written.
+    """
+    report = report_json(judgements)
+    diff = None
+    if output.against is not None:
+        diff = compare_reports(read_report(output.against), ParityReport.model_validate(report), output.tolerance_db)
+    if output.html is not None:
+        write_report(output.html, judgements, [output.command], diff)
+        report["report"] = str(output.html)
+    if output.as_json:
+        print_json(report)
     else:
-        print_judgement(judgement)
-    check(judgement.rows)
+        print_judgements(judgements, diff)
+    check_all(judgements)
+    if diff is not None:
+        check_diff(diff, str(output.against))
 
 
 def check_all(judgements: list[Judgement]) -> None:
-    """ParityError naming everything below its floor, over all judgements."""
+    """ParityError naming everything below its floor, and layers whose numbers do not fit, over all judgements."""
     check([row for judgement in judgements for row in judgement.rows])
+    problems = [f"{one.bundle.path.name}: {text}" for one in judgements for text in one.number_problems]
+    problems += [
+        f"{one.bundle.path.name}: {text}" for one in judgements for found in one.bisections for text in verdict(found)
+    ]
+    if problems:
+        raise ParityError("parity failed:\n" + "\n".join(f"  {text}" for text in problems))
+
+
+def print_judgements(judgements: list[Judgement], diff: Diff | None = None) -> None:
+    """The worst row of every output and pair, the matrix of several bundles, what changed."""
+    for judgement in judgements:
+        print_judgement(judgement)
+    if len(judgements) > 1:
+        print_matrix(matrix_of(judgements))
+    if diff is not None:
+        stdout.print(
+            f"{len(diff.changes)} comparisons as in the earlier report, {len(diff.regressions)} worse by more than "
+            f"{diff.tolerance_db:g} dB, {len(diff.gone)} gone, {len(diff.new)} new"
+        )
 
 
 def print_judgement(judgement: Judgement) -> None:
-    """The worst row of every output and pair."""
+    """The worst row of every output and pair, and the layers nearest to the end of fp16."""
     parity = parity_table(worst_rows(judgement.rows))
     parity.title = f"{judgement.bundle.path.name}: worst of {len(judgement.rows)} comparisons"
     stdout.print(parity)
+    rows = [
+        [row.layer, row.kind, row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end, row.inputs_clipped]
+        for row in number_rows(judgement.layers, 5)
+    ]
+    headings = ["layer", "kind", "peak", "over fp16", "denormal", "flushed", "weights at end", "inputs clipped"]
+    table(f"{judgement.bundle.path.name}: largest numbers of the float32 reference", headings, rows, tuple(range(2, 8)))
+
+
+def print_matrix(matrix: Matrix) -> None:
+    """The worst of every output through every bundle."""
+    rows = [[name, *("" if cell is None else cell.text for cell in found)] for name, found in matrix.rows]
+    table("worst, dB against torch", ["", *matrix.columns], rows, tuple(range(1, len(matrix.columns) + 1)))
 
 
 def report_json(judgements: list[Judgement]) -> dict[str, Any]:
-    """Every row of every bundle."""
+    """Every row of every bundle, as `parity.schema.ParityReport` describes it."""
+    report = {"version": VERSION, "tools": versions(), "bundles": list(map(bundle_json, judgements)), "report": None}
+    ParityReport.model_validate(report)
+    return report
+
+
+def bundle_json(judgement: Judgement) -> dict[str, Any]:
+    manifest = judgement.bundle.manifest
     return {
-        "bundles": [
-            {
-                "bundle": judgement.bundle.path.name,
-                "backend": judgement.bundle.manifest.backend,
-                "precision": {name: part.precision for name, part in judgement.bundle.manifest.components.items()},
-                "parity": parity_json(judgement.rows),
-                "seconds": [
-                    {"side": drawn.side, "mode": drawn.mode, "stages": drawn.seconds} for drawn in judgement.drawn
-                ],
-            }
-            for judgement in judgements
-        ]
+        "bundle": judgement.bundle.path.name,
+        "backend": manifest.backend,
+        "target": manifest.target,
+        "size": f"{manifest.size.width}x{manifest.size.height}",
+        "checkpoint": manifest.checkpoint.sha256,
+        "precision": {name: part.precision for name, part in manifest.components.items()},
+        "parity": parity_json(judgement.rows),
+        "seconds": [{"side": drawn.side, "mode": drawn.mode, "stages": drawn.seconds} for drawn in judgement.drawn],
+        "numbers": list(map(layer_json, judgement.layers)),
+        "number_problems": judgement.number_problems,
+        "blocks": [bisect_json(found, judgement.bundle.path.name) for found in judgement.bisections],
     }
 
 
-def write_report(path: Path, judgements: list[Judgement], commands: list[str]) -> Path:
+def write_report(path: Path, judgements: list[Judgement], commands: list[str], diff: Diff | None = None) -> Path:
     """One self-contained page; OutputError when it cannot be written."""
     first = judgements[0].bundle.manifest
     page = Page(
@@ -66,19 +141,29 @@ def write_report(path: Path, judgements: list[Judgement], commands: list[str]) -
         facts=(
             ("checkpoint", f"{first.checkpoint.source} ({first.checkpoint.sha256[:12]})"),
             ("size", f"{first.size.width}x{first.size.height}"),
-            ("backend", f"{first.backend} ({first.target})"),
+            ("backend", ", ".join(dict.fromkeys(backend_of(judgement) for judgement in judgements))),
             ("bundles", ", ".join(judgement.bundle.path.name for judgement in judgements)),
         ),
         pictures=tuple(group for judgement in judgements for group in picture_groups(judgement)),
         parity=tuple(row for judgement in judgements for row in worst_rows(judgement.rows)),
+        matrix=matrix_of(judgements) if len(judgements) > 1 else None,
+        charts=report_charts(judgements),
+        changes=() if diff is None else change_rows(diff),
+        numbers=number_rows([layer for judgement in judgements[:1] for layer in judgement.layers]),
+        number_charts=peak_charts(judgements[0].layers),
+        number_problems=tuple(text for judgement in judgements for text in judgement.number_problems),
         stages=tuple(time for judgement in judgements for time in stage_times(judgement)),
         delegates=tuple(row for judgement in judgements for row in delegate_rows(judgement)),
-        versions=tuple((name, value) for name, value in first.tools.model_dump().items() if value),
+        versions=tuple(versions().items()),
         commands=tuple(commands),
         notes=(first.licence, "Times are of this machine, not of a phone: nothing here was measured on a phone."),
     )
     write_page(path, page)
     return path
+
+
+def backend_of(judgement: Judgement) -> str:
+    return f"{judgement.bundle.manifest.backend} ({judgement.bundle.manifest.target})"
 
 
 def picture_groups(judgement: Judgement) -> list[PictureGroup]:
@@ -88,6 +173,9 @@ def picture_groups(judgement: Judgement) -> list[PictureGroup]:
     for mode in judgement.bundle.manifest.modes:
         drawn = [item for item in judgement.drawn if item.mode == mode]
         pictures = [Picture(item.side, item.picture) for item in drawn]
+        pictures += [
+            difference_picture(item, drawn[0]) for item in drawn[1:] if item.side == judgement.bundle.manifest.backend
+        ]
         if mode == "edit" and judgement.source is not None:
             pictures.insert(0, Picture("source", judgement.source))
         if drawn:

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,6 +102,15 @@ def with_qnn() -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def prepare_for_all(bundles: Sequence[Path]) -> None:
+    """`prepare_for` several bundles, those for a chip to run on the emulator: once for each backend is enough."""
+    from dreamlite_mobile.bundle_files import read_manifest
+
+    chosen = {read_manifest(bundle).backend: bundle for bundle in reversed(bundles)}
+    for backend in sorted(chosen, key=lambda backend: backend != "qnn"):  # it may start the process again
+        prepare_for(chosen[backend], emulator=True)
 
 
 def prepare_for(bundle: Path, emulator: bool) -> None:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -10,7 +10,19 @@ from pathlib import Path
 from PIL import Image
 
 from dreamlite_mobile.files import write_atomic
+from dreamlite_mobile.parity.chart import Chart
+from dreamlite_mobile.parity.page_parts import bullets, charts, facts, megabytes, section, table
 from dreamlite_mobile.parity.page_style import CSS
+from dreamlite_mobile.parity.page_tables import (
+    BlockRow,
+    ChangeRow,
+    Matrix,
+    NumberRow,
+    block_table,
+    change_table,
+    matrix_table,
+    number_table,
+)
 from dreamlite_mobile.parity.report import decibels, one_minus_cosine, tiny_number
 from dreamlite_mobile.parity.rows import Row
 from dreamlite_mobile.parity.thresholds import complaint, measured_and_floor
@@ -70,6 +82,13 @@ class Page:
     facts: tuple[tuple[str, str], ...] = ()
     pictures: tuple[PictureGroup, ...] = ()
     parity: tuple[Row, ...] = ()
+    matrix: Matrix | None = None
+    charts: tuple[Chart, ...] = ()
+    blocks: tuple[BlockRow, ...] = ()
+    changes: tuple[ChangeRow, ...] = ()
+    numbers: tuple[NumberRow, ...] = ()
+    number_problems: tuple[str, ...] = ()
+    number_charts: tuple[Chart, ...] = ()
     stages: tuple[StageTime, ...] = ()
     delegates: tuple[DelegateRow, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
@@ -86,13 +105,18 @@ def render(page: Page) -> str:
     """The HTML document; every text in it is escaped."""
     sections = [
         _header(page),
-        _section("Pictures", "".join(map(_group, page.pictures))),
-        _section("Parity", _parity(page.parity)),
-        _section("Time per stage", _stages(page.stages)),
-        _section("How it was lowered", _delegates(page.delegates)),
-        _section("Versions", _facts(page.versions)),
-        _section("Repeat it", f"<pre>{escape(chr(10).join(page.commands))}</pre>" if page.commands else ""),
-        _section("Notes", _list(page.notes)),
+        section("Pictures", "".join(map(_group, page.pictures))),
+        section("Against the earlier report", change_table(page.changes)),
+        section("Matrix", "" if page.matrix is None else matrix_table(page.matrix)),
+        section("Step by step, block by block", charts(page.charts)),
+        section("Blocks", block_table(page.blocks)),
+        section("Parity", _parity(page.parity)),
+        section("Numbers", _numbers(page)),
+        section("Time per stage", _stages(page.stages)),
+        section("How it was lowered", _delegates(page.delegates)),
+        section("Versions", facts(page.versions)),
+        section("Repeat it", f"<pre>{escape(chr(10).join(page.commands))}</pre>" if page.commands else ""),
+        section("Notes", bullets(page.notes)),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -106,7 +130,7 @@ def render(page: Page) -> str:
 def _header(page: Page) -> str:
     return (
         f'<header>\n<h1>{escape(page.title)}</h1>\n<p class="intro">{escape(page.intro)}</p>\n'
-        f"{_verdict(page.parity)}\n{_facts(page.facts)}\n</header>"
+        f"{_verdict(page.parity)}\n{facts(page.facts)}\n</header>"
     )
 
 
@@ -120,17 +144,14 @@ def _verdict(rows: Sequence[Row]) -> str:
     return f'<span class="badge good">all {len(rows)} comparisons reach their floor</span>'
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> str:
-    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    return f"<dl>{items}</dl>" if items else ""
-
-
-def _list(items: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>" if items else ""
+def _numbers(page: Page) -> str:
+    """What fp16 and integer scales could not hold: complaints, the layers nearest to it, and all of them as charts."""
+    if not page.numbers:
+        return ""
+    drawn = (
+        f"<details><summary>every layer</summary>{charts(page.number_charts)}</details>" if page.number_charts else ""
+    )
+    return bullets(page.number_problems) + number_table(page.numbers) + drawn
 
 
 def _group(group: PictureGroup) -> str:
@@ -161,7 +182,7 @@ def _parity(rows: Sequence[Row]) -> str:
     headings = ("method", "output", "precision", "pair")
     numbers = ("decides", "floor", "rel. RMS", "1 - cosine", "max error", "seconds")
     body = "".join(map(_parity_row, rows))
-    return _table((*headings, "", *numbers, "input"), set(numbers), body) if rows else ""
+    return table((*headings, "", *numbers, "input"), set(numbers), body) if rows else ""
 
 
 def _parity_row(row: Row) -> str:
@@ -176,7 +197,7 @@ def _parity_row(row: Row) -> str:
         f"{least:g} dB",
         tiny_number(row.metrics.relative_rms),
         one_minus_cosine(row),
-        tiny_number(row.metrics.max_error),
+        f"{tiny_number(row.metrics.max_error)} at {','.join(map(str, row.metrics.worst))}",
         f"{row.seconds:.3f}",
     )
     cells += [f'<td class="number">{escape(text)}</td>' for text in numbers]
@@ -201,7 +222,7 @@ def _stages(stages: Sequence[StageTime]) -> str:
                 f'<td class="number">{memory}</td></tr>\n'
             )
     headings = ("run", "stage", "time", "", "peak memory")
-    return _table(headings, {"time", "peak memory"}, "".join(lines)) if lines else ""
+    return table(headings, {"time", "peak memory"}, "".join(lines)) if lines else ""
 
 
 def _delegates(rows: Sequence[DelegateRow]) -> str:
@@ -216,14 +237,4 @@ def _delegates(rows: Sequence[DelegateRow]) -> str:
         )
     numbers = ("delegates", "file", "lowering", "peak memory")
     headings = ("component", "method", "precision", "delegates", "operators outside", *numbers[1:])
-    return _table(headings, set(numbers), "".join(lines)) if lines else ""
-
-
-def megabytes(count: int) -> str:
-    """`27.7 MB`, decimal."""
-    return f"{count / 1e6:.1f} MB"
-
-
-def _table(headings: Iterable[str], numbers: set[str], body: str) -> str:
-    cells = "".join(f"<th{' class=number' if text in numbers else ''}>{escape(text)}</th>" for text in headings)
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
+    return table(headings, set(numbers), "".join(lines)) if lines else ""

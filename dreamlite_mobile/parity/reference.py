@@ -10,26 +10,34 @@ from dreamlite_mobile.assembly import component_methods, step_embeddings
 from dreamlite_mobile.checkpoint import Checkpoint, EmbeddingRows
 from dreamlite_mobile.components import ComponentSpec, Geometry, component_specs
 from dreamlite_mobile.networks.form import REFERENCE
+from dreamlite_mobile.parity.numbers import Watch, Watched, attach
 from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.prompt import PromptEncoder
 from dreamlite_mobile.runtime import Array, Component
 from dreamlite_mobile.runtime.torch import LazyTorchComponent, TorchComponent
 
 
-def reference_components(checkpoint: Checkpoint, geometry: Geometry, modes: Sequence[str]) -> dict[str, Component]:
-    """Every component that the modes need, each read from the checkpoint when first run."""
+def reference_components(
+    checkpoint: Checkpoint, geometry: Geometry, modes: Sequence[str], watch: Watch | None = None
+) -> dict[str, Component]:
+    """Every component that the modes need, each read from the checkpoint when first run; `watch` counts its numbers."""
     return {
-        name: lazy_component(checkpoint, spec, geometry, modes)
+        name: lazy_component(checkpoint, spec, geometry, modes, watch)
         for name, spec in component_specs(geometry, modes).items()
     }
 
 
-def lazy_component(checkpoint: Checkpoint, spec: ComponentSpec, geometry: Geometry, modes: Sequence[str]) -> Component:
+def lazy_component(
+    checkpoint: Checkpoint, spec: ComponentSpec, geometry: Geometry, modes: Sequence[str], watch: Watch | None
+) -> Component:
     def make() -> TorchComponent:
         modules = component_methods(checkpoint, spec.name, REFERENCE, geometry, modes)
+        if watch is not None:
+            attach(watch, modules.values())
         return TorchComponent(modules, spec.methods, name=spec.name)
 
-    return LazyTorchComponent(make)
+    component = LazyTorchComponent(make)
+    return component if watch is None else Watched(spec.name, component, watch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,13 @@ from typing import Any
 
 from rich.table import Table
 
+from dreamlite_mobile.parity.bisect import Bisection, Found
+from dreamlite_mobile.parity.metrics import Metrics
+from dreamlite_mobile.parity.numbers import Layer
 from dreamlite_mobile.parity.rows import Row
+from dreamlite_mobile.parity.schema import VERSION
 from dreamlite_mobile.parity.thresholds import complaint, measured_and_floor
+from dreamlite_mobile.parity.versions import versions
 
 EXACT = "exact"
 _ROUNDING = 1e-15
@@ -92,6 +97,71 @@ def _row_json(row: Row) -> dict[str, Any]:
         "input_digest": row.input_digest,
         "seconds": row.seconds,
     }
+
+
+def layer_json(layer: Layer) -> dict[str, Any]:
+    """The numbers of one layer."""
+    counts, clipped = layer.counts, layer.clipped
+    return {
+        "component": layer.component,
+        "method": layer.method,
+        "layer": layer.name,
+        "kind": layer.kind,
+        "values": counts.values,
+        "peak": _finite(counts.peak),
+        "overflow": counts.overflow,
+        "denormal": counts.denormal,
+        "flushed": counts.flushed,
+        "weights": clipped and clipped.weights,
+        "weights_at_end": clipped and clipped.at_end,
+        "scales": clipped and clipped.scales,
+        "inputs": clipped and clipped.inputs,
+        "inputs_clipped": clipped and clipped.clipped,
+    }
+
+
+def bisect_json(found: Bisection, bundle: str, repro: str | None = None) -> dict[str, Any]:
+    """Every block, and which of them matter."""
+    return {
+        "version": VERSION,
+        "bundle": bundle,
+        "backend": found.backend,
+        "component": found.component,
+        "method": found.method,
+        "precision": found.precision,
+        "origin": found.origin,
+        "input_digest": found.input_digest,
+        "floor_db": found.floor_db,
+        "source": found.source,
+        "whole_db": _block_db(found.whole),
+        "blocks": [_block_json(block) for block in found.blocks],
+        "first": found.first and found.first.name,
+        "worst": found.worst and found.worst.name,
+        "culprit": found.culprit and found.culprit.name,
+        "elsewhere": list(found.elsewhere),
+        "notes": list(found.notes),
+        "repro": repro,
+        "tools": versions(),
+    }
+
+
+def _block_json(block: Found) -> dict[str, Any]:
+    return {
+        "block": block.name,
+        "kind": block.kind,
+        "alone_db": _block_db(block.alone),
+        "shipped_db": _block_db(block.shipped),
+        "cumulative_db": _block_db(block.cumulative),
+        "differences": list(block.differences),
+        "problem": block.problem,
+        "seconds": block.seconds,
+    }
+
+
+def _block_db(metrics: Metrics | None) -> float | str | None:
+    if metrics is None or metrics.snr_db == -math.inf:
+        return None
+    return EXACT if metrics.snr_db == math.inf else metrics.snr_db
 
 
 def _finite(value: float) -> float | None:

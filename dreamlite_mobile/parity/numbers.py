@@ -1,0 +1,227 @@
+"""What the numbers of every layer look like: would they fit fp16, and do quantised layers clip.
+
+Counted by hooks on the float32 reference while it runs what the parity run gives it, so that one count serves every
+backend. A layer whose values fp16 cannot hold fails every fp16 component, whatever its SNR on these inputs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from dreamlite_mobile.runtime import Array, Component
+
+FP16_MAX = 65504.0
+FP16_NORMAL = 2.0**-14
+"""Smaller values lose bits in fp16: 6.1e-5."""
+FP16_LEAST = 2.0**-24
+"""The smallest value of fp16, 5.96e-8; what is smaller is flushed to zero or rounded to it."""
+INT8_STEPS = 255
+SATURATED = 4
+"""How many times the share of codes that equally likely ones have at their ends (2 of 256) means a wrong scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Counts over every value a layer gave.
+
+    peak: largest |x|, infinite where something is not finite. overflow: beyond fp16's 65,504 or not finite.
+    denormal: not zero and below 6.1e-5. flushed: those of them below 5.96e-8.
+    """
+
+    values: int = 0
+    peak: float = 0.0
+    overflow: int = 0
+    denormal: int = 0
+    flushed: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Both together."""
+        return Counts(
+            self.values + other.values,
+            max(self.peak, other.peak),
+            self.overflow + other.overflow,
+            self.denormal + other.denormal,
+            self.flushed + other.flushed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Clipped:
+    """Values of a quantised layer that do not fit their scale, of how many.
+
+    weights, at_end: weight codes, and those of them at an end of their range; one a scale is normal, many mean that
+    the scale is too small. inputs, clipped: activations, and those beyond the range of their scale.
+    """
+
+    bits: int = 8
+    weights: int = 0
+    at_end: int = 0
+    scales: int = 0
+    inputs: int = 0
+    clipped: int = 0
+
+    @property
+    def saturated(self) -> bool:
+        """Whether far more codes stand at an end than even weights as likely as one another would put there."""
+        return self.at_end > self.scales + SATURATED * 2 / 2**self.bits * self.weights
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of one method. `clipped`: where the bundle's precision quantises it."""
+
+    component: str
+    method: str
+    name: str
+    kind: str
+    counts: Counts
+    clipped: Clipped | None = None
+
+
+@dataclass(slots=True)
+class Watch:
+    """Collects counts while components run. `where`: component and method that are running. Counting takes
+    time, so it begins when `active` is set.
+
+    `quantised`: component -> layer -> its weights' counts, for the layers whose inputs are to be counted as well.
+    """
+
+    quantised: Mapping[str, Mapping[str, Clipped]] = field(default_factory=dict)
+    layers: dict[tuple[str, str, str], Layer] = field(default_factory=dict)
+    where: tuple[str, str] = ("", "")
+    active: bool = False
+
+    def count(self, name: str, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        """Count one call of one module."""
+        if not (self.active and isinstance(output, torch.Tensor)):
+            return
+        key = (*self.where, name)
+        weights = self.quantised.get(self.where[0], {}).get(name)
+        known = self.layers.get(key) or Layer(*key, type(module).__name__, Counts(), weights)
+        clipped = known.clipped
+        if clipped is not None:
+            inputs: torch.Tensor = arguments[0]
+            clipped = replace(
+                clipped, inputs=clipped.inputs + inputs.numel(), clipped=clipped.clipped + clipped_by_row(inputs)
+            )
+        self.layers[key] = replace(known, counts=known.counts.plus(counts_of(output)), clipped=clipped)
+
+    def found(self) -> list[Layer]:
+        """Every layer in the order of its first call."""
+        return list(self.layers.values())
+
+
+@dataclass(slots=True)
+class Watched:
+    """A torch component whose layers are counted while it runs."""
+
+    name: str
+    component: Component
+    watch: Watch
+
+    def run(self, method: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Say what is running, then run."""
+        self.watch.where = (self.name, method)
+        return self.component.run(method, inputs)
+
+    def unload(self) -> None:
+        """Unload what is wrapped."""
+        self.component.unload()
+
+
+def attach(watch: Watch, modules: Iterable[nn.Module]) -> None:
+    """Hook every layer of the methods of a component, each once however many methods share it."""
+    seen: set[nn.Module] = set()
+    for module in modules:
+        for name, layer in module.named_modules():
+            if name and layer not in seen:
+                seen.add(layer)
+                layer.register_forward_hook(partial(called, watch, name))
+
+
+def called(watch: Watch, name: str, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+    """What torch calls after a hooked layer."""
+    watch.count(name, module, arguments, output)
+
+
+def counts_of(values: torch.Tensor) -> Counts:
+    """Count one tensor."""
+    sizes = values.detach().abs()
+    finite = torch.isfinite(sizes)
+    small = (sizes < FP16_NORMAL) & (sizes > 0)
+    return Counts(
+        values=sizes.numel(),
+        peak=float(sizes.max()) if bool(finite.all()) else float("inf"),
+        overflow=int((~finite | (sizes > FP16_MAX)).sum()),
+        denormal=int(small.sum()),
+        flushed=int((small & (sizes < FP16_LEAST)).sum()),
+    )
+
+
+def clipped_by_row(values: torch.Tensor) -> int:
+    """Values that 8 bits with a scale and a zero point per row of the last axis clip by more than half a step."""
+    rows = values.detach().reshape(-1, values.shape[-1]).double()
+    low, high = rows.amin(1, keepdim=True).clamp(max=0), rows.amax(1, keepdim=True).clamp(min=0)
+    scale = ((high - low) / INT8_STEPS).clamp(min=torch.finfo(torch.float32).eps)
+    zero = (-128 - low / scale).round().clamp(-128, 127)
+    return clipped_by(rows, scale, zero, bits=8)
+
+
+def clipped_by(values: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, bits: int) -> int:
+    """Values that a static scale and zero point clip by more than half a step: what a calibrated quantiser asks for."""
+    half = 2 ** (bits - 1)
+    codes = values / scale + zero
+    return int(((codes > half - 0.5) | (codes < -half - 0.5)).sum())
+
+
+def weight_ends(codes: torch.Tensor, bits: int, scales: int) -> Clipped:
+    """Weight codes at an end of the range of `bits` bits, over `scales` scales."""
+    half = 2 ** (bits - 1)
+    return Clipped(
+        bits=bits, weights=codes.numel(), at_end=int(((codes <= -half) | (codes >= half - 1)).sum()), scales=scales
+    )
+
+
+def complaints(layers: Iterable[Layer], precisions: Mapping[str, str]) -> list[str]:
+    """What disqualifies a bundle whose components have these precisions; each line names a layer."""
+    found = []
+    for layer in layers:
+        counts, where = layer.counts, f"{layer.component}.{layer.method} {layer.name} ({layer.kind})"
+        if precisions.get(layer.component) == "fp16" and counts.overflow:
+            found.append(
+                f"{where}: peak {counts.peak:,.0f} does not fit fp16, which ends at {FP16_MAX:,.0f} "
+                f"({counts.overflow:,} of {counts.values:,} values)"
+            )
+        if layer.clipped is not None and layer.clipped.saturated:
+            found.append(
+                f"{where}: {layer.clipped.at_end:,} of {layer.clipped.weights:,} weight codes stand at the end of "
+                "their scale, which is too small"
+            )
+    return found
+
+
+def notable(layers: Iterable[Layer], count: int = 12) -> list[Layer]:
+    """The layers nearest to trouble: overflowing ones, then the largest peaks."""
+    return sorted(layers, key=lambda layer: (-layer.counts.overflow, -layer.counts.peak))[:count]
+
+
+def quantised_layers(component: str, modules: Mapping[str, nn.Module], precision: str) -> dict[str, Clipped]:
+    """Layer -> its weight codes at the ends, for a component in the precision of a bundle. The modules are changed."""
+    from export.quantize import SCHEMES, quantise
+
+    if precision not in SCHEMES:
+        return {}
+    quantise(modules, component, precision)
+    found = {}
+    for module in modules.values():
+        for name, layer in module.named_modules():
+            weight: Any = getattr(layer, "weight", None)
+            codes = getattr(weight, "qdata", None)
+            if isinstance(codes, torch.Tensor):
+                bits = int(str(weight.target_dtype).removeprefix("torch.int"))
+                found[name] = weight_ends(codes, bits, weight.scale.numel())
+    return found

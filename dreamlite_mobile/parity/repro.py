@@ -1,0 +1,192 @@
+"""A folder that repeats one block of a bisection: its inputs, what torch makes of them, its weights, its program.
+
+`dreamlite repro FOLDER` runs the saved program; with `--again` the block is built from its weights and exported anew.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file, save_file
+
+from dreamlite_mobile.bundle import Bundle
+from dreamlite_mobile.bundle_files import read_manifest, write_manifest
+from dreamlite_mobile.bundle_schema import ComponentEntry
+from dreamlite_mobile.components import FORWARD, ComponentSpec, MethodSpec, TensorSpec
+from dreamlite_mobile.errors import BundleError
+from dreamlite_mobile.files import staged_folder
+from dreamlite_mobile.networks import build, fold
+from dreamlite_mobile.networks.form import FORMS
+from dreamlite_mobile.networks.text import Rotary
+from dreamlite_mobile.parity.bisect import Bench, Bisection, Found
+from dreamlite_mobile.parity.block_bundle import export_module, over, run_module
+from dreamlite_mobile.parity.blocks import BLOCK, Alone
+from dreamlite_mobile.parity.metrics import Metrics, compare
+from dreamlite_mobile.parity.versions import versions
+from dreamlite_mobile.runtime import Array
+
+VERSION = 1
+DESCRIPTION, INPUTS, WEIGHTS = "repro.json", "inputs.npz", "weights.safetensors"
+EXPECTED = "expected"
+TOWER = "tower."
+"""Where a text encoder keeps the network that all of its modes share."""
+
+
+class Description(BaseModel):
+    """The whole of `repro.json`. `given`: which of the block's arguments are inputs; the others are tables among its
+    weights. `entry`: its program as a manifest would state it; null when it could not be exported."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: int
+    component: str
+    method: str
+    block: str
+    kind: str
+    form: str
+    given: tuple[bool, ...]
+    origin: str
+    input_digest: str
+    floor_db: float
+    snr_db: float | None
+    problem: str | None
+    differences: tuple[str, ...]
+    entry: ComponentEntry | None
+    command: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Repro:
+    """An opened folder."""
+
+    folder: Path
+    description: Description
+    bundle: Bundle
+
+
+def write_repro(bench: Bench, found: Bisection, block: Found, folder: Path) -> Path:
+    """Save one block of a bisection; the folder must not exist. OutputError when it cannot be written."""
+    from export.probe import exporter_of
+
+    call = next(call for call in bench.calls if call.name == block.name)
+    program = bench.programs.get(block.name)
+    entry = None if program is None else program.component(BLOCK)
+    measured = block.by_itself
+    description = Description(
+        version=VERSION,
+        component=found.component,
+        method=found.method,
+        block=block.name,
+        kind=block.kind,
+        form=exporter_of(bench.bundle.manifest).form.name,
+        given=tuple(isinstance(argument, torch.Tensor) for argument in call.arguments),
+        origin=found.origin,
+        input_digest=found.input_digest,
+        floor_db=found.floor_db,
+        snr_db=None if measured is None or not np.isfinite(measured.snr_db) else measured.snr_db,
+        problem=block.problem,
+        differences=block.differences,
+        entry=entry,
+        command=f"dreamlite repro {folder.name}",
+        versions=versions(),
+    )
+    module = Alone(bench.block(call.name), call.arguments)
+    with staged_folder(folder) as staging:
+        (staging / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n")
+        write_manifest(staging, bench.bundle.manifest)
+        arrays: dict[str, Any] = {EXPECTED: call.output.numpy(), **call.inputs}
+        np.savez(staging / INPUTS, **arrays)
+        save_file(
+            {name: tensor.clone().contiguous() for name, tensor in module.state_dict().items()}, staging / WEIGHTS
+        )
+        if program is not None:
+            for file in program.component(BLOCK).files:
+                shutil.copyfile(program.path / file, staging / file)
+    return folder
+
+
+def open_repro(folder: Path) -> Repro:
+    """Read a folder that `write_repro` made.
+
+    Raises:
+        BundleError: a folder that is none, or is damaged.
+    """
+    try:
+        description = Description.model_validate_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise BundleError(
+            f"{folder}: is not a repro: {error}. Name a folder that `dreamlite bisect --save` made."
+        ) from error
+    if description.version != VERSION:
+        raise BundleError(f"{folder}: is a repro of version {description.version}; supported: {VERSION}")
+    return Repro(folder, description, Bundle(folder, read_manifest(folder)))
+
+
+def run_repro(repro: Repro, again: Path | None = None) -> Metrics:
+    """The block against torch: its saved program, or with `again` (an empty place) its weights exported anew.
+
+    Raises:
+        BundleError: no program was saved, or something is missing. ExportError: the block cannot be exported.
+    """
+    inputs, expected = saved_arrays(repro.folder / INPUTS)
+    entry = repro.description.entry
+    if again is not None:
+        bundle = exported_again(repro, inputs, expected, again)
+    elif entry is None:
+        raise BundleError(f"{repro.folder}: holds no program ({repro.description.problem}); take --again")
+    else:
+        bundle = over(repro.bundle, repro.folder, BLOCK, entry)
+    return compare(run_module(bundle, BLOCK, inputs)["output"], expected)
+
+
+def saved_arrays(path: Path) -> tuple[dict[str, Array], Array]:
+    """The inputs by name, and what torch makes of them."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            arrays = {name: saved[name] for name in saved.files}
+        return arrays, arrays.pop(EXPECTED)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise BundleError(f"{path}: cannot be read: {error}. Save the repro again.") from error
+
+
+def exported_again(repro: Repro, inputs: Mapping[str, Array], expected: Array, folder: Path) -> Bundle:
+    """The block built from the configuration and the saved weights, exported by the bundle's backend."""
+    said = repro.description
+    spec = ComponentSpec(
+        BLOCK,
+        {
+            FORWARD: MethodSpec(
+                tuple(TensorSpec(name, array.shape) for name, array in inputs.items()),
+                (TensorSpec("output", expected.shape),),
+            )
+        },
+    )
+    module = rebuilt(repro)
+    precision = repro.bundle.manifest.components[said.component].precision
+    return export_module(repro.bundle, spec, module, precision, folder / "again")
+
+
+def rebuilt(repro: Repro) -> Alone:
+    """The block in its form with the saved weights."""
+    said = repro.description
+    network = build(said.component, repro.bundle.manifest.checkpoint.dreamlite_config, FORMS[said.form])
+    block = fold(network.get_submodule(said.block.removeprefix(TOWER)))
+    weights = load_file(repro.folder / WEIGHTS)
+    nothing = torch.empty(0)
+    arguments = tuple(
+        nothing if given else Rotary(weights[f"cos_{index}"], weights[f"sin_{index}"])
+        for index, given in enumerate(said.given)
+    )
+    module = Alone(block, arguments)
+    try:
+        module.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise BundleError(f"{repro.folder}: its weights are not those of {said.block}: {error}") from error
+    return module.eval().requires_grad_(False)
