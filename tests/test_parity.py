@@ -74,7 +74,7 @@ def test_the_page_has_a_chart_of_the_steps_and_a_picture_of_the_differences(fp32
     assert all(len(chart.positions) == 4 and len(chart.series) == 3 for chart in step_charts(fp32))
     groups = picture_groups(fp32)
     labels = [picture.label for picture in groups[0].pictures]
-    assert labels[:3] == ["torch", "onnx", "xnnpack"] and labels[-1].startswith("xnnpack - torch, x64")
+    assert labels[:3] == ["torch", "onnx", "xnnpack"] and labels[-1].startswith("xnnpack - torch, x")
 
 
 def test_a_difference_is_shown_where_it_is_and_enlarged() -> None:
