@@ -3,7 +3,10 @@ side by side share the cores instead of each starting a thread on every one."""
 
 import os
 import signal
+import sys
 
+import pytest
+from outcome import Outcome
 from run_folder import run_folder
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -14,3 +17,21 @@ if side_by_side > 1:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before the processes that share it are started.
 run_folder()
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run `dreamlite ARGUMENTS` in this process; both streams are captured at the file descriptors."""
+
+    def call(*arguments: object) -> Outcome:
+        from dreamlite_mobile.cli import main
+
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["dreamlite", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        sys.stdout.flush()
+        out, err = capfd.readouterr()
+        return Outcome(int(stop.value.code or 0), out, err)
+
+    return call

@@ -11,27 +11,9 @@ import numpy as np
 import pytest
 from bundles import exported
 from checkpoint_files import tiny_checkpoint
-from outcome import Outcome
 from PIL import Image
 
-from dreamlite_mobile.cli import main
 from dreamlite_mobile.noise import initial_latents
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run `dreamlite ARGUMENTS` in this process; both streams are captured at the file descriptors."""
-
-    def call(*arguments: object) -> Outcome:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["dreamlite", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        sys.stdout.flush()
-        out, err = capfd.readouterr()
-        return Outcome(int(stop.value.code or 0), out, err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

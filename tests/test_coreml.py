@@ -5,7 +5,6 @@ Oracles: our networks in torch fp32; coremltools' message classes.
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ import pytest
 from bundles import SIZE, exported
 from checkpoint_files import tiny_checkpoint
 from coremltools.proto import Model_pb2
-from outcome import Outcome
 from PIL import Image
 
 from dreamlite_mobile.bundle import Bundle, open_bundle, verify_bundle
 from dreamlite_mobile.bundle_files import write_manifest
 from dreamlite_mobile.checkpoint import open_checkpoint
-from dreamlite_mobile.cli import main
 from dreamlite_mobile.components import COMPONENTS, component_specs, sample_inputs
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.networks import build
@@ -31,22 +28,6 @@ from dreamlite_mobile.runtime.mil.program import read_program
 from export.driver import ExportRequest, plan_export, run_export
 
 pytestmark = pytest.mark.coreml
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run `dreamlite ARGUMENTS` in this process."""
-
-    def call(*arguments: object) -> Outcome:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["dreamlite", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        sys.stdout.flush()
-        out, err = capfd.readouterr()
-        return Outcome(int(stop.value.code or 0), out, err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 INTEGER = ("w8", "w4")
 """Precisions whose weights are stored in integers that this machine can make again."""
+SHORT_ACTIVATIONS = ("coreml", "qnn")
+"""Backends that compute in fp16 whatever their weights are stored in."""
 PROMPT = "a red circle left of a blue square on a green background"
 INSTRUCTION = "the circle in yellow"
 SEED = 7
@@ -84,7 +86,11 @@ class Judgement:
     @property
     def number_problems(self) -> list[str]:
         """Layers whose numbers do not fit the bundle's precisions."""
-        return complaints(self.layers, {name: part.precision for name, part in self.bundle.manifest.components.items()})
+        manifest = self.bundle.manifest
+        short = manifest.backend in SHORT_ACTIVATIONS
+        return complaints(
+            self.layers, {name for name, part in manifest.components.items() if short or part.precision == "fp16"}
+        )
 
 
 def judge(request: JudgeRequest) -> Judgement:

@@ -41,7 +41,8 @@ def step_charts(judgement: Judgement) -> list[Chart]:
             for pair in dict.fromkeys(row.pair for row in rows)
         )
         if series:
-            least = floor(judgement.bundle.component("unet").precision).component_snr_db
+            bundle = judgement.bundle
+            least = floor(bundle.component("unet").precision, bundle.manifest.backend).component_snr_db
             title = f"{judgement.bundle.path.name}: unet.{mode} by step"
             charts.append(Chart(title, "On the inputs of a real run.", "dB", steps, series, (floor_mark(least),)))
     return charts

@@ -158,7 +158,7 @@ def bisect(bench: Bench, only: str | None = None, network: bool = True) -> Bisec
     """
     case, entry = bench.case, bench.entry
     calls = bench.calls
-    limit = floor(entry.precision).component_snr_db
+    limit = floor(entry.precision, bench.bundle.manifest.backend).component_snr_db
     probe, notes = opened(bench)
     differences = [] if probe is None else probe.differences()
     placed, elsewhere = by_block(differences, [call.name for call in calls])

@@ -4,7 +4,7 @@ Counted by hooks on the float32 reference while it runs what the parity run give
 backend. A layer whose values fp16 cannot hold fails every fp16 component, whatever its SNR on these inputs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -186,12 +186,12 @@ def weight_ends(codes: torch.Tensor, bits: int, scales: int) -> Clipped:
     )
 
 
-def complaints(layers: Iterable[Layer], precisions: Mapping[str, str]) -> list[str]:
-    """What disqualifies a bundle whose components have these precisions; each line names a layer."""
+def complaints(layers: Iterable[Layer], short: Collection[str]) -> list[str]:
+    """What disqualifies a bundle; each line names a layer. `short`: components whose activations are fp16."""
     found = []
     for layer in layers:
         counts, where = layer.counts, f"{layer.component}.{layer.method} {layer.name} ({layer.kind})"
-        if precisions.get(layer.component) == "fp16" and counts.overflow:
+        if layer.component in short and counts.overflow:
             found.append(
                 f"{where}: peak {counts.peak:,.0f} does not fit fp16, which ends at {FP16_MAX:,.0f} "
                 f"({counts.overflow:,} of {counts.values:,} values)"
