@@ -133,10 +133,7 @@ class XnnpackProbe:
         mine, _ = self.graphs()
         ends = {name: end for name, shape in blocks.items() if (end := self.end_of(name, shape)) is not None}
         taps = {name: Tap(number, memory_shape(self.legend[number])) for name, number in ends.items()}
-        outputs = {
-            tensor["id_out"] for tensor in map(tensor_of, mine["xvalues"]) if tensor["id_out"] in mine["output_ids"]
-        }
-        taps = {name: tap for name, tap in taps.items() if tap.value not in outputs}
+        taps = {name: tap for name, tap in taps.items() if tap.value not in mine["output_ids"]}
         unique = list({tap.value: tap for tap in taps.values()}.values())
         program = with_taps(self.shipped, self.subject.method, unique)
         method = self.subject.spec.methods[self.subject.method]

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def plan_with_outputs(plan: Any, taps: list[Tap]) -> Any:
             )
         )
         added.append(len(values) - 1)
-        sizes[memory] = offset + 4 * product(tap.shape)
+        sizes[memory] = offset + 4 * prod(tap.shape)
     (instruction,) = plan.chains[0].instructions
     call = instruction.instr_args
     assert isinstance(call, DelegateCall)
@@ -160,13 +161,6 @@ def plan_with_outputs(plan: Any, taps: list[Tap]) -> Any:
         chains=[replace(plan.chains[0], instructions=[wider])],
         non_const_buffer_sizes=sizes,
     )
-
-
-def product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
 
 
 def with_constants(pte: Pte, changed: Mapping[str, bytes]) -> bytes:

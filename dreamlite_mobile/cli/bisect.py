@@ -143,7 +143,7 @@ def show_bisection(found: "Bisection", saved: Path | None) -> None:
             shown(block.alone),
             shown(block.shipped),
             shown(block.cumulative),
-            "\n".join([*block.differences, *([block.problem] if block.problem else [])]),
+            "\n".join(block.said),
         ]
         for block in found.blocks
     ]
@@ -184,7 +184,7 @@ def write_bisect_page(path: Path, bundle: str, found: "Bisection", saved: Path |
             block.name,
             block.kind,
             (shown(block.alone), shown(block.shipped), shown(block.cumulative)),
-            "; ".join([*block.differences, *([block.problem] if block.problem else [])]),
+            "; ".join(block.said),
             failed=block is found.culprit or bool(block.differences),
         )
         for block in found.blocks

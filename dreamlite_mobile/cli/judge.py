@@ -45,8 +45,6 @@ from dreamlite_mobile.runtime.session import Session, prompt_encoder
 if TYPE_CHECKING:
     from dreamlite_mobile.runtime import Component
 
-INTEGER = ("w8", "w4")
-"""Precisions whose weights are stored in integers that this machine can make again."""
 SHORT_ACTIVATIONS = ("coreml", "qnn")
 """Backends that compute in fp16 whatever their weights are stored in."""
 PROMPT = "a red circle left of a blue square on a green background"
@@ -180,13 +178,16 @@ def bisect_bench(
 def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, dict[str, Clipped]]:
     """Component -> layer -> its weight codes, for what an XNNPACK bundle quantises."""
     from export.probe import exporter_of
+    from export.quantize import SCHEMES
 
+    if bundle.manifest.backend != "xnnpack":
+        return {}
     geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
     form = exporter_of(bundle.manifest).form
     return {
         name: quantised_layers(name, component_methods(checkpoint, name, form, geometry, modes), entry.precision)
         for name, entry in bundle.manifest.components.items()
-        if bundle.manifest.backend == "xnnpack" and entry.precision in INTEGER
+        if entry.precision in SCHEMES
     }
 
 

@@ -62,6 +62,11 @@ class Found:
         """The block alone, as shipped where that is known to differ."""
         return self.shipped or self.alone
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What is to be told of it in words."""
+        return self.differences if self.problem is None else (*self.differences, self.problem)
+
 
 @dataclass(frozen=True, slots=True)
 class Bisection:
