@@ -5,7 +5,7 @@ arXiv:2603.28713, and the upstream classes `DreamLiteUNetModel`, `AutoencoderTin
 `Qwen3VLForConditionalGeneration` (transformers 5.23, Qwen3-VL-2B).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 BlockKind = Literal["full", "cross", "plain"]
@@ -201,6 +201,17 @@ TINY = DreamLiteConfig(
         num_decoder_blocks=(1, 1, 1, 1),
     ),
 )
-"""The embedded checkpoint: the same classes, a few million parameters."""
+"""The same classes as small as they go: what tests export, since a wide network proves no more and takes longer."""
 
-CONFIGS = {"mobile": MOBILE, "tiny": TINY}
+EMBEDDED = replace(
+    TINY,
+    unet=replace(TINY.unet, block_out_channels=(64, 96, 160), num_heads=(4, 6, 10), norm_num_groups=8),
+)
+"""The embedded checkpoint, which is trained to draw.
+
+Its U-Net is wide where the latents are large, and its norms' groups are 8 channels as in the published model: with
+`TINY`'s, one channel each at the first level, norms take away what a channel says of the whole picture (measured after
+350 steps of training: loss 0.43 with one channel, 0.41 with eight, 0.36 with eight and these widths).
+"""
+
+CONFIGS = {"mobile": MOBILE, "tiny": TINY, "embedded": EMBEDDED}

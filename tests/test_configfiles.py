@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from oracle import ODD, published_unet
 from transformers import AutoConfig, Qwen3VLForConditionalGeneration
 
-from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig
+from dreamlite_mobile.config import EMBEDDED, MOBILE, TINY, DreamLiteConfig
 from dreamlite_mobile.configfiles import inconsistencies, read_config
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.networks import expected_tensors
 
-CONFIGS = {"mobile": MOBILE, "tiny": TINY, "odd": ODD}
+CONFIGS = {"mobile": MOBILE, "tiny": TINY, "embedded": EMBEDDED, "odd": ODD}
 UNET, VAE, TEXT = "unet/config.json", "vae/config.json", "text_encoder/config.json"
 SCHEDULER, PROCESSOR = "scheduler/scheduler_config.json", "processor/preprocessor_config.json"
 FILES = ("model_index.json", UNET, VAE, TEXT, SCHEDULER, PROCESSOR)

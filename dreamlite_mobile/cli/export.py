@@ -227,7 +227,7 @@ def show_exported(done: "Exported", json_output: bool = False) -> None:
 
 def make_checkpoint(
     out: Annotated[Path, typer.Argument(help="The checkpoint folder to make.")],
-    config: Annotated[str, typer.Option(help="tiny or mobile (the published configuration, 5 GB).")] = "tiny",
+    config: Annotated[str, typer.Option(help="tiny, embedded or mobile (the published configuration, 5 GB).")] = "tiny",
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
     force: ForceOption = False,
     json_output: JsonOption = False,

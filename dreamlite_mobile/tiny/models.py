@@ -52,7 +52,7 @@ def create(folder: Path, seed: int, device: torch.device) -> Models:
     from dreamlite_mobile.checkpoint import open_checkpoint
 
     if not folder.is_dir():
-        make_checkpoint("tiny", seed, folder)
+        make_checkpoint("embedded", seed, folder)
     checkpoint = open_checkpoint(folder)
     torch.manual_seed(seed)
     make_vae: Any = AutoencoderTiny.from_config
