@@ -1,0 +1,44 @@
+"""What may go wrong with the phone; a test sets one of these."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Faults:
+    """`cut_after`: bytes sent to the phone after which the link is cut, once. `cut_in_run`: once the app runs.
+
+    `spoil`: part of a file name that arrives with one byte changed. `crash`, `hang`: the app, in place of its work.
+    `result`: what the app's result becomes before it is written. `clock_jump`: seconds that the wall clock jumps during
+    a run. `drift`: how much faster the monotonic clock ticks. `wrong_picture`: the app draws another seed.
+    `wrong_sum`: sha256sum answers with another digest for names with this part.
+    """
+
+    cut_after: int | None = None
+    cut_in_run: bool = False
+    spoil: str | None = None
+    wrong_sum: str | None = None
+    crash: bool = False
+    hang: bool = False
+    result: Callable[[bytes], bytes] | None = None
+    clock_jump: float = 0.0
+    drift: float = 1.0
+    wrong_picture: bool = False
+    slow: float = 0.0
+    taken: int = 0
+    cut: Callable[[], None] = field(default=lambda: None)
+
+    def sent(self, count: int) -> None:
+        """Bytes came over the link."""
+        self.taken += count
+        if self.cut_after is not None and self.taken >= self.cut_after:
+            self.cut_after = None
+            self.cut()
+
+    def arrived(self, place: Path) -> None:
+        """A file came whole."""
+        if self.spoil is not None and self.spoil in place.name:
+            data = bytearray(place.read_bytes())
+            data[len(data) // 2] ^= 1
+            place.write_bytes(bytes(data))
