@@ -25,7 +25,7 @@ FEATURES = "shell_v2,cmd,stat_v2,ls_v2,sendrecv_v2,fixed_push_mkdir"
 PATIENCE = 60.0
 
 
-class Gone(ConnectionError):
+class GoneError(ConnectionError):
     """The host closed the stream, or the link is cut."""
 
 
@@ -45,14 +45,14 @@ class Stream:
             self.ready.clear()
             self.connection.send(Packet(WRTE, self.local, self.remote, data[begin : begin + self.connection.limit]))
             if not self.ready.wait(PATIENCE) or self.closed:
-                raise Gone
+                raise GoneError
 
     def read(self, count: int) -> bytes:
         """Exactly `count` bytes."""
         while len(self.rest) < count:
             piece = self.incoming.get(timeout=PATIENCE)
             if piece is None:
-                raise Gone
+                raise GoneError
             self.rest += piece
             self.connection.send(Packet(OKAY, self.local, self.remote))
         found, self.rest = self.rest[:count], self.rest[count:]
@@ -90,7 +90,7 @@ class Connection:
             try:
                 self.link.sendall(packet.encode())
             except OSError as error:
-                raise Gone from error
+                raise GoneError from error
 
     def cut(self) -> None:
         """As if the cable were pulled."""
@@ -148,7 +148,7 @@ class Connection:
                 self.service(stream, name)
             finally:
                 stream.close()
-        except (Gone, queue.Empty):
+        except (GoneError, queue.Empty):
             pass
         finally:
             self.streams.pop(stream.local, None)

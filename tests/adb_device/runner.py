@@ -1,4 +1,4 @@
-"""A pushed runner binary: answers like executor_runner or qnn_executor_runner, running the component on this machine."""
+"""A pushed runner binary: answers like executor_runner or qnn_executor_runner; the component runs on this machine."""
 
 import time
 from pathlib import Path
@@ -60,7 +60,9 @@ def run_plain(call: "Call", model: Path, options: dict[str, str]) -> int:
     taken = 1000 * (time.perf_counter() - began)
     for index, output in enumerate(outputs):
         call.phone.storage.write(call.path(f"{options['output_file']}-{index}.bin"), output.numpy().tobytes())
-    call.err += f"I 00:00:00.1 executorch:executor_runner.cpp:500] Model executed successfully {count} time(s) ".encode()
+    call.err += (
+        f"I 00:00:00.1 executorch:executor_runner.cpp:500] Model executed successfully {count} time(s) ".encode()
+    )
     call.err += f"in {taken:f} ms.\n".encode()
     return 0
 
@@ -76,7 +78,9 @@ def run_qnn(call: "Call", model: Path, options: dict[str, str]) -> int:
         began = time.perf_counter()
         outputs = loaded.execute(inputs)
         taken = 1000 * (time.perf_counter() - began)
-        call.say(f"I 00:00:00.1 executorch:qnn_executor_runner.cpp:420] 1 inference took {taken:f} ms, avg {taken:f} ms")
+        call.say(
+            f"I 00:00:00.1 executorch:qnn_executor_runner.cpp:420] 1 inference took {taken:f} ms, avg {taken:f} ms"
+        )
         for index, output in enumerate(outputs):
             place = f"{options['output_folder_path']}/output_{number}_{index}.raw"
             call.phone.storage.write(call.path(place), output.numpy().tobytes())

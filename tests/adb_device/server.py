@@ -8,6 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from adbutils import AdbClient
+
+from adb_device.phone import Phone
+from dreamlite_mobile.device.link import Link
+
 PORT_VARIABLE = "ANDROID_ADB_SERVER_PORT"
 
 
@@ -47,3 +52,15 @@ def adb_server(home: Path) -> Iterator[Adb]:
         yield adb
     finally:
         adb("kill-server")
+
+
+@contextlib.contextmanager
+def attached(adb: Adb, phone: Phone) -> Iterator[Link]:
+    """The phone served and connected to that server; a link that is not patient, as tests must not be slow."""
+    with phone.served() as serial:
+        said = adb("connect", serial).stdout
+        assert "connected to" in said or not phone.authorised, said
+        try:
+            yield Link(AdbClient(port=adb.port), serial, patience_s=10)
+        finally:
+            adb("disconnect", serial)

@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 
-from adb_device.daemon import Gone, Stream
+from adb_device.daemon import GoneError, Stream
 from adb_device.faults import Faults
 from adb_device.storage import FullError, Storage
 
@@ -110,7 +110,7 @@ def send(stream: Stream, storage: Storage, faults: Faults, path: str, second: bo
             faults.sent(len(piece))
             if problem is None:
                 problem = try_append(storage, path, piece)
-    except Gone:
+    except GoneError:
         place.unlink(missing_ok=True)
         raise
     if problem is not None:

@@ -1,0 +1,405 @@
+"""`dreamlite bench`: a bundle on a phone, timed, judged and compared."""
+
+import datetime as dt
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from dreamlite_mobile.cli.devices import SerialOption
+from dreamlite_mobile.cli.shared import (
+    JsonOption,
+    SeedOption,
+    StepsOption,
+    ThreadsOption,
+    names,
+    notice,
+    print_json,
+    quiet_libraries,
+    stderr,
+    table,
+)
+from dreamlite_mobile.components import MODES, check_names
+from dreamlite_mobile.errors import ConfigError, OutputError
+from dreamlite_mobile.progress import task
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from dreamlite_mobile.bundle import Bundle
+    from dreamlite_mobile.bundle_schema import Mode
+    from dreamlite_mobile.device.bench import Reference
+    from dreamlite_mobile.device.facts import PhoneFacts
+    from dreamlite_mobile.device.link import Link
+    from dreamlite_mobile.device.report import BenchReport, BundleIdentity, Method
+
+PROMPT = "a red circle left of a blue square on a green background"
+INSTRUCTION = "the circle in yellow"
+_RUN = "run"
+
+
+class BundleFirst(TyperGroup):
+    """`bench BUNDLE` is `bench run BUNDLE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` before whatever does not begin with a command or a plea for help."""
+        known = {*self.commands, "--help", "-h"}
+        return super().parse_args(ctx, args if not args or args[0] in known else [_RUN, *args])
+
+
+bench = typer.Typer(
+    cls=BundleFirst,
+    no_args_is_help=True,
+    help="Time bundles on a phone (`bench BUNDLE`), or compare two result files (`bench compare A B`).",
+)
+
+
+@bench.command(_RUN)
+def run(
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles; several are measured in turns.")],
+    mode: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
+    gate: Annotated[
+        float | None, typer.Option(min=0.0, help="Seconds: exit with 3 when the median of any mode is over it.")
+    ] = None,
+    serial: SerialOption = None,
+    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Timed runs of each case.")] = 10,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100, help="Processes that the runs of a case are dealt over; each starts cold.")
+    ] = 2,
+    warm_up: Annotated[int, typer.Option(min=0, max=1000, help="Runs of each process that do not count.")] = 2,
+    cool_down: Annotated[
+        float, typer.Option(min=0.0, help="Seconds to wait at most for the thermal status at rest.")
+    ] = 300.0,
+    sustained: Annotated[
+        float | None, typer.Option(min=0.0, help="Minutes to run without a pause, in one process for each case.")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What to generate.")] = PROMPT,
+    instruction: Annotated[str, typer.Option(help="What to edit.")] = INSTRUCTION,
+    picture: Annotated[Path | None, typer.Option(help="The picture to edit; by default a drawn one.")] = None,
+    seed: SeedOption = 7,
+    steps: StepsOption = 4,
+    threads: ThreadsOption = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Compare the pictures with torch on this checkpoint, not with the bundle run here."),
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not compare the pictures; the report says so.")
+    ] = False,
+    runner: Annotated[
+        Path | None,
+        typer.Option(
+            help="Time components alone through this executor_runner or qnn_executor_runner, without the app."
+        ),
+    ] = None,
+    limit: Annotated[float, typer.Option(min=1.0, help="Seconds that one process may take.")] = 900.0,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one self-contained page.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write every sample as CSV.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Folder to keep the result file in, such as benchmarks/results.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Push bundles onto a phone, run them there, compare the pictures with the host's, report the times.
+
+    Exits with 3 when a picture is wrong or a median over --gate.
+
+    Example: dreamlite bench bundle --mode generate,edit --gate 1.0
+    """
+    check_outputs(html, csv, save)
+    modes = cast("tuple[Mode, ...]", names(mode) or ())
+    check_names("mode", modes, MODES)
+    if runner is not None and gate is not None:
+        raise ConfigError("--gate is for whole pictures; a runner times components alone. Leave one of the two out.")
+    if sustained is not None:
+        rounds, runs = 1, max(runs, 1)
+    quiet_libraries()
+    from dreamlite_mobile.device.report import Method
+    from dreamlite_mobile.scheduler import check_steps
+
+    check_steps(steps)
+    method = Method(
+        runs=runs,
+        rounds=rounds,
+        warm_up=warm_up,
+        steps=steps,
+        seed=seed,
+        prompt=prompt,
+        instruction=instruction,
+        threads=threads,
+        cool_down_s=cool_down,
+        sustain_s=None if sustained is None else 60 * sustained,
+    )
+    opened = open_all(bundles, modes)
+    from dreamlite_mobile.device.find import adb_client, find_phone
+
+    link = find_phone(adb_client(), serial)
+    if runner is None:
+        source = None if picture is None else picture_of(picture)
+        reference = None if unchecked else reference_of(checkpoint, method, source, opened)
+        report = bench_app(link, opened, modes, method, source, reference, gate, limit)
+    else:
+        report = bench_runner(link, opened, method, runner, limit, unchecked)
+    finish(report, html, csv, save, json_output)
+
+
+def check_outputs(html: Path | None, csv: Path | None, save: Path | None) -> None:
+    """Refuse (OutputError) places that cannot be written, before any work."""
+    from dreamlite_mobile.files import check_file_target
+
+    for path in (html, csv):
+        if path is not None:
+            check_file_target(path)
+    if save is not None and not save.is_dir():
+        raise OutputError(f"--save {save}: is no folder. Create it or name another one.")
+
+
+def picture_of(path: Path) -> "Image.Image":
+    """The picture to edit."""
+    from dreamlite_mobile.images import load_image
+
+    return load_image(path)
+
+
+def open_all(paths: Sequence[Path], modes: Sequence["Mode"]) -> "dict[str, Bundle]":
+    """Checked bundles by name; folders of one name are told apart by number."""
+    from dreamlite_mobile.bundle import open_bundle
+    from dreamlite_mobile.cli.pictures import checked
+
+    found: dict[str, Bundle] = {}
+    for path in paths:
+        bundle = checked(path, partial(open_bundle, path))
+        for one in modes:
+            bundle.require(one)
+        name = path.resolve().name
+        found[name if name not in found else f"{name}-{len(found) + 1}"] = bundle
+    return found
+
+
+def reference_of(
+    checkpoint: str | None, method: "Method", source: "Image.Image | None", bundles: "dict[str, Bundle]"
+) -> "Reference":
+    """Draws on this machine what the phone should have drawn.
+
+    Raises:
+        ConfigError: a bundle that this machine cannot run, without a checkpoint.
+    """
+    from dreamlite_mobile.device.host import bundle_reference, checkpoint_reference
+
+    if checkpoint is not None:
+        from dreamlite_mobile.cli.judge import matching_checkpoint
+
+        return checkpoint_reference(lambda bundle: matching_checkpoint(bundle, checkpoint), method, source)
+    for name, bundle in bundles.items():
+        if bundle.manifest.backend != "xnnpack":
+            raise ConfigError(
+                f"{name}: made for {bundle.manifest.target}, which this machine cannot run as it is, so there is "
+                "nothing to compare its pictures with. Name its checkpoint with --checkpoint, or pass --unchecked."
+            )
+    return bundle_reference(method, source)
+
+
+def push_all(link: "Link", bundles: "dict[str, Bundle]") -> "dict[str, tuple[Bundle, str]]":
+    """Every bundle onto the phone, with a bar."""
+    from dreamlite_mobile.device.push import push_bundle
+
+    found = {}
+    for name, bundle in bundles.items():
+        total = sum(entry.bytes for entry in bundle.manifest.files.values())
+        with task(stderr, f"pushing {name}", total) as advance:
+            found[name] = bundle, push_bundle(link, bundle, advance, notice).folder
+    return found
+
+
+def checked_phone(link: "Link", bundles: "dict[str, Bundle]") -> "PhoneFacts":
+    """The phone's facts; WrongPhoneError when a bundle is for another."""
+    from dreamlite_mobile.device.facts import read_facts
+    from dreamlite_mobile.device.match import check_phone
+
+    phone = read_facts(link)
+    for bundle in bundles.values():
+        check_phone(bundle, phone)
+    return phone
+
+
+def bench_app(
+    link: "Link",
+    bundles: "dict[str, Bundle]",
+    modes: "tuple[Mode, ...]",
+    method: "Method",
+    source: "Image.Image | None",
+    reference: "Reference | None",
+    gate: float | None,
+    limit: float,
+) -> "BenchReport":
+    """Whole pictures through the app."""
+    from dreamlite_mobile.device.app_run import App
+    from dreamlite_mobile.device.bench import Plan, measure
+    from dreamlite_mobile.device.judge import gate_passed
+
+    phone = checked_phone(link, bundles)
+    app = App(link, limit)
+    app.check_installed()
+    plan = Plan(push_all(link, bundles), modes, method, source)
+    with stderr.status("measuring") as status:
+        cases = measure(app, plan, phone, reference, status.update)
+    first = cases[0].rounds[0].result.app
+    parts = {"app": first, "cases": tuple(cases), "gate_s": gate, "gate_passed": gate_passed(cases, gate)}
+    return report_of(link, phone, bundles, method, parts)
+
+
+def bench_runner(
+    link: "Link", bundles: "dict[str, Bundle]", method: "Method", runner: Path, limit: float, unchecked: bool
+) -> "BenchReport":
+    """Components alone through a binary."""
+    from dreamlite_mobile.device.runner import measure_components, push_runner
+    from dreamlite_mobile.runtime.session import Session
+
+    phone = checked_phone(link, bundles)
+    binary = push_runner(link, runner, limit)
+    components = []
+    with stderr.status("measuring") as status:
+        for name, (bundle, folder) in push_all(link, bundles).items():
+            with Session(bundle, frugal=True) as session:
+                host = None if unchecked or bundle.manifest.backend != "xnnpack" else session.component
+                found = measure_components(binary, name, bundle, folder, method, host, status.update)
+            components += found
+    return report_of(
+        link,
+        phone,
+        bundles,
+        method,
+        {"app": None, "components": tuple(components), "gate_s": None, "gate_passed": None},
+    )
+
+
+def report_of(
+    link: "Link", phone: "PhoneFacts", bundles: "dict[str, Bundle]", method: "Method", parts: dict[str, Any]
+) -> "BenchReport":
+    """Everything together."""
+    from dreamlite_mobile.device.report import BenchReport
+    from dreamlite_mobile.parity.versions import versions
+
+    return BenchReport(
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        phone=phone,
+        host_tools=versions(),
+        adb=f"server 1.0.{link.client.server_version()}",
+        bundles=[identity(name, bundle) for name, bundle in bundles.items()],
+        method=method,
+        **parts,
+    )
+
+
+def identity(name: str, bundle: "Bundle") -> "BundleIdentity":
+    """What names a bundle for good."""
+    from dreamlite_mobile.device.correctness import precision_of
+    from dreamlite_mobile.device.push import manifest_sha256
+    from dreamlite_mobile.device.report import BundleIdentity
+
+    manifest = bundle.manifest
+    return BundleIdentity(
+        name=name,
+        sha256=manifest_sha256(bundle),
+        checkpoint=manifest.checkpoint.source,
+        checkpoint_sha256=manifest.checkpoint.sha256,
+        backend=manifest.backend,
+        target=manifest.target,
+        precision=precision_of(manifest),
+        width=manifest.size.width,
+        height=manifest.size.height,
+        tools={tool: version for tool, version in manifest.tools.model_dump().items() if version},
+    )
+
+
+def finish(report: "BenchReport", html: Path | None, csv: Path | None, save: Path | None, json_output: bool) -> None:
+    """Write and print first, then raise for what is wrong: a failed gate still leaves its report."""
+    from dreamlite_mobile.device.judge import check_report, problems_of
+    from dreamlite_mobile.device.page import write_bench_page
+    from dreamlite_mobile.device.report import file_name, report_json
+    from dreamlite_mobile.device.table import csv_text
+    from dreamlite_mobile.files import write_atomic
+
+    data = report_json(report)
+    if html is not None:
+        write_bench_page(html, report, problems_of(report), shlex.join(["dreamlite", *sys.argv[1:]]))
+    if csv is not None:
+        write_atomic(csv, csv_text(report).encode())
+    if save is not None:
+        import json
+
+        target = save / file_name(report)
+        write_atomic(target, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+        notice(f"kept as {target}")
+    if json_output:
+        print_json(data)
+    else:
+        show(report)
+    check_report(report)
+
+
+def show(report: "BenchReport") -> None:
+    """The summary, then where the time of each case went."""
+    from dreamlite_mobile.device.table import SUMMARY_COLUMNS, stage_rows, summary_row
+
+    if report.cases:
+        table(
+            report.phone.title,
+            list(SUMMARY_COLUMNS),
+            [summary_row(case) for case in report.cases],
+            right=(2, 3, 4, 5, 6, 7),
+        )
+    for case in report.cases:
+        table(f"{case.bundle}, {case.mode}: a warm run", ["stage", "ms", "share"], stage_rows(case), right=(1, 2))
+        for flag in case.flags:
+            notice(f"{case.bundle}, {case.mode}: {flag.text}")
+    if report.components:
+        rows = [
+            [case.bundle, f"{case.component}.{case.method}", f"{case.warm.median:.2f}", f"{case.warm.p90:.2f}",
+             f"{case.first_ms:.2f}", "" if case.snr_db is None else f"{case.snr_db:.1f}"]
+            for case in report.components
+        ]  # fmt: skip
+        table(
+            report.phone.title, ["bundle", "method", "median ms", "p90", "first ms", "SNR dB"], rows, right=(2, 3, 4, 5)
+        )
+
+
+@bench.command("compare")
+def compare(
+    before: Annotated[
+        Path, typer.Argument(help="The earlier result file (what `bench --json` printed or --save kept).")
+    ],
+    now: Annotated[Path, typer.Argument(help="The later one.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Compare two result files case by case; exit with 3 when a median became significantly slower.
+
+    A change counts when a permutation test gives it a chance of luck under 5 % and it is over 3 %.
+
+    Example: dreamlite bench compare before.json now.json
+    """
+    from dreamlite_mobile.device.judge import check_compared, compare_reports
+    from dreamlite_mobile.device.report import read_report
+
+    rows, remarks = compare_reports(read_report(before), read_report(now))
+    if json_output:
+        from dataclasses import asdict
+
+        print_json({"version": 1, "cases": [asdict(row) for row in rows], "remarks": remarks})
+    else:
+        shown = [
+            [row.bundle, row.mode, row.start, f"{row.before_ms:.1f}", f"{row.now_ms:.1f}",
+             f"{row.change.ratio - 1:+.1%}",
+             f"{row.change.low - 1:+.1%} to {row.change.high - 1:+.1%}", f"{row.change.p_value:.4f}", row.verdict]
+            for row in rows
+        ]  # fmt: skip
+        columns = ["bundle", "mode", "start", "before ms", "now ms", "change", "95 % interval", "p", "verdict"]
+        table(f"{before.name} and {now.name}", columns, shown, right=(3, 4, 5, 6, 7))
+        for remark in remarks:
+            notice(remark)
+    check_compared(rows)
