@@ -4,7 +4,6 @@ import datetime as dt
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -166,14 +165,19 @@ def picture_of(path: Path) -> "Image.Image":
     return load_image(path)
 
 
-def open_all(paths: Sequence[Path], modes: Sequence["Mode"]) -> "dict[str, Bundle]":
-    """Checked bundles by name; folders of one name are told apart by number."""
+def open_one(path: Path) -> "Bundle":
+    """A checked bundle, with a bar."""
     from dreamlite_mobile.bundle import open_bundle
     from dreamlite_mobile.cli.pictures import checked
 
+    return checked(path, lambda progress: open_bundle(path, progress=progress))
+
+
+def open_all(paths: Sequence[Path], modes: Sequence["Mode"]) -> "dict[str, Bundle]":
+    """Checked bundles by name; folders of one name are told apart by number."""
     found: dict[str, Bundle] = {}
     for path in paths:
-        bundle = checked(path, partial(open_bundle, path))
+        bundle = open_one(path)
         for one in modes:
             bundle.require(one)
         name = path.resolve().name
@@ -290,7 +294,7 @@ def report_of(
         phone=phone,
         host_tools=versions(),
         adb=f"server 1.0.{link.client.server_version()}",
-        bundles=[identity(name, bundle) for name, bundle in bundles.items()],
+        bundles=tuple(identity(name, bundle) for name, bundle in bundles.items()),
         method=method,
         **parts,
     )

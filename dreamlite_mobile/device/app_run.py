@@ -139,13 +139,13 @@ class App:
             raise ResultError(
                 f"{where}: is no result of version 1: {describe(error)}. Install the app of this version."
             ) from error
+        if result.id == request.id and result.problem is not None:
+            raise self.failure(AppRefusedError, f"refused: {result.problem}")
         for name in ("id", "bundle_sha256", "mode", "seed", "steps"):
             if getattr(result, name) != getattr(request, name):
                 raise ResultError(
                     f"{where}: answers {name} {getattr(result, name)!a}, asked was {getattr(request, name)!a}"
                 )
-        if result.problem is not None:
-            raise self.failure(AppRefusedError, f"refused: {result.problem}")
         if len(result.timed) < request.runs:
             raise ResultError(f"{where}: holds {len(result.timed)} timed runs, asked were {request.runs}")
         return result

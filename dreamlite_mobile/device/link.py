@@ -6,6 +6,7 @@ adbutils talks to the server. Nothing waits without a limit, and whatever ends t
 import contextlib
 import re
 import shlex
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class Link:
         """A service of the phone, such as `sync:`, as an open connection."""
         with lost_link(self.serial, service):
             connection = self.device.open_transport(timeout=self.patience_s)
+            # Requests go out in several small writes, each of which would wait 40 ms for an acknowledgement otherwise.
+            connection.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 connection.send_command(service)
                 connection.check_okay()

@@ -147,7 +147,7 @@ class BenchReport(Strict):
     app: AppVersions | None
     host_tools: dict[str, str]
     adb: str
-    bundles: Annotated[list[BundleIdentity], Field(min_length=1)]
+    bundles: Annotated[tuple[BundleIdentity, ...], Field(min_length=1)]
     method: Method
     cases: tuple[Case, ...] = ()
     components: tuple[ComponentCase, ...] = ()

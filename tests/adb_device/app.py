@@ -132,11 +132,12 @@ class Entry(threading.Thread):
         self.picture_data = stream.getvalue()
         if self.phone.faults.cut_in_run:
             self.phone.faults.cut_in_run = False
-            self.phone.cut()
+            self.phone.faults.cut()
 
     def write(self, request: RunRequest, answer: dict[str, Any]) -> None:
         """The result, then its digest as the marker."""
         data = json.dumps({**answer, "after": self.conditions()}).encode()
+        data = self.phone.faults.edit(data) if self.phone.faults.edit is not None else data
         digest = hashlib.sha256(data).hexdigest()
         if self.phone.faults.result is not None:
             data = self.phone.faults.result(data)

@@ -9,10 +9,11 @@ from pathlib import Path
 class Faults:
     """`cut_after`: bytes sent to the phone after which the link is cut, once. `cut_in_run`: once the app runs.
 
-    `spoil`: part of a file name that arrives with one byte changed. `crash`, `hang`: the app, in place of its work.
-    `result`: what the app's result becomes before it is written. `clock_jump`: seconds that the wall clock jumps during
-    a run. `drift`: how much faster the monotonic clock ticks. `wrong_picture`: the app draws another seed.
-    `wrong_sum`: sha256sum answers with another digest for names with this part.
+    `spoil`: part of a file name that arrives with one byte changed. `wrong_sum`: sha256sum answers with another digest
+    for names with this part. `crash`, `hang`: the app, in place of its work. `edit`: what the app's result is in the
+    first place; `result`: what it becomes on its way into storage. `clock_jump`: seconds that the wall clock jumps
+    during a run. `drift`: how much faster the monotonic clock ticks. `wrong_picture`: the app draws another seed.
+    `slow`: seconds that every run takes longer.
     """
 
     cut_after: int | None = None
@@ -22,6 +23,7 @@ class Faults:
     crash: bool = False
     hang: bool = False
     result: Callable[[bytes], bytes] | None = None
+    edit: Callable[[bytes], bytes] | None = None
     clock_jump: float = 0.0
     drift: float = 1.0
     wrong_picture: bool = False
