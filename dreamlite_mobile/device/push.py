@@ -216,7 +216,7 @@ def check_room(link: Link, folder: str, missing: Sequence[Wanted], piece: int) -
     if needed > free:
         raise StorageFullError(
             f"{link.serial}: needs {needed / 1e6:,.0f} MB of free storage, has {free / 1e6:,.0f} MB. Free some, or "
-            "remove earlier bundles with --clean."
+            "remove earlier bundles with `dreamlite devices --clean`."
         )
 
 

@@ -63,9 +63,7 @@ class Round(Strict):
 class Flag(Strict):
     """Something that makes the numbers less than they seem."""
 
-    kind: Literal[
-        "throttling", "hot", "charging", "powered", "background", "noisy", "slowing", "clock", "guessed", "emulated"
-    ]
+    kind: Literal["throttling", "hot", "charging", "background", "noisy", "slowing", "clock", "guessed", "emulated"]
     text: str
 
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_checks import geometry
 from dreamlite_mobile.bundle_schema import MethodEntry, check_relative
-from dreamlite_mobile.components import ComponentSpec, component_specs, sample_inputs
+from dreamlite_mobile.components import component_specs, sample_inputs
 from dreamlite_mobile.device import sync
 from dreamlite_mobile.device.errors import RunnerError
 from dreamlite_mobile.device.link import Link, Output, quoted
@@ -122,7 +123,7 @@ def measure_components(
             tell(f"{name}: {component}.{key} through {runner.name}")
             inputs = sample_inputs(specs[component].methods[key], SAMPLE_SEED)
             program = f"{folder}/{spec.file}"
-            times, outputs = run_method(runner, program, specs[component], key, spec, inputs, method)
+            times, outputs = run_method(runner, program, bundle, key, spec, inputs, method)
             found.append(
                 component_case(name, component, key, times, outputs, spec, inputs, bundle, host, method, runner)
             )
@@ -132,7 +133,7 @@ def measure_components(
 def run_method(
     runner: Runner,
     program: str,
-    component: ComponentSpec,
+    bundle: Bundle,
     key: str,
     spec: MethodEntry,
     inputs: Mapping[str, Array],
@@ -146,7 +147,7 @@ def run_method(
             "input_list_path": "input_list.txt",
             "output_folder_path": "out",
             "iteration": 1,
-            "method_index": list(component.methods).index(key),
+            "method_index": methods_in_file(bundle.file(spec.file)).index(key),
         }
         runner.link.checked(f"mkdir -p {quoted(f'{runner.folder}/out')}")
         printed = runner.execute(options)
@@ -166,6 +167,14 @@ def run_method(
             raise unreadable(runner, printed, "no time")
         times.append(float(match[2]) / int(match[1]))
     return times, read_outputs(runner, names, spec)
+
+
+def methods_in_file(path: Path) -> list[str]:
+    """The methods of a `.pte` in the order of the file, by which `qnn_executor_runner` counts them."""
+    from executorch.runtime import Runtime
+
+    program: Any = Runtime.get().load_program(path)
+    return [program._program.get_method_name(index) for index in range(program._program.num_methods())]
 
 
 def push_inputs(runner: Runner, spec: MethodEntry, inputs: Mapping[str, Array], lines: int) -> list[str]:

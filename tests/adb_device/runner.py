@@ -50,7 +50,7 @@ def tensors(call: "Call", names: list[str], meta: Any) -> list[Any]:
 def run_plain(call: "Call", model: Path, options: dict[str, str]) -> int:
     """`executor_runner --model_path --inputs --output_file --num_executions [--method_name]`."""
     program = program_of(model)
-    name = options.get("method_name") or sorted(program.method_names)[0]
+    name = options.get("method_name") or program._program.get_method_name(0)
     inputs = tensors(call, options["inputs"].split(","), program.metadata(name))
     loaded = program.load_method(name)
     count = int(options.get("num_executions", "1"))
@@ -70,7 +70,7 @@ def run_plain(call: "Call", model: Path, options: dict[str, str]) -> int:
 def run_qnn(call: "Call", model: Path, options: dict[str, str]) -> int:
     """`qnn_executor_runner --model_path --input_list_path --output_folder_path --iteration [--method_index]`."""
     program = program_of(model)
-    name = sorted(program.method_names)[int(options.get("method_index", "0"))]
+    name = program._program.get_method_name(int(options.get("method_index", "0")))
     loaded = program.load_method(name)
     lines = (call.phone.read(call.path(options["input_list_path"])) or b"").decode().split("\n")
     for number, line in enumerate(filter(None, lines)):
