@@ -359,7 +359,7 @@ def show(report: "BenchReport") -> None:
             right=(2, 3, 4, 5, 6, 7),
         )
     for case in report.cases:
-        table(f"{case.bundle}, {case.mode}: a warm run", ["stage", "ms", "share"], stage_rows(case), right=(1, 2))
+        table(f"{case.mode}: {case.bundle}", ["stage", "ms", "share"], stage_rows(case), right=(1, 2))
         for flag in case.flags:
             notice(f"{case.bundle}, {case.mode}: {flag.text}")
     if report.components:

@@ -3,6 +3,7 @@
 from html import escape
 from pathlib import Path
 
+from dreamlite_mobile.device.bench import OWN_WORK, UNET
 from dreamlite_mobile.device.report import BenchReport, Case
 from dreamlite_mobile.device.table import SUMMARY_COLUMNS, summary_row
 from dreamlite_mobile.files import write_atomic
@@ -10,13 +11,14 @@ from dreamlite_mobile.parity.chart import Chart, Mark, Series
 from dreamlite_mobile.parity.page_parts import badge, bullets, cells, charts, facts, megabytes, section, table
 from dreamlite_mobile.parity.page_style import CSS
 
-_STRIP_WIDTH, _STRIP_HEIGHT, _LEFT, _RIGHT = 720, 34, 8, 8
+_STRIP_WIDTH, _STRIP_HEIGHT, _LEFT, _RIGHT = 1220, 34, 8, 8
+_COLOURS = ("text_encoder", UNET, "vae_decoder", "vision_encoder", "vae_encoder", OWN_WORK)
 MORE_CSS = """
 .stages { display: flex; height: 30px; border-radius: 6px; overflow: hidden; margin: 10px 0; }
 .stages i { display: block; min-width: 1px; }
 i.s0 { background: var(--s0); } i.s1 { background: var(--s1); } i.s2 { background: var(--s2); }
 i.s3 { background: var(--s3); } i.s4 { background: var(--s4); } i.s5 { background: var(--s5); }
-i.s0.b, i.s1.b, i.s2.b, i.s3.b { opacity: 0.72; }
+i.b { opacity: 0.72; }
 .strip circle { fill: var(--s0); opacity: 0.55; } .strip circle.first { fill: var(--s1); opacity: 0.9; }
 .strip line { stroke: var(--bad); stroke-width: 1.3; stroke-dasharray: 5 4; }
 .strip line.median { stroke: var(--ink); stroke-dasharray: none; }
@@ -137,14 +139,12 @@ def stage_card(case: Case) -> str:
 
 
 def stage_colours(case: Case) -> dict[str, str]:
-    """A colour for each component; the steps of the U-Net share one, every other paler."""
+    """A colour for each component, the same in every case; the steps of the U-Net share one, every other paler."""
     found: dict[str, str] = {}
-    kinds: dict[str, int] = {}
     for stage in case.stages:
-        kind = stage.name.partition(" step ")[0]
-        number = kinds.setdefault(kind, len(kinds))
-        paler = " b" if sum(name.startswith(f"{kind} step") for name in found) % 2 else ""
-        found[stage.name] = f"s{number % 6}{paler}"
+        kind, _, step = stage.name.partition(" step ")
+        paler = " b" if step and int(step) % 2 == 0 else ""
+        found[stage.name] = f"s{_COLOURS.index(kind)}{paler}"
     return found
 
 

@@ -56,6 +56,8 @@ class Entry(threading.Thread):
 
     def answer(self, request: RunRequest) -> dict[str, Any]:
         """What the runs gave."""
+        import dreamlite_mobile.runtime.executorch  # noqa: F401  an app has its runtime linked in: no load time
+
         bundle = open_bundle(self.phone.storage.host(request.bundle))
         begin, before = self.clock(), self.conditions()
         with Session(bundle, request.threads) as session:
