@@ -109,6 +109,8 @@ def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: P
     [
         (("--mode", "paint"), "unknown mode 'paint'"),
         (("--steps", 0), "steps: found 0"),
+        (("--prompt", ""), "prompt: empty"),
+        (("--seed", -1), "seed: found -1"),
         (("--runner", "/nowhere/executor_runner", "--gate", "1"), "--gate is for whole pictures"),
         (("--html", "/nowhere/a.html"), "does not exist"),
         (("--save", "/nowhere"), "is no folder"),

@@ -71,7 +71,7 @@ def run(
         float, typer.Option(min=0.0, help="Seconds to wait at most for the thermal status at rest.")
     ] = 300.0,
     sustained: Annotated[
-        float | None, typer.Option(min=0.0, help="Minutes to run without a pause, in one process for each case.")
+        float | None, typer.Option(min=0.01, help="Minutes to run without a pause, in one process for each case.")
     ] = None,
     prompt: Annotated[str, typer.Option(help="What to generate.")] = PROMPT,
     instruction: Annotated[str, typer.Option(help="What to edit.")] = INSTRUCTION,
@@ -115,9 +115,11 @@ def run(
         rounds, runs = 1, max(runs, 1)
     quiet_libraries()
     from dreamlite_mobile.device.report import Method
+    from dreamlite_mobile.noise import check_seed
     from dreamlite_mobile.scheduler import check_steps
 
     check_steps(steps)
+    check_seed(seed)
     method = Method(
         runs=runs,
         rounds=rounds,
@@ -131,6 +133,7 @@ def run(
         sustain_s=None if sustained is None else 60 * sustained,
     )
     opened = open_all(bundles, modes)
+    check_prompts(opened, modes, method)
     from dreamlite_mobile.device.find import adb_client, find_phone
 
     link = find_phone(adb_client(), serial)
@@ -179,6 +182,18 @@ def open_all(paths: Sequence[Path], modes: Sequence["Mode"]) -> "dict[str, Bundl
         name = path.resolve().name
         found[name if name not in found else f"{name}-{len(found) + 1}"] = bundle
     return found
+
+
+def check_prompts(bundles: "dict[str, Bundle]", modes: "Sequence[Mode]", method: "Method") -> None:
+    """Refuse (PromptError) what a bundle's tokenizer cannot use, before anything is pushed; say what is cut off."""
+    from dreamlite_mobile.runtime.session import prompt_encoder
+
+    for bundle in bundles.values():
+        encoder = prompt_encoder(bundle)
+        for one in modes:
+            layout = encoder.generate(method.prompt) if one == "generate" else encoder.edit(method.instruction)
+            if layout.warning is not None:
+                notice(layout.warning)
 
 
 def reference_of(

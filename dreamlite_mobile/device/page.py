@@ -116,10 +116,11 @@ def component_table(report: BenchReport) -> str:
 
 
 def stage_card(case: Case) -> str:
-    """A bar of stages to scale, and the same as a table."""
+    """A bar of stages, and the same as a table. Medians do not add up exactly; the bar is full all the same."""
     colours = stage_colours(case)
+    whole = sum(stage.share for stage in case.stages)
     bar = "".join(
-        f'<i class="{colours[stage.name]}" style="width:{100 * stage.share:.2f}%" '
+        f'<i class="{colours[stage.name]}" style="width:{100 * stage.share / whole:.2f}%" '
         f'title="{escape(stage.name)}: {stage.ms:.1f} ms"></i>'
         for stage in case.stages
     )
