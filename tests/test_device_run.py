@@ -55,7 +55,7 @@ def phone(tmp_path: Path) -> Phone:
 @pytest.fixture
 def app(adb: Adb, phone: Phone) -> Iterator[App]:
     with attached(adb, phone) as link:
-        yield App(link, LIMIT_S, poll_s=0.05, come_back_s=10)
+        yield App(link, LIMIT_S, poll_s=0.05, start_s=0.2, come_back_s=10)
 
 
 def request_for(**changes: object) -> RunRequest:
@@ -112,6 +112,12 @@ def test_a_link_that_stays_cut_in_a_run_is_an_error(app: App, phone: Phone) -> N
 def test_a_crash_carries_the_end_of_the_log(app: App, phone: Phone) -> None:
     phone.faults.crash = True
     failing(app, AppCrashError, r"(?s)ended before it was done.*SIGSEGV")
+
+
+def test_an_app_that_starts_late_is_no_crash(app: App, phone: Phone) -> None:
+    phone.faults.late = 1.0
+    object.__setattr__(app, "start_s", 5.0)
+    assert len(app.run(request_for()).result.timed) == 2
 
 
 def test_an_app_that_never_answers_is_stopped(app: App, phone: Phone) -> None:

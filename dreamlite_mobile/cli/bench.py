@@ -92,7 +92,9 @@ def run(
             help="Time components alone through this executor_runner or qnn_executor_runner, without the app."
         ),
     ] = None,
-    limit: Annotated[float, typer.Option(min=1.0, help="Seconds that one process may take.")] = 900.0,
+    limit: Annotated[
+        float, typer.Option(min=1.0, help="Seconds that one process may take, --sustained not counted.")
+    ] = 900.0,
     html: Annotated[Path | None, typer.Option(help="Write the report as one self-contained page.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write every sample as CSV.")] = None,
     save: Annotated[
@@ -258,7 +260,7 @@ def bench_app(
     from dreamlite_mobile.device.judge import gate_passed
 
     phone = checked_phone(link, bundles)
-    app = App(link, limit)
+    app = App(link, limit + (method.sustain_s or 0.0))
     app.check_installed()
     plan = Plan(push_all(link, bundles), modes, method, source)
     with stderr.status("measuring") as status:

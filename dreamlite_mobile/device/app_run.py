@@ -55,13 +55,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The app on one phone. `limit_s`: how long one request may take."""
+    """The app on one phone. `limit_s`: how long one request may take; `start_s`: until it must have a process."""
 
     link: Link
     limit_s: float
     package: str = APP
     activity: str = ACTIVITY
     poll_s: float = _POLL_S
+    start_s: float = 5.0
     come_back_s: float = 30.0
 
     def check_installed(self) -> None:
@@ -82,8 +83,8 @@ class App:
         self.stop()
         path = self.place(request)
         begin = time.monotonic()
-        started = self.link.shell(f"am start -n {quoted(self.activity)} --es request {quoted(path)}")
-        if started.code != 0 or "Error" in started.err:
+        started = self.link.shell(f"am start -W -n {quoted(self.activity)} --es request {quoted(path)}")
+        if started.code != 0 or "Error" in started.out + started.err:
             raise self.failure(AppMissingError, f"cannot be started: {(started.err or started.out).strip()}")
         self.wait(request, begin, tell)
         elapsed = time.monotonic() - begin
@@ -112,8 +113,8 @@ class App:
                 if sync.size_of(self.link, done):
                     return
                 alive = self.link.shell(f"pidof {quoted(self.package)}").code == 0
-                # It may have finished between the two questions.
-                if not alive and not sync.size_of(self.link, done):
+                # It may not have a process yet, or have finished between the two questions.
+                if not alive and time.monotonic() - begin > self.start_s and not sync.size_of(self.link, done):
                     raise self.failure(AppCrashError, "ended before it was done")
             except LinkLostError:
                 if left <= 0:

@@ -13,7 +13,7 @@ class Faults:
     for names with this part. `crash`, `hang`: the app, in place of its work. `edit`: what the app's result is in the
     first place; `result`: what it becomes on its way into storage. `clock_jump`: seconds that the wall clock jumps
     during a run. `drift`: how much faster the monotonic clock ticks. `wrong_picture`: the app draws another seed.
-    `slow`: seconds that every run takes longer.
+    `slow`: seconds that every run takes longer; `late`: until the app has a process.
     """
 
     cut_after: int | None = None
@@ -28,6 +28,7 @@ class Faults:
     drift: float = 1.0
     wrong_picture: bool = False
     slow: float = 0.0
+    late: float = 0.0
     taken: int = 0
     cut: Callable[[], None] = field(default=lambda: None)
 

@@ -78,13 +78,17 @@ class Phone:
         """As an intent does."""
         self.started.append(request)
         self.app = Entry(self, request)
-        self.app.start()
+        if self.faults.late:
+            threading.Timer(self.faults.late, self.app.start).start()
+        else:
+            self.app.start()
 
     def stop_app(self) -> None:
         """Like `am force-stop`."""
         if self.app is not None:
             self.app.stopped.set()
-            self.app.join(30)
+            if self.app.is_alive():
+                self.app.join(30)
 
     def app_runs(self) -> bool:
         return self.app is not None and self.app.is_alive()
