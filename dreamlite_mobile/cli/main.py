@@ -9,14 +9,14 @@ from typing import NoReturn
 
 import typer
 
-from dreamlite_mobile.cli import bisect, check, demo, export, pictures, score
+from dreamlite_mobile.cli import bench, bisect, check, demo, devices, export, pictures, score
 from dreamlite_mobile.cli.shared import stderr
 from dreamlite_mobile.errors import DreamLiteError
 
 app = typer.Typer(
     name="dreamlite",
     help="DreamLite on phones: export a checkpoint, generate and edit through the exported files, prove parity.",
-    epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 parity below its floor, 130 interrupted, 143 terminated.",
+    epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 floor or limit missed, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -34,6 +34,8 @@ app.command("inspect")(check.inspect)
 app.command("targets")(check.targets)
 app.command("doctor")(check.doctor)
 app.command("demo")(demo.demo)
+app.command("devices")(devices.devices)
+app.add_typer(bench.bench, name="bench")
 
 
 def main() -> None:

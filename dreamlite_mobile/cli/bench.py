@@ -1,0 +1,317 @@
+"""`dreamlite bench`: a bundle on a phone, timed, judged and compared."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from dreamlite_mobile.cli.bench_output import finish, report_of, show_comparison
+from dreamlite_mobile.cli.devices import SerialOption
+from dreamlite_mobile.cli.shared import (
+    JsonOption,
+    SeedOption,
+    StepsOption,
+    ThreadsOption,
+    names,
+    notice,
+    quiet_libraries,
+    stderr,
+)
+from dreamlite_mobile.components import MODES, check_names
+from dreamlite_mobile.errors import ConfigError, OutputError
+from dreamlite_mobile.progress import task
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from dreamlite_mobile.bundle import Bundle
+    from dreamlite_mobile.bundle_schema import Mode
+    from dreamlite_mobile.device.bench import Reference
+    from dreamlite_mobile.device.facts import PhoneFacts
+    from dreamlite_mobile.device.link import Link
+    from dreamlite_mobile.device.report import BenchReport, Method
+
+PROMPT = "a red circle left of a blue square on a green background"
+INSTRUCTION = "the circle in yellow"
+_RUN = "run"
+
+
+class BundleFirst(TyperGroup):
+    """`bench BUNDLE` is `bench run BUNDLE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` before whatever does not begin with a command or a plea for help."""
+        known = {*self.commands, "--help", "-h"}
+        return super().parse_args(ctx, args if not args or args[0] in known else [_RUN, *args])
+
+
+bench = typer.Typer(
+    cls=BundleFirst,
+    no_args_is_help=True,
+    help="Time bundles on a phone (`bench BUNDLE`), or compare two result files (`bench compare A B`).",
+)
+
+
+@bench.command(_RUN)
+def run(
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles; several are measured in turns.")],
+    mode: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
+    gate: Annotated[
+        float | None, typer.Option(min=0.0, help="Seconds: exit with 3 when the median of any mode is over it.")
+    ] = None,
+    serial: SerialOption = None,
+    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Timed runs of each case.")] = 10,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100, help="Processes that the runs of a case are dealt over; each starts cold.")
+    ] = 2,
+    warm_up: Annotated[int, typer.Option(min=0, max=1000, help="Runs of each process that do not count.")] = 2,
+    cool_down: Annotated[
+        float, typer.Option(min=0.0, help="Seconds to wait at most for the thermal status at rest.")
+    ] = 300.0,
+    sustained: Annotated[
+        float | None, typer.Option(min=0.01, help="Minutes to run without a pause, in one process for each case.")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What to generate.")] = PROMPT,
+    instruction: Annotated[str, typer.Option(help="What to edit.")] = INSTRUCTION,
+    picture: Annotated[Path | None, typer.Option(help="The picture to edit; by default a drawn one.")] = None,
+    seed: SeedOption = 7,
+    steps: StepsOption = 4,
+    threads: ThreadsOption = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Compare the pictures with torch on this checkpoint, not with the bundle run here."),
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not compare the pictures; the report says so.")
+    ] = False,
+    runner: Annotated[
+        Path | None,
+        typer.Option(
+            help="Time components alone through this executor_runner or qnn_executor_runner, without the app."
+        ),
+    ] = None,
+    limit: Annotated[
+        float, typer.Option(min=1.0, help="Seconds that one process may take, --sustained not counted.")
+    ] = 900.0,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one self-contained page.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write every sample as CSV.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Folder to keep the result file in, such as benchmarks/results.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Push bundles onto a phone, run them there, compare the pictures with the host's, report the times.
+
+    Exits with 3 when a picture is wrong or a median over --gate.
+
+    Example: dreamlite bench bundle --mode generate,edit --gate 1.0
+    """
+    check_outputs(html, csv, save)
+    modes = cast("tuple[Mode, ...]", names(mode) or ())
+    check_names("mode", modes, MODES)
+    if runner is not None and gate is not None:
+        raise ConfigError("--gate is for whole pictures; a runner times components alone. Leave one of the two out.")
+    if sustained is not None:
+        rounds, runs = 1, max(runs, 1)
+    quiet_libraries()
+    from dreamlite_mobile.device.report import Method
+    from dreamlite_mobile.noise import check_seed
+    from dreamlite_mobile.scheduler import check_steps
+
+    check_steps(steps)
+    check_seed(seed)
+    method = Method(
+        runs=runs,
+        rounds=rounds,
+        warm_up=warm_up,
+        steps=steps,
+        seed=seed,
+        prompt=prompt,
+        instruction=instruction,
+        threads=threads,
+        cool_down_s=cool_down,
+        sustain_s=None if sustained is None else 60 * sustained,
+    )
+    opened = open_all(bundles, modes)
+    check_prompts(opened, modes, method)
+    from dreamlite_mobile.device.find import adb_client, find_phone
+
+    link = find_phone(adb_client(), serial)
+    if runner is None:
+        source = None if picture is None else picture_of(picture)
+        reference = None if unchecked else reference_of(checkpoint, method, source, opened)
+        report = bench_app(link, opened, modes, method, source, reference, gate, limit)
+    else:
+        report = bench_runner(link, opened, method, runner, limit, unchecked)
+    finish(report, html, csv, save, json_output)
+
+
+def check_outputs(html: Path | None, csv: Path | None, save: Path | None) -> None:
+    """Refuse (OutputError) places that cannot be written, before any work."""
+    from dreamlite_mobile.files import check_file_target
+
+    for path in (html, csv):
+        if path is not None:
+            check_file_target(path)
+    if save is not None and not save.is_dir():
+        raise OutputError(f"--save {save}: is no folder. Create it or name another one.")
+
+
+def picture_of(path: Path) -> "Image.Image":
+    """The picture to edit."""
+    from dreamlite_mobile.images import load_image
+
+    return load_image(path)
+
+
+def open_one(path: Path) -> "Bundle":
+    """A checked bundle, with a bar."""
+    from dreamlite_mobile.bundle import open_bundle
+    from dreamlite_mobile.cli.pictures import checked
+
+    return checked(path, lambda progress: open_bundle(path, progress=progress))
+
+
+def open_all(paths: Sequence[Path], modes: Sequence["Mode"]) -> "dict[str, Bundle]":
+    """Checked bundles by name; folders of one name are told apart by number."""
+    found: dict[str, Bundle] = {}
+    for path in paths:
+        bundle = open_one(path)
+        for one in modes:
+            bundle.require(one)
+        name = path.resolve().name
+        found[name if name not in found else f"{name}-{len(found) + 1}"] = bundle
+    return found
+
+
+def check_prompts(bundles: "dict[str, Bundle]", modes: "Sequence[Mode]", method: "Method") -> None:
+    """Refuse (PromptError) what a bundle's tokenizer cannot use, before anything is pushed; say what is cut off."""
+    from dreamlite_mobile.runtime.session import prompt_encoder
+
+    for bundle in bundles.values():
+        encoder = prompt_encoder(bundle)
+        for one in modes:
+            layout = encoder.generate(method.prompt) if one == "generate" else encoder.edit(method.instruction)
+            if layout.warning is not None:
+                notice(layout.warning)
+
+
+def reference_of(
+    checkpoint: str | None, method: "Method", source: "Image.Image | None", bundles: "dict[str, Bundle]"
+) -> "Reference":
+    """Draws on this machine what the phone should have drawn.
+
+    Raises:
+        ConfigError: a bundle that this machine cannot run, without a checkpoint.
+    """
+    from dreamlite_mobile.device.host import bundle_reference, checkpoint_reference
+
+    if checkpoint is not None:
+        from dreamlite_mobile.cli.judge import matching_checkpoint
+
+        return checkpoint_reference(lambda bundle: matching_checkpoint(bundle, checkpoint), method, source)
+    for name, bundle in bundles.items():
+        if bundle.manifest.backend != "xnnpack":
+            raise ConfigError(
+                f"{name}: made for {bundle.manifest.target}, which this machine cannot run as it is, so there is "
+                "nothing to compare its pictures with. Name its checkpoint with --checkpoint, or pass --unchecked."
+            )
+    return bundle_reference(method, source)
+
+
+def push_all(link: "Link", bundles: "dict[str, Bundle]") -> "dict[str, tuple[Bundle, str]]":
+    """Every bundle onto the phone, with a bar."""
+    from dreamlite_mobile.device.push import push_bundle
+
+    found = {}
+    for name, bundle in bundles.items():
+        total = sum(entry.bytes for entry in bundle.manifest.files.values())
+        with task(stderr, f"pushing {name}", total) as advance:
+            found[name] = bundle, push_bundle(link, bundle, advance, notice).folder
+    return found
+
+
+def checked_phone(link: "Link", bundles: "dict[str, Bundle]") -> "PhoneFacts":
+    """The phone's facts; WrongPhoneError when a bundle is for another."""
+    from dreamlite_mobile.device.facts import read_facts
+    from dreamlite_mobile.device.match import check_phone
+
+    phone = read_facts(link)
+    for bundle in bundles.values():
+        check_phone(bundle, phone)
+    return phone
+
+
+def bench_app(
+    link: "Link",
+    bundles: "dict[str, Bundle]",
+    modes: "tuple[Mode, ...]",
+    method: "Method",
+    source: "Image.Image | None",
+    reference: "Reference | None",
+    gate: float | None,
+    limit: float,
+) -> "BenchReport":
+    """Whole pictures through the app."""
+    from dreamlite_mobile.device.app_run import App
+    from dreamlite_mobile.device.bench import Plan, measure
+    from dreamlite_mobile.device.judge import gate_passed
+
+    phone = checked_phone(link, bundles)
+    app = App(link, limit + (method.sustain_s or 0.0))
+    app.check_installed()
+    plan = Plan(push_all(link, bundles), modes, method, source)
+    with stderr.status("measuring") as status:
+        cases = measure(app, plan, phone, reference, status.update)
+    first = cases[0].rounds[0].result.app
+    parts = {"app": first, "cases": tuple(cases), "gate_s": gate, "gate_passed": gate_passed(cases, gate)}
+    return report_of(link, phone, bundles, method, parts)
+
+
+def bench_runner(
+    link: "Link", bundles: "dict[str, Bundle]", method: "Method", runner: Path, limit: float, unchecked: bool
+) -> "BenchReport":
+    """Components alone through a binary."""
+    from dreamlite_mobile.device.runner import measure_components, push_runner
+    from dreamlite_mobile.runtime.session import Session
+
+    phone = checked_phone(link, bundles)
+    binary = push_runner(link, runner, limit)
+    components = []
+    with stderr.status("measuring") as status:
+        for name, (bundle, folder) in push_all(link, bundles).items():
+            with Session(bundle, frugal=True) as session:
+                host = None if unchecked or bundle.manifest.backend != "xnnpack" else session.component
+                found = measure_components(binary, name, bundle, folder, method, host, status.update)
+            components += found
+    return report_of(
+        link,
+        phone,
+        bundles,
+        method,
+        {"app": None, "components": tuple(components), "gate_s": None, "gate_passed": None},
+    )
+
+
+@bench.command("compare")
+def compare(
+    before: Annotated[
+        Path, typer.Argument(help="The earlier result file (what `bench --json` printed or --save kept).")
+    ],
+    now: Annotated[Path, typer.Argument(help="The later one.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Compare two result files case by case; exit with 3 when a median became significantly slower.
+
+    A change counts when a permutation test gives it a chance of luck under 5 % and it is over 3 %.
+
+    Example: dreamlite bench compare before.json now.json
+    """
+    from dreamlite_mobile.device.judge import check_compared, compare_reports
+    from dreamlite_mobile.device.report import read_report
+
+    rows, remarks = compare_reports(read_report(before), read_report(now))
+    show_comparison(f"{before.name} and {now.name}", rows, remarks, json_output)
+    check_compared(rows)

@@ -1,0 +1,214 @@
+"""One run request through the app: started by an intent, awaited by its marker, its result checked and pulled.
+
+Whatever goes wrong ends within the limit, in an error that carries the end of the phone's log.
+"""
+
+import hashlib
+import io
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from pydantic import ValidationError
+
+from dreamlite_mobile.bundle_files import describe
+from dreamlite_mobile.device import sync
+from dreamlite_mobile.device.clean import clean_folder
+from dreamlite_mobile.device.errors import (
+    AppCrashError,
+    AppMissingError,
+    AppRefusedError,
+    AppTimeoutError,
+    ClockError,
+    DeviceError,
+    DigestError,
+    LinkLostError,
+    ResultError,
+)
+from dreamlite_mobile.device.link import Link, quoted
+from dreamlite_mobile.device.places import ACTIVITY, APP, REQUESTS
+from dreamlite_mobile.device.push import local_file, push_files
+from dreamlite_mobile.device.schema import RunRequest, RunResult
+
+RESULT_LIMIT = 64 << 20
+PICTURE_LIMIT = 64 << 20
+LOG_LINES = 200
+SHOWN_LOG_LINES = 12
+CLOCK_SHARE = 0.05
+CLOCK_SLACK_S = 1.0
+"""The phone may claim this share more time than passed here, and this much besides: clocks differ by parts per million,
+polling by less than the slack."""
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The result, its picture, and how long it took as seen from here."""
+
+    result: RunResult
+    picture: Image.Image
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The app on one phone. `limit_s`: how long one request may take; `start_s`: until it must have a process."""
+
+    link: Link
+    limit_s: float
+    package: str = APP
+    activity: str = ACTIVITY
+    poll_s: float = _POLL_S
+    start_s: float = 5.0
+    come_back_s: float = 30.0
+
+    def check_installed(self) -> None:
+        """AppMissingError without the app."""
+        if self.link.shell(f"pm path {quoted(self.package)}").code != 0:
+            raise AppMissingError(
+                f"{self.link.serial}: {self.package} is not installed. Build it (android_app/README.md) and install it "
+                "with `adb install -r APK`, or measure components with --runner."
+            )
+
+    def run(self, request: RunRequest, tell: Callable[[str], None] = lambda _: None) -> Answer:
+        """Start the app anew, wait for it, read what it made.
+
+        Raises:
+            AppCrashError, AppTimeoutError, AppRefusedError: with the end of the log. ResultError, DigestError: what
+            came back cannot be trusted. ClockError: it claims more time than passed. LinkLostError.
+        """
+        self.stop()
+        path = self.place(request)
+        begin = time.monotonic()
+        started = self.link.shell(f"am start -W -n {quoted(self.activity)} --es request {quoted(path)}")
+        if started.code != 0 or "Error" in started.out + started.err:
+            raise self.failure(AppMissingError, f"cannot be started: {(started.err or started.out).strip()}")
+        self.wait(request, begin, tell)
+        elapsed = time.monotonic() - begin
+        result = self.read(request)
+        check_clock(self.link.serial, result, elapsed)
+        picture = self.picture(request, result)
+        self.stop()
+        clean_folder(self.link, request_folder(request.id))
+        self.link.shell(f"rm -rf {quoted(request.out)}")
+        return Answer(result, picture, elapsed)
+
+    def place(self, request: RunRequest) -> str:
+        """The request onto the phone, and an empty place for what it makes; the request's path."""
+        text = request.model_dump_json(indent=2) + "\n"
+        self.link.checked(f"rm -rf {quoted(request.out)} && mkdir -p {quoted(request.out)}")
+        path, _ = push_bytes(self.link, request_folder(request.id), "request.json", text.encode())
+        self.link.shell("logcat -c")
+        return path
+
+    def wait(self, request: RunRequest, begin: float, tell: Callable[[str], None]) -> None:
+        """Until the marker is there; a lost link is waited for, the app goes on without it."""
+        done = f"{request.out}/done"
+        while True:
+            left = self.limit_s - (time.monotonic() - begin)
+            try:
+                if sync.size_of(self.link, done):
+                    return
+                alive = self.link.shell(f"pidof {quoted(self.package)}").code == 0
+                # It may not have a process yet, or have finished between the two questions.
+                if not alive and time.monotonic() - begin > self.start_s and not sync.size_of(self.link, done):
+                    raise self.failure(AppCrashError, "ended before it was done")
+            except LinkLostError:
+                if left <= 0:
+                    raise
+                self.link.come_back(min(left, self.come_back_s), tell)
+            if left <= 0:
+                error = self.failure(AppTimeoutError, f"was not done after {self.limit_s:g} s and was stopped")
+                self.stop()
+                raise error
+            time.sleep(min(self.poll_s, max(left, 0.0)))
+
+    def read(self, request: RunRequest) -> RunResult:
+        """The result, if it is whole and answers the request."""
+        where = f"{self.link.serial}: {request.out}/result.json"
+        expected = sync.receive(self.link, f"{request.out}/done", 100).decode(errors="replace").strip()
+        data = sync.receive(self.link, f"{request.out}/result.json", RESULT_LIMIT)
+        found = hashlib.sha256(data).hexdigest()
+        if found != expected:
+            raise ResultError(f"{where}: sha256 is {found}, the app's marker says {expected!a}. Run it again.")
+        try:
+            result = RunResult.model_validate_json(data)
+        except ValidationError as error:
+            raise ResultError(
+                f"{where}: is no result of version 1: {describe(error)}. Install the app of this version."
+            ) from error
+        if result.id == request.id and result.problem is not None:
+            raise self.failure(AppRefusedError, f"refused: {result.problem}")
+        for name in ("id", "bundle_sha256", "mode", "seed", "steps"):
+            if getattr(result, name) != getattr(request, name):
+                raise ResultError(
+                    f"{where}: answers {name} {getattr(result, name)!a}, asked was {getattr(request, name)!a}"
+                )
+        if len(result.timed) < request.runs:
+            raise ResultError(f"{where}: holds {len(result.timed)} timed runs, asked were {request.runs}")
+        return result
+
+    def picture(self, request: RunRequest, result: RunResult) -> Image.Image:
+        """The PNG that the first run drew."""
+        assert result.picture is not None
+        where = f"{self.link.serial}: {request.out}/{result.picture.file}"
+        data = sync.receive(self.link, f"{request.out}/{result.picture.file}", PICTURE_LIMIT)
+        if hashlib.sha256(data).hexdigest() != result.picture.sha256:
+            raise DigestError(f"{where}: has another sha256 than the result says. Run it again.")
+        try:
+            return Image.open(io.BytesIO(data), formats=("PNG",)).convert("RGB")
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise ResultError(f"{where}: is no picture ({error})") from error
+
+    def stop(self) -> None:
+        """No process of the app is left, so that the next start is a cold one."""
+        self.link.shell(f"am force-stop {quoted(self.package)}")
+
+    def failure(self, kind: type[DeviceError], what: str) -> DeviceError:
+        """An error with the end of the log, as far as it can still be read."""
+        try:
+            printed = self.link.shell(f"logcat -d -t {LOG_LINES}").out.strip()
+        except LinkLostError:
+            printed = ""
+        tail = "\n".join(f"  {line}" for line in printed.splitlines()[-SHOWN_LOG_LINES:])
+        return kind(f"{self.link.serial}: {self.package} {what}.\n{tail or '  (its log is empty)'}")
+
+
+def check_clock(serial: str, result: RunResult, elapsed_s: float) -> None:
+    """Refuse times that cannot be true (ClockError): more than passed here, or backwards."""
+    claimed = (result.end.monotonic_ms - result.begin.monotonic_ms) / 1000
+    spent = sum(sample.total_ms for sample in result.samples) / 1000
+    if not 0 <= spent <= claimed + CLOCK_SLACK_S:
+        raise ClockError(
+            f"{serial}: the runs take {spent:.1f} s of a process of {claimed:.1f} s: its clock jumped. Run it again."
+        )
+    if claimed > elapsed_s * (1 + CLOCK_SHARE) + CLOCK_SLACK_S:
+        raise ClockError(
+            f"{serial}: claims {claimed:.1f} s for what took {elapsed_s:.1f} s here: its clock runs wrong. Restart it."
+        )
+
+
+def push_bytes(link: Link, folder: str, name: str, data: bytes) -> tuple[str, str]:
+    """A small file onto the phone; its path and digest there."""
+    with tempfile.TemporaryDirectory(prefix="dreamlite-push-") as here:
+        path = Path(here, name)
+        path.write_bytes(data)
+        wanted = local_file(path, name)
+        push_files(link, folder, [wanted])
+    return f"{folder}/{name}", wanted.sha256
+
+
+def push_picture(link: Link, source: Image.Image) -> tuple[str, str]:
+    """The picture of an edit as PNG onto the phone; its path and digest there."""
+    stream = io.BytesIO()
+    source.save(stream, format="PNG")
+    data = stream.getvalue()
+    return push_bytes(link, request_folder("sources"), f"{hashlib.sha256(data).hexdigest()[:16]}.png", data)
+
+
+def request_folder(name: str) -> str:
+    """Where one request lies."""
+    return f"{REQUESTS}/{name}"

@@ -1,0 +1,220 @@
+"""The method: cases in turns, each turn one process of the app, with the phone cooled down before and looked at around.
+
+Warm runs of one process share caches, clocks and heat, so the runs of a case are dealt over several rounds; in every
+other round the cases come in reverse, so that a phone that warms up does not favour what comes first.
+"""
+
+import math
+import secrets
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from dreamlite_mobile.bundle import Bundle
+from dreamlite_mobile.bundle_schema import Mode
+from dreamlite_mobile.device.app_run import Answer, App, push_picture
+from dreamlite_mobile.device.conditions import cool_down, look
+from dreamlite_mobile.device.correctness import judge_picture, source_for
+from dreamlite_mobile.device.facts import PhoneFacts
+from dreamlite_mobile.device.flags import flags_of
+from dreamlite_mobile.device.places import output_folder
+from dreamlite_mobile.device.push import manifest_sha256
+from dreamlite_mobile.device.report import Case, Correctness, Method, Round, Stage
+from dreamlite_mobile.device.schema import PhoneFile, RunRequest, Sample
+from dreamlite_mobile.device.stats import summarise
+from dreamlite_mobile.pipeline import STAGES
+
+OWN_WORK = "host work"
+UNET = "unet"
+_PAUSE_S = 5.0
+_MINUTE_MS = 60_000.0
+
+Reference = Callable[[Bundle, Mode], tuple[Image.Image, str]]
+"""Draws what a bundle's picture should be, and says what drew it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure: bundles with the folders that they were pushed to, modes, method.
+
+    `source`: the picture to edit; None for the drawn one in each bundle's size.
+    """
+
+    bundles: Mapping[str, tuple[Bundle, str]]
+    modes: tuple[Mode, ...]
+    method: Method
+    source: Image.Image | None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One process of the app."""
+
+    bundle: str
+    mode: Mode
+    runs: int
+
+
+def turns(names: Sequence[str], modes: Sequence[Mode], method: Method) -> list[Turn]:
+    """Every case in every round, reversed in every other; the runs are dealt evenly, the first get the rest."""
+    cases = [(name, mode) for name in names for mode in modes]
+    rounds = min(method.rounds, method.runs)
+    found = []
+    for number in range(rounds):
+        runs = method.runs // rounds + (number < method.runs % rounds)
+        found += [Turn(name, mode, runs) for name, mode in (cases if number % 2 == 0 else cases[::-1])]
+    return found
+
+
+def measure(
+    app: App,
+    plan: Plan,
+    phone: PhoneFacts,
+    reference: Reference | None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Case]:
+    """Run every turn, then draw the host's pictures and judge.
+
+    Raises:
+        DeviceError: whatever goes wrong with phone, app or result; nothing is retried but a lost link.
+    """
+    sources = push_sources(app, plan)
+    rest = look(app.link).conditions.thermal_status
+    found: dict[tuple[str, Mode], list[tuple[Round, Answer]]] = {}
+    order = turns(tuple(plan.bundles), plan.modes, plan.method)
+    for number, turn in enumerate(order, 1):
+        tell(f"{turn.bundle}, {turn.mode}: {turn.runs} runs (turn {number} of {len(order)})")
+        request = request_of(app, plan, turn, sources.get(turn.bundle))
+        found.setdefault((turn.bundle, turn.mode), []).append(take_turn(app, request, plan.method, rest, tell))
+    return [case_of(plan, key, taken, phone, reference) for key, taken in found.items()]
+
+
+def push_sources(app: App, plan: Plan) -> dict[str, PhoneFile]:
+    """The picture that each bundle edits, on the phone."""
+    if "edit" not in plan.modes:
+        return {}
+    pushed = {}
+    for name, (bundle, _) in plan.bundles.items():
+        path, digest = push_picture(app.link, source_for(bundle, plan.source))
+        pushed[name] = PhoneFile(file=path, sha256=digest)
+    return pushed
+
+
+def request_of(app: App, plan: Plan, turn: Turn, picture: PhoneFile | None) -> RunRequest:
+    """What the app is asked."""
+    bundle, folder = plan.bundles[turn.bundle]
+    method, name = plan.method, f"{turn.mode}-{secrets.token_hex(6)}"
+    return RunRequest(
+        id=name,
+        bundle=folder,
+        bundle_sha256=manifest_sha256(bundle),
+        mode=turn.mode,
+        prompt=method.prompt if turn.mode == "generate" else method.instruction,
+        picture=picture if turn.mode == "edit" else None,
+        seed=method.seed,
+        steps=method.steps,
+        warm_up=method.warm_up,
+        runs=turn.runs,
+        sustain_s=method.sustain_s,
+        threads=method.threads,
+        out=output_folder(app.package, name),
+    )
+
+
+def take_turn(
+    app: App, request: RunRequest, method: Method, rest: int | None, tell: Callable[[str], None]
+) -> tuple[Round, Answer]:
+    """Cool down to the status at rest, look, run, look."""
+    waited, cooled = cool_down(app.link, rest, method.cool_down_s, _PAUSE_S, tell)
+    before = look(app.link)
+    answer = app.run(request, tell)
+    after = look(app.link)
+    return Round(before=before, result=answer.result, after=after, cooled_s=waited, cooled=cooled), answer
+
+
+def case_of(
+    plan: Plan,
+    key: tuple[str, Mode],
+    taken: Sequence[tuple[Round, Answer]],
+    phone: PhoneFacts,
+    reference: Reference | None,
+) -> Case:
+    """What the rounds of one case say together."""
+    name, mode = key
+    rounds = tuple(one for one, _ in taken)
+    timed = [sample for one in rounds for sample in one.result.timed]
+    peaks = [one.result.peak_pss_bytes for one in rounds if one.result.peak_pss_bytes is not None]
+    return Case(
+        bundle=name,
+        mode=mode,
+        rounds=rounds,
+        cold=summarise([one.result.cold_ms for one in rounds]),
+        warm=summarise([sample.total_ms for sample in timed]),
+        load=load_stages(rounds),
+        stages=stages_of(timed),
+        sustained=by_minute(rounds[0]) if plan.method.sustain_s is not None else (),
+        peak_pss_bytes=max(peaks, default=None),
+        correctness=judged(plan.bundles[name][0], mode, [answer for _, answer in taken], reference),
+        flags=flags_of(rounds, phone),
+    )
+
+
+def judged(bundle: Bundle, mode: Mode, answers: Sequence[Answer], reference: Reference | None) -> Correctness | None:
+    """The worst picture of all rounds; None without a reference."""
+    if reference is None:
+        return None
+    expected, what = reference(bundle, mode)
+    found = [judge_picture(answer.picture, expected, bundle.manifest, what) for answer in answers]
+    return min(found, key=lambda one: (one.passed, math.inf if one.psnr_db is None else one.psnr_db))
+
+
+def stages_of(samples: Sequence[Sample]) -> tuple[Stage, ...]:
+    """Components in the order they run, each step of the U-Net by itself, then the app's own work.
+
+    A step also holds the scheduler's arithmetic, which is why the U-Net's own time is dealt over the steps.
+    """
+    whole = statistics.median(sample.total_ms for sample in samples)
+    parts: dict[str, float] = {}
+    for name in STAGES:
+        values = [sample.stages[name] for sample in samples if name in sample.stages]
+        if name == UNET and values:
+            parts |= {f"{UNET} step {index + 1}": ms for index, ms in enumerate(unet_steps(samples))}
+        elif values:
+            parts[name] = statistics.median(values)
+    parts[OWN_WORK] = statistics.median(sample.host_ms for sample in samples)
+    return tuple(Stage(name=name, ms=ms, share=ms / whole) for name, ms in parts.items())
+
+
+def unet_steps(samples: Sequence[Sample]) -> list[float]:
+    """Median milliseconds of the U-Net in each step."""
+    rows = []
+    for sample in samples:
+        together = sum(sample.steps_ms)
+        scale = sample.stages.get(UNET, 0.0) / together if together else 0.0
+        rows.append([ms * scale for ms in sample.steps_ms])
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
+
+
+def load_stages(rounds: Sequence[Round]) -> tuple[Stage, ...]:
+    """Median milliseconds of loading each component, as shares of the cold start."""
+    cold = statistics.median(one.result.cold_ms for one in rounds)
+    times: dict[str, list[float]] = {}
+    for one in rounds:
+        for load in one.result.load:
+            times.setdefault(f"{load.component}.{load.method}", []).append(load.ms)
+    return tuple(
+        Stage(name=name, ms=statistics.median(values), share=statistics.median(values) / cold)
+        for name, values in times.items()
+    )
+
+
+def by_minute(one: Round) -> tuple[float, ...]:
+    """Median milliseconds of a run in each minute that the phone worked without a pause."""
+    samples = one.result.timed
+    first = samples[0].begin_ms
+    minutes: dict[int, list[float]] = {}
+    for sample in samples:
+        minutes.setdefault(int((sample.begin_ms - first) // _MINUTE_MS), []).append(sample.total_ms)
+    return tuple(statistics.median(minutes[number]) for number in sorted(minutes))

@@ -1,0 +1,100 @@
+"""What makes a measurement less than it seems: said beside the numbers, never hidden, never a reason to drop a run."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from dreamlite_mobile.device.conditions import STATUS_NAMES, Seen
+from dreamlite_mobile.device.facts import PhoneFacts
+from dreamlite_mobile.device.report import Flag, Round
+from dreamlite_mobile.device.stats import summarise
+
+THROTTLING = 1
+"""Thermal status "light": Android begins to slow clocks from here on."""
+HOT_CELSIUS = 40.0
+"""Of the battery: phones hold back charging and clocks from about here."""
+BUSY_SHARE = 0.25
+"""Of all CPUs, before anything of ours runs."""
+NOISY = 0.10
+"""Coefficient of variation of the warm runs."""
+SLOWING = 1.05
+"""Median of the last third of a round's runs over that of its first third."""
+CLOCK_JUMP_MS = 500.0
+"""Between the two clocks of the phone over one process."""
+_MIN_THIRDS = 6
+
+
+def flags_of(rounds: Sequence[Round], phone: PhoneFacts) -> tuple[Flag, ...]:
+    """Everything noticed in the rounds of one case, each kind once."""
+    found: dict[str, Flag] = {}
+    for flag in (
+        *phone_flags(phone),
+        *(flag for number, one in enumerate(rounds, 1) for flag in round_flags(number, one)),
+    ):
+        found.setdefault(flag.kind, flag)
+    for flag in sample_flags([sample.total_ms for one in rounds for sample in one.result.timed]):
+        found.setdefault(flag.kind, flag)
+    return tuple(found.values())
+
+
+def phone_flags(phone: PhoneFacts) -> Iterator[Flag]:
+    """What holds for everything measured on it."""
+    if phone.emulated:
+        yield Flag(kind="emulated", text="an emulated phone: the times are those of the machine it runs on")
+    if phone.soc_from is not None and phone.soc_from.startswith("guessed"):
+        yield Flag(kind="guessed", text=f"the chip is {phone.soc_from}")
+
+
+def round_flags(number: int, one: Round) -> Iterator[Flag]:
+    """Heat, cable, company, clock of one process."""
+    yield from heat_flags(number, one)
+    for seen in (one.before, one.after):
+        yield from company_flags(number, seen)
+    begin, end = one.result.begin, one.result.end
+    jump = (end.wall_ms - begin.wall_ms) - (end.monotonic_ms - begin.monotonic_ms)
+    if abs(jump) > CLOCK_JUMP_MS:
+        text = f"round {number}: the time of day jumped by {jump / 1000:+.1f} s while it ran"
+        yield Flag(kind="clock", text=f"{text}; durations are of the other clock")
+    if (share := slowing(one)) > SLOWING:
+        yield Flag(kind="slowing", text=f"round {number}: the last third of the runs took {share:.2f} times the first")
+
+
+def heat_flags(number: int, one: Round) -> Iterator[Flag]:
+    """The highest status that the host or the app saw, and a battery that is hot."""
+    before = [one.before.conditions, one.result.before]
+    during = [*(sample.conditions for sample in one.result.samples), one.result.after, one.after.conditions]
+    worst = max((seen.thermal_status or 0 for seen in (*before, *during)), default=0)
+    if worst >= THROTTLING:
+        when = (
+            "already before it" if any((seen.thermal_status or 0) >= THROTTLING for seen in before) else "while it ran"
+        )
+        yield Flag(kind="throttling", text=f"round {number}: thermal status {STATUS_NAMES[worst]}, {when}")
+    if not one.cooled:
+        yield Flag(kind="hot", text=f"round {number}: began hot, after {one.cooled_s:.0f} s of cooling down")
+    celsius = max((seen.battery_celsius or 0.0 for seen in (*before, *during)), default=0.0)
+    if celsius >= HOT_CELSIUS:
+        yield Flag(kind="hot", text=f"round {number}: the battery was at {celsius:.1f} degrees")
+
+
+def company_flags(number: int, seen: Seen) -> Iterator[Flag]:
+    """What else the phone was doing."""
+    if seen.conditions.charging:
+        yield Flag(kind="charging", text=f"round {number}: the phone was charging, which heats it")
+    if seen.busy_share is not None and seen.busy_share > BUSY_SHARE:
+        text = f"round {number}: something else used {seen.busy_share:.0%} of the CPUs"
+        yield Flag(kind="background", text=text)
+
+
+def sample_flags(warm_ms: Sequence[float]) -> Iterator[Flag]:
+    """Noise that shows in the numbers themselves."""
+    spread = summarise(warm_ms).variation
+    if spread > NOISY:
+        yield Flag(kind="noisy", text=f"the warm runs vary by {spread:.0%} (coefficient of variation)")
+
+
+def slowing(one: Round) -> float:
+    """How much slower a round ended than it began; 1 for one too short to tell."""
+    taken = [sample.total_ms for sample in one.result.timed]
+    if len(taken) < _MIN_THIRDS:
+        return 1.0
+    third = len(taken) // 3
+    return statistics.median(taken[-third:]) / statistics.median(taken[:third])

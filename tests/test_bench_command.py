@@ -1,0 +1,146 @@
+"""`dreamlite bench` from push to report: an emulated phone behind a real adb server, whose app runs the very bundle."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from adb_device.phone import Phone
+from adb_device.server import PORT_VARIABLE, Adb, adb_server, attached
+from bench_reports import bench_case, bench_report
+from bundles import exported
+
+from dreamlite_mobile.device.report import BenchReport, read_report
+
+QUICK = ("--runs", 4, "--warm-up", 1, "--rounds", 2, "--steps", 2)
+
+
+@pytest.fixture(scope="module")
+def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adb]:
+    with adb_server(tmp_path_factory.mktemp("home")) as server:
+        yield server
+
+
+@pytest.fixture
+def phone(adb: Adb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Phone]:
+    monkeypatch.setenv(PORT_VARIABLE, str(adb.port))
+    made = Phone(tmp_path / "phone")
+    with attached(adb, made):
+        yield made
+
+
+def test_a_bundle_is_pushed_run_judged_and_reported(run, phone: Phone, tmp_path: Path) -> None:
+    page, table = tmp_path / "bench.html", tmp_path / "bench.csv"
+    found = run("bench", exported("fp32"), *QUICK, "--gate", 600, "--json", "--html", page, "--csv", table)
+    assert found.code == 0, found.err
+    report = BenchReport.model_validate_json(found.out)
+    assert [(case.mode, case.warm.runs, case.cold.runs) for case in report.cases] == [
+        ("generate", 4, 2),
+        ("edit", 4, 2),
+    ]
+    for case in report.cases:
+        assert case.correctness is not None and case.correctness.exact
+        assert sum(stage.share for stage in case.stages) == pytest.approx(1, abs=0.25)
+        assert case.cold.median > case.rounds[0].result.samples[0].total_ms
+    assert len(phone.started) == 4 and report.phone.soc == "SM8650"
+    assert "U-Net" not in page.read_text() and "unet step 2" in page.read_text()
+    lines = list(csv.DictReader(table.read_text().splitlines()))
+    assert {line["stage"] for line in lines} >= {"total", "unet", "vae_decoder", "vae_encoder", "host work"}
+
+
+ONCE = ("--runs", 1, "--warm-up", 0, "--rounds", 1, "--steps", 1, "--mode", "generate")
+
+
+def test_a_median_over_the_gate_exits_with_3_and_leaves_its_report(run, phone: Phone, tmp_path: Path) -> None:
+    phone.faults.slow = 0.3
+    found = run("bench", exported("fp32"), *ONCE, "--gate", 0.2, "--save", tmp_path, "--html", tmp_path / "a.html")
+    assert found.code == 3 and "over the limit of 0.2 s" in found.err and "most of it in host work" in found.err
+    (kept,) = tmp_path.glob("bench-emulated-xnnpack-fp32-*.json")
+    assert read_report(kept).gate_passed is False
+    assert "over the limit" in (tmp_path / "a.html").read_text() and "unet step 1" in found.out
+
+
+def test_a_wrong_picture_fails_however_fast(run, phone: Phone) -> None:
+    phone.faults.wrong_picture = True
+    found = run("bench", exported("fp32"), *ONCE, "--gate", 600)
+    assert found.code == 3 and "wrong pictures" in found.err and "the floor is 50 dB" in found.err
+
+
+def test_what_the_phone_does_is_flagged(run, phone: Phone) -> None:
+    phone.state.charging, phone.state.busy, phone.state.thermal = True, 0.5, [0, 0, 2]
+    found = run("bench", exported("fp32"), *ONCE, "--cool-down", 0, "--unchecked")
+    assert found.code == 0, found.err
+    assert all(kind in found.out for kind in ("throttling", "charging", "background", "emulated", "not compared"))
+
+
+def test_a_crash_of_the_app_is_one_line_and_the_log(run, phone: Phone) -> None:
+    phone.faults.crash = True
+    found = run("bench", exported("fp32"), *ONCE, "--json")
+    assert found.code == 1 and found.out == "" and "ended before it was done" in found.err and "SIGSEGV" in found.err
+
+
+def test_a_phone_without_room_is_said_before_pushing(run, phone: Phone) -> None:
+    phone.storage.capacity = phone.storage.used() + 1000
+    found = run("bench", exported("fp32"), *ONCE)
+    assert found.code == 1 and "MB of free storage" in found.err and phone.faults.taken == 0
+
+
+@pytest.mark.parametrize("name", ["executor_runner", "qnn_executor_runner"])
+def test_components_run_through_a_binary_of_ones_own(run, phone: Phone, tmp_path: Path, name: str) -> None:
+    binary = tmp_path / name
+    binary.write_bytes(b"\x7fELF")
+    found = run("bench", exported("fp32"), *ONCE, "--runs", 2, "--runner", binary, "--json")
+    assert found.code == 0, found.err
+    report = BenchReport.model_validate_json(found.out)
+    assert len(report.components) == 7 and all(case.passed for case in report.components)
+    assert all(case.first_ms > 0 and case.warm.median > 0 for case in report.components)
+
+
+def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: Path) -> None:
+    binary = tmp_path / "executor_runner"
+    binary.write_bytes(b"\x7fELF")
+    phone.faults.crash = True
+    found = run("bench", exported("fp32"), *ONCE, "--runner", binary)
+    assert found.code == 1 and "executor_runner ended with 139" in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mode", "paint"), "unknown mode 'paint'"),
+        (("--steps", 0), "steps: found 0"),
+        (("--prompt", ""), "prompt: empty"),
+        (("--seed", -1), "seed: found -1"),
+        (("--runner", "/nowhere/executor_runner", "--gate", "1"), "--gate is for whole pictures"),
+        (("--html", "/nowhere/a.html"), "does not exist"),
+        (("--save", "/nowhere"), "is no folder"),
+        (("--runner", "/nowhere/executor_runner"), "found 0 binaries"),
+        (("--serial", "nobody"), "unknown phone 'nobody'"),
+    ],
+)
+def test_what_cannot_work_is_refused(run, phone: Phone, arguments: tuple, message: str) -> None:
+    found = run("bench", exported("fp32"), *arguments)
+    assert found.code == 1 and message in found.err and not phone.started
+
+
+def test_reports_are_compared_by_the_command(run, tmp_path: Path) -> None:
+    for name, base in (("a", 100.0), ("b", 130.0)):
+        report = bench_report([bench_case([base + index for index in range(8)])])
+        (tmp_path / f"{name}.json").write_text(report.model_dump_json())
+    slower = run("bench", "compare", tmp_path / "a.json", tmp_path / "b.json", "--json")
+    assert slower.code == 3 and slower.data["cases"][0]["verdict"] == "slower" and "slower than before" in slower.err
+    faster = run("bench", "compare", tmp_path / "b.json", tmp_path / "a.json")
+    assert faster.code == 0 and "faster" in faster.out
+
+
+def test_a_file_that_is_no_report_is_refused(run, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
+    assert found.code == 1 and "is no benchmark of version 1" in found.err
+
+
+def test_what_was_pushed_is_removed_by_the_command(run, phone: Phone) -> None:
+    assert run("bench", exported("fp32"), *ONCE, "--unchecked").code == 0
+    found = run("devices", "--clean", "--json")
+    assert found.code == 0 and any("/bundles/" in folder for folder in found.data["cleaned"])
+    assert not phone.storage.host("/data/local/tmp/dreamlite").exists()

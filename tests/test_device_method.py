@@ -1,0 +1,187 @@
+"""What is made of samples: summaries, luck, turns, stages, flags, gates. Oracles: enumeration, hand-made numbers."""
+
+import statistics
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pytest
+from bench_reports import bench_case, bench_report, round_of, sample, seen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dreamlite_mobile.device.bench import Turn, by_minute, stages_of, turns
+from dreamlite_mobile.device.correctness import default_source, judge_picture
+from dreamlite_mobile.device.errors import GateError, RegressionError, WrongPictureError
+from dreamlite_mobile.device.flags import flags_of
+from dreamlite_mobile.device.judge import check_compared, check_report, compare_reports, gate_passed
+from dreamlite_mobile.device.stats import change, summarise
+from dreamlite_mobile.errors import ConfigError
+
+
+def test_a_summary_is_median_p90_minimum_and_variation() -> None:
+    found = summarise([10.0, 20.0, 30.0, 40.0, 100.0])
+    assert (found.median, found.p90, found.minimum, found.runs) == (30.0, 76.0, 10.0, 5)
+    assert found.variation == pytest.approx(np.std([10, 20, 30, 40, 100], ddof=1) / 40)
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no samples"):
+        summarise([])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(90, 105), min_size=5, max_size=6), st.lists(st.integers(90, 105), min_size=4, max_size=5))
+def test_the_chance_of_luck_is_the_share_of_dealings_that_differ_as_much(now: list[int], before: list[int]) -> None:
+    """The oracle deals the samples in every possible way; the code in 10,000 random ones."""
+    together = sorted([*now, *before])
+    ranks = [
+        statistics.fmean(place for place, other in enumerate(together, 1) if other == one) for one in [*now, *before]
+    ]
+    expected = statistics.fmean(ranks) * len(now)
+    sums = [abs(sum(dealt) - expected) for dealt in combinations(ranks, len(now))]
+    exact = sum(one >= abs(sum(ranks[: len(now)]) - expected) - 1e-9 for one in sums) / len(sums)
+    assert change(now, before).p_value == pytest.approx(exact, abs=0.02)
+
+
+def test_the_interval_holds_the_true_ratio() -> None:
+    random = np.random.default_rng(3)
+    found = change([*random.normal(110, 2, 40)], [*random.normal(100, 2, 40)])
+    assert found.low < 1.1 < found.high and found.high - found.low < 0.05 and found.p_value < 0.001
+
+
+def method_of(runs: int, rounds: int) -> object:
+    return bench_report().method.model_copy(update={"runs": runs, "rounds": rounds})
+
+
+def test_turns_alternate_and_share_the_runs() -> None:
+    found = turns(["a", "b"], ["generate"], method_of(5, 2))
+    assert found == [
+        Turn("a", "generate", 3),
+        Turn("b", "generate", 3),
+        Turn("b", "generate", 2),
+        Turn("a", "generate", 2),
+    ]
+
+
+def test_there_are_no_turns_without_runs() -> None:
+    assert [turn.runs for turn in turns(["a"], ["edit"], method_of(2, 5))] == [1, 1]
+
+
+def test_stages_are_in_order_and_fill_the_run() -> None:
+    found = stages_of([sample(100.0), sample(100.0)])
+    assert [stage.name for stage in found] == ["text_encoder", "unet step 1", "unet step 2", "vae_decoder", "host work"]
+    assert [stage.ms for stage in found] == pytest.approx([10.0, 30.0, 30.0, 20.0, 10.0])
+    assert sum(stage.share for stage in found) == pytest.approx(1.0)
+
+
+def test_a_sustained_run_is_told_by_the_minute() -> None:
+    one = round_of([sample(20_000.0 + 1000 * index, begin=25_000.0 * index) for index in range(5)])
+    assert by_minute(one) == (21_000.0, 23_500.0)
+
+
+def kinds(flags: Sequence[object]) -> set[str]:
+    return {flag.kind for flag in flags}
+
+
+PHONE = bench_report().phone
+
+
+def test_a_quiet_cool_phone_has_no_flags() -> None:
+    assert flags_of([round_of([sample(100.0), sample(101.0)])], PHONE) == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "kind", "text"),
+    [
+        (round_of([sample(100.0, thermal=2)]), "throttling", "moderate, while it ran"),
+        (round_of([sample(100.0)], before=seen(thermal=1)), "throttling", "light, already before it"),
+        (round_of([sample(100.0)], before=seen(charging=True)), "charging", "was charging"),
+        (round_of([sample(100.0)], before=seen(celsius=41.0)), "hot", "41.0 degrees"),
+        (round_of([sample(100.0)], cooled=False), "hot", "began hot"),
+        (round_of([sample(100.0)], after=seen(busy=0.4)), "background", "40% of the CPUs"),
+        (round_of([sample(100.0), sample(140.0)]), "noisy", "vary by 24%"),
+        (round_of([sample(100.0 + 4 * index) for index in range(9)]), "slowing", "1.23 times"),
+        (round_of([sample(100.0)], wall_jump=-2000.0), "clock", "-2.0 s"),
+    ],
+)
+def test_what_spoils_a_measurement_is_flagged(one: object, kind: str, text: str) -> None:
+    (found,) = (flag for flag in flags_of([one], PHONE) if flag.kind == kind)
+    assert text in found.text
+
+
+def test_an_emulated_phone_and_a_guessed_chip_are_flagged() -> None:
+    phone = PHONE.model_copy(update={"emulated": True, "soc_from": "guessed from ro.board.platform=sun"})
+    assert kinds(flags_of([round_of([sample(100.0)])], phone)) == {"emulated", "guessed"}
+
+
+def placeholder_manifest() -> object:
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from small_bundle import write_bundle
+
+    from dreamlite_mobile.bundle import open_bundle
+
+    with TemporaryDirectory() as folder:
+        return open_bundle(write_bundle(Path(folder) / "bundle")).manifest
+
+
+def test_a_right_picture_passes_and_a_wrong_one_fails() -> None:
+    picture, described = default_source(64, 64), placeholder_manifest()
+    assert judge_picture(picture, picture, described, "host").exact
+    noisy = np.asarray(picture).astype(int) + np.random.default_rng(0).integers(-9, 9, (64, 64, 3))
+    found = judge_picture(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)), picture, described, "host")
+    assert not found.passed and 20 < (found.psnr_db or 0) < 40 and found.floor_db == 50
+
+
+@pytest.mark.parametrize("wrong", [Image.new("RGB", (64, 64)), Image.new("RGB", (32, 64), "red")])
+def test_a_blank_picture_or_another_size_never_passes(wrong: Image.Image) -> None:
+    assert not judge_picture(wrong, wrong.resize((64, 64)), placeholder_manifest(), "host").passed
+
+
+def test_the_gate_is_of_the_median() -> None:
+    case = bench_case([900.0, 950.0, 5000.0])
+    assert gate_passed([case], 1.0) and not gate_passed([case], 0.94) and gate_passed([case], None) is None
+
+
+def test_a_passed_limit_says_where_the_time_goes() -> None:
+    with pytest.raises(GateError, match=r"median 1200 ms, 200 ms too much; most of it in unet step 1 \(30%\)"):
+        check_report(bench_report([bench_case([1200.0] * 5)], gate_s=1.0))
+
+
+def test_a_fast_wrong_picture_fails_before_the_gate() -> None:
+    with pytest.raises(WrongPictureError, match="PSNR 12.0 dB"):
+        check_report(bench_report([bench_case([10.0] * 5, psnr=12.0)], gate_s=1.0))
+
+
+def test_slower_beyond_luck_is_a_regression() -> None:
+    before = bench_report([bench_case([100.0 + index for index in range(10)])])
+    now = bench_report([bench_case([120.0 + index for index in range(10)])])
+    rows, _ = compare_reports(before, now)
+    assert [(row.start, row.verdict) for row in rows] == [("warm", "slower"), ("cold", "too few runs")]
+    with pytest.raises(RegressionError, match=r"104.5 -> 124.5 ms, \+19.1%"):
+        check_compared(rows)
+    check_compared(compare_reports(now, before)[0])
+
+
+@pytest.mark.parametrize("now", [[101.0 + index for index in range(10)], [100.0, 109.0, 102.0, 140.0, 101.0, 104.0]])
+def test_little_or_uncertain_changes_are_none(now: list[float]) -> None:
+    before = bench_report([bench_case([100.0 + index for index in range(10)])])
+    rows, _ = compare_reports(before, bench_report([bench_case(now)]))
+    assert rows[0].verdict == "same"
+
+
+def test_other_work_is_not_compared() -> None:
+    other = bench_report()
+    other = other.model_copy(update={"method": other.method.model_copy(update={"steps": 8})})
+    with pytest.raises(ConfigError, match="steps 2 and 8"):
+        compare_reports(bench_report(), other)
+    with pytest.raises(ConfigError, match="nothing to compare"):
+        compare_reports(bench_report([bench_case([1.0], mode="edit")]), bench_report())
+
+
+def test_another_phone_is_remarked() -> None:
+    other = bench_report().model_copy(update={"phone": PHONE.model_copy(update={"model": "Pixel"})})
+    assert any(text.startswith("phone: ") for text in compare_reports(bench_report(), other)[1])
