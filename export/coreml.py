@@ -21,9 +21,10 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from dreamlite_mobile import __version__
-from dreamlite_mobile.components import ComponentSpec, TensorSpec
+from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
 from export.cutting import Part, cut_methods
 
@@ -118,16 +119,34 @@ def stored_bytes(weight: torch.Tensor, precision: str) -> float:
 
 
 def converted(where: str, part: Part) -> Any:
-    """A part as an ML program that computes in fp16 and takes and returns fp32."""
-    import coremltools
+    """A part as an ML program that computes in fp16 and takes and returns fp32.
 
+    Raises:
+        ExportError: a module that cannot be traced, or an operator that Core ML lacks.
+    """
+    return as_program(where, traced(where, part), part.method)
+
+
+def traced(where: str, part: Part) -> ExportedProgram:
+    """A part's graph in torch's core operators."""
     example = tuple(torch.zeros(spec.shape) for spec in part.method.inputs)
     try:
         with torch.no_grad():
-            program = torch.export.export(part.module, example).run_decompositions({})
+            return torch.export.export(part.module, example).run_decompositions({})
+    except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, KeyError) as error:
+        raise ExportError(f"{where}: cannot be converted to Core ML: {error}") from error
+
+
+def as_program(where: str, graph: ExportedProgram, method: MethodSpec) -> Any:
+    """A graph as an ML program with the method's names."""
+    import coremltools
+    from coremltools import TensorType
+
+    try:
         return coremltools.convert(
-            program,
-            outputs=[coremltools.TensorType(name=spec.name, dtype=np.float32) for spec in part.method.outputs],
+            graph,
+            inputs=[TensorType(name=spec.name, shape=spec.shape, dtype=np.float32) for spec in method.inputs],
+            outputs=[TensorType(name=spec.name, dtype=np.float32) for spec in method.outputs],
             minimum_deployment_target=coremltools.target.iOS18,
             compute_precision=coremltools.precision.FLOAT16,
             compute_units=coremltools.ComputeUnit.CPU_AND_NE,

@@ -17,11 +17,11 @@ from onnx import numpy_helper
 
 from dreamlite_mobile.components import MethodSpec, TensorSpec
 from dreamlite_mobile.errors import BundleError
-from dreamlite_mobile.parity.blocks import BLOCK
+from dreamlite_mobile.parity.blocks import BLOCK, within
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.runtime.onnx import OnnxComponent
 from export.onnx import traced_model
-from export.probe import Difference, Seen, Subject, described
+from export.probe import Difference, Seen, Subject, described, unambiguous
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter notes the modules that a node stands in, outermost first, then the node's own name."""
@@ -50,14 +50,7 @@ class OnnxProbe:
 
     def differences(self) -> list[Difference]:
         """Weights that are not those of the checkpoint, then nodes that are not those of its graph."""
-        wanted = fresh_weights(self.fresh)
-        scopes = {
-            name: modules[-1]
-            for node in self.fresh.graph.all_nodes()
-            if (modules := modules_of(node))
-            for name in (value.name for value in node.inputs if value is not None)
-            if name in wanted
-        }
+        wanted, scopes = fresh_weights(self.fresh), self.scopes()
         found = [
             Difference(named(name, scopes), described(mine.ravel(), wanted[name].ravel()))
             for name, mine in self.changed()
@@ -74,6 +67,16 @@ class OnnxProbe:
             for text, node in places.items()
             if text not in mine
         ]
+
+    def scopes(self) -> dict[str, str]:
+        """Value -> the module of a node that takes it."""
+        return {
+            str(value.name): modules[-1]
+            for node in self.fresh.graph.all_nodes()
+            if (modules := modules_of(node))
+            for value in node.inputs
+            if value is not None
+        }
 
     def place_of(self, text: str, places: Mapping[str, ir.Node]) -> str:
         """The module of the fresh node that gives the same value as a shipped node that is not among the fresh ones."""
@@ -115,16 +118,22 @@ class OnnxProbe:
                 found = value.name
         return found
 
-    def transplant(self, folder: Path) -> bool:
+    def transplant(self, folder: Path, block: str) -> bool:
         """Put the shipped weights into `block.onnx`, whose clean ones are found by their numbers."""
-        wanted = fresh_weights(self.fresh)
-        shipped = {wanted[name].tobytes(): mine for name, mine in self.changed()}
+        wanted, scopes = fresh_weights(self.fresh), self.scopes()
+        theirs = {tensor.name: numpy_helper.to_array(tensor) for tensor in self.shipped.graph.initializer}
+        swaps = unambiguous(
+            (wanted[name].tobytes(), mine.tobytes())
+            for name, mine in theirs.items()
+            if name in wanted and mine.shape == wanted[name].shape and within(named(name, scopes), block)
+        )
         path = folder / f"{BLOCK}.onnx"
         model = onnx.load(path)
-        mine = [tensor for tensor in model.graph.initializer if numpy_helper.to_array(tensor).tobytes() in shipped]
+        mine = [tensor for tensor in model.graph.initializer if numpy_helper.to_array(tensor).tobytes() in swaps]
         for tensor in mine:
-            data = shipped[numpy_helper.to_array(tensor).tobytes()]
-            tensor.CopyFrom(numpy_helper.from_array(data, tensor.name))
+            clean = numpy_helper.to_array(tensor)
+            shipped = np.frombuffer(swaps[clean.tobytes()], clean.dtype).reshape(clean.shape)
+            tensor.CopyFrom(numpy_helper.from_array(shipped, tensor.name))
         if mine:
             (folder / f"{BLOCK}.onnx.data").unlink(missing_ok=True)
             onnx.save(model, path, save_as_external_data=True, location=f"{BLOCK}.onnx.data")

@@ -29,6 +29,7 @@ from dreamlite_mobile.parity.blocks import (
     record_calls,
     tap_names,
     tapped_spec,
+    within,
 )
 from dreamlite_mobile.parity.metrics import Metrics, compare
 from dreamlite_mobile.parity.rows import digest
@@ -234,12 +235,6 @@ def by_block(differences: "list[Difference]", names: list[str]) -> tuple[dict[st
     return placed, tuple(elsewhere)
 
 
-def within(where: str, block: str) -> bool:
-    """Whether a weight's name, dotted or as a compiler writes it (`p_down_blocks_0_...`), is of that block."""
-    flat = block.replace(".", "_")
-    return where == block or where.startswith((f"{block}.", f"{block} ", f"p_{flat}_", f"b_{flat}_"))
-
-
 def cumulative(
     bench: Bench, calls: list[Call], probe: "Probe | None", network: bool
 ) -> tuple[dict[str, Metrics], Metrics, str]:
@@ -289,13 +284,13 @@ def alone(bench: Bench, call: Call, probe: "Probe | None") -> Found:
     """One block by itself; with a probe, also with the constants that the bundle ships for it."""
     begin = time.perf_counter()
     folder = bench.work / call.name
-    module = Alone(bench.block(call.name), call.arguments).eval()
+    module = Alone(call.name, bench.block(call.name), call.arguments).eval()
     found = Found(call.name, call.kind)
     try:
         bundle = export_module(bench.bundle, call.spec, module, bench.entry.precision, folder)
         bench.programs[call.name] = bundle
         found = replace(found, alone=measured(bundle, call))
-        if probe is not None and probe.transplant(folder):
+        if probe is not None and probe.transplant(folder, call.name):
             found = replace(found, shipped=measured(bundle, call))
     except (ExportError, BundleError) as error:
         found = replace(found, problem=str(error))

@@ -90,6 +90,12 @@ def record_calls(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[C
     return [Call(call.name, call.kind, call.arguments, call.output, index_of(call.output, results)) for call in calls]
 
 
+def within(where: str, block: str) -> bool:
+    """Whether a weight's name, dotted or as a compiler writes it (`p_down_blocks_0_...`), is of that block."""
+    flat = block.replace(".", "_")
+    return where == block or where.startswith((f"{block}.", f"{block} ", f"p_{flat}_", f"b_{flat}_"))
+
+
 def index_of(tensor: torch.Tensor, results: tuple[torch.Tensor, ...]) -> int | None:
     """Where this very tensor stands among the results, or None."""
     return next((index for index, result in enumerate(results) if result is tensor), None)
@@ -105,11 +111,15 @@ def hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[None
 
 
 class Alone(nn.Module):
-    """A copy of one block that takes tensors only; tables it was called with are its constants."""
+    """A copy of one block that takes tensors only; tables it was called with are its constants.
 
-    def __init__(self, block: nn.Module, arguments: tuple[Any, ...]) -> None:
+    The block keeps its name, underscores for dots: a backend may treat some layers otherwise by their names.
+    """
+
+    def __init__(self, name: str, block: nn.Module, arguments: tuple[Any, ...]) -> None:
         super().__init__()
-        self.block = deepcopy(block)
+        self.name = name.replace(".", "_")
+        self.add_module(self.name, deepcopy(block))
         self.given = [isinstance(argument, torch.Tensor) for argument in arguments]
         for index, argument in enumerate(arguments):
             if isinstance(argument, Rotary):
@@ -123,7 +133,7 @@ class Alone(nn.Module):
             next(left) if given else Rotary(getattr(self, f"cos_{index}"), getattr(self, f"sin_{index}"))
             for index, given in enumerate(self.given)
         ]
-        return self.block(*arguments)
+        return self.get_submodule(self.name)(*arguments)
 
 
 class Tapped(nn.Module):

@@ -97,7 +97,7 @@ def write_repro(bench: Bench, found: Bisection, block: Found, folder: Path) -> P
         command=f"dreamlite repro {folder.name}",
         versions=versions(),
     )
-    module = Alone(bench.block(call.name), call.arguments)
+    module = Alone(call.name, bench.block(call.name), call.arguments)
     with staged_folder(folder) as staging:
         (staging / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n")
         write_manifest(staging, bench.bundle.manifest)
@@ -108,6 +108,7 @@ def write_repro(bench: Bench, found: Bisection, block: Found, folder: Path) -> P
         )
         if program is not None:
             for file in program.component(BLOCK).files:
+                (staging / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(program.path / file, staging / file)
     return folder
 
@@ -184,7 +185,7 @@ def rebuilt(repro: Repro) -> Alone:
         nothing if given else Rotary(weights[f"cos_{index}"], weights[f"sin_{index}"])
         for index, given in enumerate(said.given)
     )
-    module = Alone(block, arguments)
+    module = Alone(said.block, block, arguments)
     try:
         module.load_state_dict(weights, assign=True)
     except RuntimeError as error:

@@ -22,7 +22,9 @@ from dreamlite_mobile.runtime.mil.shaping import SHAPING, split
 from dreamlite_mobile.runtime.rounding import Rounding
 
 KERNELS: Mapping[str, Kernel] = {**ELEMENTWISE, **SHAPING, **LAYERS}
-OPERATORS = ("const", "split", *KERNELS, *DECODERS)
+CONSTANTS = ("const", *DECODERS)
+"""Operators that are computed once, when a program is loaded."""
+OPERATORS = (*CONSTANTS, "split", *KERNELS)
 """Everything a program may hold."""
 LISTED = {"concat": "values"}
 """Inputs that take several tensors."""
@@ -54,7 +56,7 @@ class Evaluator:
         self._constants: dict[str, Argument] = {}
         computed = []
         for operation in self.function.operations:
-            if operation.kind == "const" or operation.kind in DECODERS:
+            if operation.kind in CONSTANTS:
                 self._constants[operation.outputs[0].name] = decoded(program, operation)
             else:
                 computed.append(operation)
@@ -149,8 +151,7 @@ def with_last_uses(operations: list[Operation], outputs: tuple[str, ...], kept: 
     """Operators with what can be dropped after each: every result is held for as long as something reads it."""
     seen, steps = {*outputs, *kept}, []
     for operation in reversed(operations):
-        names = [item for bound in operation.inputs.values() for item in bound if isinstance(item, str)]
-        names += [spec.name for spec in operation.outputs]
+        names = [*operation.read, *(spec.name for spec in operation.outputs)]
         last = tuple(dict.fromkeys(name for name in names if name not in seen))
         seen.update(last)
         steps.append(Step(operation, last))

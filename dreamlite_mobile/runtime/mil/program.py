@@ -82,6 +82,11 @@ class Operation:
         """Names the layer in messages: the operator and its first result."""
         return f"{self.kind} {self.outputs[0].name!r}" if self.outputs else self.kind
 
+    @property
+    def read(self) -> list[str]:
+        """The names bound to its inputs."""
+        return [item for bound in self.inputs.values() for item in bound if isinstance(item, str)]
+
 
 @dataclass(frozen=True, slots=True)
 class Function:
@@ -105,13 +110,23 @@ class Program:
         """The array (or the text) that a constant stands for; BundleError when it cannot be read."""
         if value.blob is not None:
             name, offset = value.blob
-            if name not in self.files:
-                self.files[name] = WeightFile(self.path.parent / weight_path(self.path, name))
-            return self.files[name].read(offset, value.type.dtype, value.type.shape)
+            return self.weight_file(name).read(offset, value.type.dtype, value.type.shape)
         try:
             return immediate(value)
         except (ValueError, KeyError) as error:
             raise BundleError(f"{self.path}: a constant of type {value.type} cannot be read: {error}") from error
+
+    def weight_file(self, name: str) -> WeightFile:
+        """A weight file, opened once; BundleError for one that is missing or not the package's own."""
+        if name not in self.files:
+            self.files[name] = WeightFile(self.path.parent / weight_path(self.path, name))
+        return self.files[name]
+
+    def stored_bytes(self, value: Value) -> bytes:
+        """A constant of a weight file as it lies there."""
+        assert value.blob is not None
+        name, offset = value.blob
+        return self.weight_file(name).stored(offset)
 
 
 def read_program(path: Path) -> Program:
