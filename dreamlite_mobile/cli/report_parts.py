@@ -133,7 +133,6 @@ def number_row(layer: Layer) -> NumberRow:
         denormal=share(counts.denormal, counts),
         flushed=share(counts.flushed, counts),
         weights_at_end="" if clipped is None else f"{clipped.at_end:,} of {clipped.weights:,}",
-        inputs_clipped="" if clipped is None else f"{clipped.clipped:,} of {clipped.inputs:,}",
         fits=not counts.overflow,
     )
 
@@ -188,12 +187,24 @@ def verdict(found: Bisection) -> list[str]:
     if culprit is not None:
         lines.append(f"{where}: {culprit.name} ({culprit.kind}) {reason(found)}")
     elif below(found.whole, found.floor_db):
-        lines.append(
-            f"{where}: the shipped program is at {decibels(found.whole.snr_db)} dB (floor {found.floor_db:g}), though "
-            "no block is below it when exported afresh: the fault is in the file. Export it again."
-        )
+        lines.append(f"{where}: the shipped program {of_whole(found)}")
     lines += [f"{where}: {text}" for block in found.blocks for text in block.differences]
     return lines + [f"{where}: {text}" for text in found.elsewhere]
+
+
+def of_whole(found: Bisection) -> str:
+    """What is to be said of a program below its floor when no block is."""
+    defects = "; ".join(found.whole.defects)
+    at = f"has a defect: {defects}" if defects else f"is at {decibels(found.whole.snr_db)} dB"
+    if found.left_out:
+        return (
+            f"{at} (floor {found.floor_db:g}), and none of the {len(found.blocks) - found.left_out} blocks looked at "
+            f"is below it; {found.left_out} were left out. Leave out --only to see them."
+        )
+    return (
+        f"{at} (floor {found.floor_db:g}), though no block is below it when exported afresh: the fault is in the file. "
+        "Export it again."
+    )
 
 
 def reason(found: Bisection) -> str:
@@ -203,10 +214,15 @@ def reason(found: Bisection) -> str:
     if block.problem is not None:
         return f"cannot be exported alone: {block.problem}"
     itself = block.by_itself
-    if itself is not None and not itself.snr_db >= found.floor_db:
+    if itself is not None and below(itself, found.floor_db):
         how = "with the shipped constants" if block.shipped is not None else "exported afresh"
-        return f"is at {decibels(itself.snr_db)} dB by itself, {how}; the floor is {found.floor_db:g} dB"
+        return f"is at {shown(itself)} by itself, {how}; the floor is {found.floor_db:g} dB"
     if block.differences:
         return "holds constants that the checkpoint does not give"
     assert block.cumulative is not None
-    return f"is the first below the floor of {found.floor_db:g} dB: {decibels(block.cumulative.snr_db)} dB at its end"
+    return f"is the first below the floor of {found.floor_db:g} dB: {shown(block.cumulative)} at its end"
+
+
+def shown(metrics: Metrics) -> str:
+    """`12.3 dB`, or what disqualifies it."""
+    return f"{decibels(metrics.snr_db)} dB" if not metrics.defects else f"no number ({'; '.join(metrics.defects)})"

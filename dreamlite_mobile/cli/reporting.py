@@ -91,11 +91,11 @@ def print_judgement(judgement: Judgement) -> None:
     parity.title = f"{judgement.bundle.path.name}: worst of {len(judgement.rows)} comparisons"
     stdout.print(parity)
     rows = [
-        [row.layer, row.kind, row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end, row.inputs_clipped]
+        [row.layer, row.kind, row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end]
         for row in number_rows(judgement.layers, 5)
     ]
-    headings = ["layer", "kind", "peak", "over fp16", "denormal", "flushed", "weights at end", "inputs clipped"]
-    table(f"{judgement.bundle.path.name}: largest numbers of the float32 reference", headings, rows, tuple(range(2, 8)))
+    headings = ["layer", "kind", "peak", "over fp16", "denormal", "flushed", "weights at end"]
+    table(f"{judgement.bundle.path.name}: largest numbers of the float32 reference", headings, rows, tuple(range(2, 7)))
 
 
 def print_matrix(matrix: Matrix) -> None:

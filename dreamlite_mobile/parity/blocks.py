@@ -14,7 +14,10 @@ import torch
 from torch import nn
 
 from dreamlite_mobile.components import FORWARD, ComponentSpec, MethodSpec, TensorSpec
+from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ParityError
+from dreamlite_mobile.networks import build
+from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.networks.text import Rotary, TextEncoder, TextTower
 from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Transformer2D, UNet, UpBlock
 from dreamlite_mobile.networks.vae import VaeDecoder, VaeEncoder
@@ -23,6 +26,8 @@ from dreamlite_mobile.runtime import Array
 
 BLOCK = "block"
 """The component name under which a block alone is exported."""
+TOWER = "tower."
+"""Where a text encoder keeps the network that all of its modes share."""
 CONTAINERS = (
     *(UNet, DownBlock, MidBlock, UpBlock, Transformer2D),
     *(TextEncoder, TextTower, VisionEncoder, VaeEncoder, VaeDecoder),
@@ -56,6 +61,12 @@ class Call:
         inputs = tuple(TensorSpec(name, array.shape) for name, array in self.inputs.items())
         method = MethodSpec(inputs, (TensorSpec("output", tuple(self.output.shape)),))
         return ComponentSpec(BLOCK, {FORWARD: method})
+
+
+def block_names(component: str, config: DreamLiteConfig) -> list[str]:
+    """The blocks of a component's methods, without reading a weight."""
+    prefix = TOWER if component == "text_encoder" else ""
+    return [prefix + name for name, _ in named_blocks(build(component, config, REFERENCE))]
 
 
 def named_blocks(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -26,7 +26,7 @@ from dreamlite_mobile.networks.form import FORMS
 from dreamlite_mobile.networks.text import Rotary
 from dreamlite_mobile.parity.bisect import Bench, Bisection, Found
 from dreamlite_mobile.parity.block_bundle import export_module, over, run_module
-from dreamlite_mobile.parity.blocks import BLOCK, Alone
+from dreamlite_mobile.parity.blocks import BLOCK, TOWER, Alone
 from dreamlite_mobile.parity.metrics import Metrics, compare
 from dreamlite_mobile.parity.versions import versions
 from dreamlite_mobile.runtime import Array
@@ -34,8 +34,6 @@ from dreamlite_mobile.runtime import Array
 VERSION = 1
 DESCRIPTION, INPUTS, WEIGHTS = "repro.json", "inputs.npz", "weights.safetensors"
 EXPECTED = "expected"
-TOWER = "tower."
-"""Where a text encoder keeps the network that all of its modes share."""
 
 
 class Description(BaseModel):

@@ -1,4 +1,4 @@
-"""The published schema of what `dreamlite parity --json` and `dreamlite bisect --json` print, version 1.
+"""The published schema of what `dreamlite parity --json` and `dreamlite bisect --json` print, version 2.
 
 `schemas/` beside this file holds it as JSON Schema. Unknown keys are refused, values are never coerced. A decibel that
 is infinite is null, and `exact` says whether it stands for equality.
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dreamlite_mobile.errors import ConfigError
 
-VERSION = 1
+VERSION = 2
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -68,7 +68,7 @@ class StageSeconds(Strict):
 
 
 class LayerEntry(Strict):
-    """The numbers of one layer of the float32 reference. `peak` null: not finite. The last five are null where the
+    """The numbers of one layer of the float32 reference. `peak` null: not finite. The last three are null where the
     bundle's precision does not quantise the layer."""
 
     component: str
@@ -83,18 +83,19 @@ class LayerEntry(Strict):
     weights: int | None = None
     weights_at_end: int | None = None
     scales: int | None = None
-    inputs: int | None = None
-    inputs_clipped: int | None = None
 
 
 class BlockEntry(Strict):
-    """One block of a bisection; SNR in dB, null where it was not measured, `exact` where it is infinite."""
+    """One block of a bisection; SNR in dB, null where it was not measured or has none, `exact` where it is infinite.
+
+    `defects` say which result is not finite or constant, whatever its number."""
 
     block: str
     kind: str
     alone_db: float | Literal["exact"] | None
     shipped_db: float | Literal["exact"] | None
     cumulative_db: float | Literal["exact"] | None
+    defects: list[str]
     differences: list[str]
     problem: str | None
     seconds: float
@@ -103,7 +104,7 @@ class BlockEntry(Strict):
 class BisectReport(Strict):
     """Everything `dreamlite bisect` found. `first`, `worst` and `culprit` are names of blocks."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     bundle: str
     backend: str
     component: str
@@ -114,6 +115,7 @@ class BisectReport(Strict):
     floor_db: float
     source: str
     whole_db: float | Literal["exact"] | None
+    whole_defects: list[str]
     blocks: list[BlockEntry]
     first: str | None
     worst: str | None
@@ -149,7 +151,7 @@ class BundleReport(Strict):
 class ParityReport(Strict):
     """Everything `dreamlite parity` found. `report`: where the page was written, if it was."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     tools: dict[str, str]
     bundles: list[BundleReport] = Field(min_length=1)
     report: str | None = None
