@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.runtime.coreml import function_name
-from dreamlite_mobile.runtime.mil.evaluator import CONSTANTS
+from dreamlite_mobile.runtime.mil.checks import CONSTANTS
 from dreamlite_mobile.runtime.mil.program import read_program
 
 

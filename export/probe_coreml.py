@@ -15,7 +15,8 @@ from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.parity.blocks import BLOCK, within
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.runtime.coreml import function_name
-from dreamlite_mobile.runtime.mil.evaluator import CONSTANTS, Evaluator
+from dreamlite_mobile.runtime.mil.checks import CONSTANTS
+from dreamlite_mobile.runtime.mil.evaluator import Evaluator
 from dreamlite_mobile.runtime.mil.program import Constant, Function, Operation, Program, Value, read_program
 from export.coreml import MAIN, SPECIFICATION, as_program, compressed, quiet, save, traced, unverified
 from export.cutting import Part
@@ -89,10 +90,10 @@ class CoreMLProbe:
             mine, wanted = self.shipped.constant(one.value), self.fresh.constant(other.value)
             if not same(mine, wanted):
                 found.append(Difference(self.place(one), told(mine, wanted)))
-        mine, wanted = self.functions()
+        shipped, fresh = self.functions()
         return found + [
             Difference(self.module(right.outputs[0].name), f"{shown(left)} where {shown(right)} belongs")
-            for left, right in zip(mine.operations, wanted.operations, strict=True)
+            for left, right in zip(shipped.operations, fresh.operations, strict=True)
             if shown(left) != shown(right)
         ]
 
@@ -147,9 +148,10 @@ class CoreMLProbe:
         program = read_program(folder / f"{BLOCK}.mlpackage" / SPECIFICATION)
         values = [one.value for one in stored(program.functions[MAIN]) if one.value.blob]
         mine = {value.blob: swaps[data] for value in values if (data := program.stored_bytes(value)) in swaps}
-        for (name, offset), data in mine.items():
-            file = program.weight_file(name)
-            begin, _ = file.span(offset)
+        for place, data in mine.items():
+            assert place is not None
+            file = program.weight_file(place[0])
+            begin, _ = file.span(place[1])
             with file.path.open("r+b") as stream:
                 stream.seek(begin)
                 stream.write(data)
@@ -163,17 +165,18 @@ def converted_again(where: str, part: Part, precision: str) -> tuple[Program, Mo
         nodes = dict(enumerate(graph.graph.nodes, 1))
         for number, node in nodes.items():
             node.meta["debug_handle"] = number
-        model = compressed(as_program(where, graph, part.method), precision)
-        save(model, Path(folder) / "fresh.mlpackage")
+        model = as_program(where, graph, part.method)
+        # Compressing forgets where operators came from, and keeps their names.
+        made = {
+            output.name: modules_of(nodes[handle])
+            for operation in model._mil_program.functions[MAIN].operations
+            if operation.op_type not in CONSTANTS and (handle := handle_of(operation)) is not None
+            for output in operation.outputs
+        }
+        save(compressed(model, precision), Path(folder) / "fresh.mlpackage")
         program = read_program(Path(folder) / "fresh.mlpackage" / SPECIFICATION)
         for one in stored(program.functions[MAIN]):
             program.constant(one.value)
-    made = {
-        output.name: modules_of(nodes[handle])
-        for operation in model._mil_program.functions[MAIN].operations
-        if operation.op_type not in CONSTANTS and (handle := handle_of(operation)) is not None
-        for output in operation.outputs
-    }
     return program, made | readers(program.functions[MAIN], made)
 
 
@@ -190,7 +193,7 @@ def modules_of(node: Any) -> tuple[str, ...]:
     return tuple(path for path, _ in (node.meta.get("nn_module_stack") or {}).values())
 
 
-def readers(function: Function, made: Modules) -> Modules:
+def readers(function: Function, made: Modules) -> dict[str, tuple[str, ...]]:
     """The modules of constants: those of the first operator that reads each."""
     found: dict[str, tuple[str, ...]] = {}
     for operation in function.operations:

@@ -13,6 +13,7 @@ from torch import nn
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
+from dreamlite_mobile.bundle_schema import Manifest
 from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint, resolve_checkpoint
 from dreamlite_mobile.cli.pictures import checked
 from dreamlite_mobile.cli.shared import notice, quiet_libraries, stderr
@@ -71,10 +72,14 @@ class JudgeRequest:
 
 @dataclass(slots=True)
 class Judgement:
-    """Everything compared, the pictures of every side, the numbers of every layer, block by block where asked for."""
+    """Everything compared, the pictures of every side, the numbers of every layer, block by block where asked for.
+
+    `label` names the bundle in reports.
+    """
 
     bundle: Bundle
     request: JudgeRequest
+    label: str
     rows: list[Row] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
     source: Image.Image | None = None
@@ -97,12 +102,21 @@ def judge(request: JudgeRequest) -> Judgement:
     Raises:
         BundleError, CheckpointError: what cannot be used; a checkpoint that is not the one the bundle was made from.
     """
-    quiet_libraries()
+    (judgement,) = judge_all([request])
+    return judgement
+
+
+def opened(request: JudgeRequest) -> Bundle:
+    """The bundle, every file of it checked, and the components to walk through among its own."""
     bundle = checked(request.bundle, lambda progress: open_bundle(request.bundle, progress=progress))
     for name in request.blocks:
         bundle.component(name)
-    checkpoint = matching_checkpoint(bundle, request.checkpoint)
-    judgement = Judgement(bundle, request)
+    return bundle
+
+
+def judged(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, label: str) -> Judgement:
+    """Compare one opened bundle with its checkpoint."""
+    judgement = Judgement(bundle, request, label)
     geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
     specs = component_specs(geometry, modes, bundle.manifest.components)
     whole = [mode for mode in modes if all(name in specs for name in component_specs(geometry, [mode]))]
@@ -125,27 +139,53 @@ def judge(request: JudgeRequest) -> Judgement:
 
 
 def judge_all(requests: Sequence[JudgeRequest]) -> list[Judgement]:
-    """Judge several bundles; bundles of one checkpoint, size and set of components share one exported referee.
+    """Judge several bundles; those of one checkpoint, size, set of modes and of components share one exported referee.
+
+    All of them, and their checkpoints, are looked at before anything is computed.
 
     Raises:
         BundleError, CheckpointError: as `judge`.
     """
     quiet_libraries()
-    if len(requests) == 1 or all(request.referee for request in requests):
-        return [judge(request) for request in requests]
+    bundles = [opened(request) for request in requests]
+    checkpoints = [
+        matching_checkpoint(bundle, request.checkpoint) for bundle, request in zip(bundles, requests, strict=True)
+    ]
+    for bundle, request in zip(bundles, requests, strict=True):
+        if request.referee is not None and bundle.manifest.backend != "onnx":
+            referee_for(bundle, request.referee)
+    judgements = []
     with ExitStack() as stack:
         referees: dict[tuple[object, ...], Path] = {}
-        judgements = []
-        for request in requests:
-            bundle = open_bundle(request.bundle, verify="quick")
-            manifest = bundle.manifest
-            key = (manifest.checkpoint.sha256, manifest.size.width, manifest.size.height, *manifest.components)
-            shared = request.referee or referees.get(key)
-            if shared is None and manifest.backend != "onnx":
-                checkpoint = matching_checkpoint(bundle, request.checkpoint)
-                shared = referees[key] = export_referee(bundle, checkpoint, stack)
-            judgements.append(judge(replace(request, referee=shared)))
-        return judgements
+        everything = zip(bundles, checkpoints, requests, labels([bundle.path for bundle in bundles]), strict=True)
+        for bundle, checkpoint, request, label in everything:
+            shared, key = request.referee, referee_key(bundle)
+            if shared is None and bundle.manifest.backend != "onnx":
+                if key not in referees:
+                    referees[key] = export_referee(bundle, checkpoint, stack)
+                shared = referees[key]
+            judgements.append(judged(bundle, checkpoint, replace(request, referee=shared), label))
+    return judgements
+
+
+def referee_key(bundle: Bundle) -> tuple[object, ...]:
+    """What an exported referee is made for."""
+    manifest = bundle.manifest
+    size = (manifest.size.width, manifest.size.height)
+    return manifest.checkpoint.sha256, size, frozenset(manifest.modes), frozenset(manifest.components)
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """A name for each folder: its own, with those above it as far as they are needed to tell two apart."""
+    parts = [path.resolve().parts for path in paths]
+
+    def named(mine: tuple[str, ...]) -> str:
+        for count in range(1, len(mine) + 1):
+            if sum(other[-count:] == mine[-count:] for other in set(parts)) == 1:
+                return "/".join(mine[-count:])
+        return "/".join(mine)
+
+    return [named(mine) for mine in parts]
 
 
 def last_cases(cases: list[Case], component: str) -> list[Case]:
@@ -239,6 +279,7 @@ def referee_for(bundle: Bundle, folder: Path) -> Bundle:
         ("backend", its.backend, "onnx"),
         ("checkpoint", its.checkpoint.sha256, mine.checkpoint.sha256),
         ("size", (its.size.width, its.size.height), (mine.size.width, mine.size.height)),
+        ("methods", sorted(methods_of(its) & methods_of(mine)), sorted(methods_of(mine))),
     ):
         if found != wanted:
             raise BundleError(
@@ -248,12 +289,16 @@ def referee_for(bundle: Bundle, folder: Path) -> Bundle:
     return referee
 
 
-def trajectory(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest) -> list[Case]:
-    """Everything that the reference gives each component while it draws the scene in the bundle's modes."""
-    geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
-    reference = Side("torch", reference_components(checkpoint, geometry, modes))
+def methods_of(manifest: Manifest) -> set[str]:
+    """`component.method` of everything a bundle can run."""
+    return {f"{name}.{method}" for name, entry in manifest.components.items() for method in entry.methods}
+
+
+def trajectory(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, modes: Sequence[str]) -> list[Case]:
+    """Everything that the reference gives each component while it draws the scene in these modes."""
+    reference = Side("torch", reference_components(checkpoint, bundle_geometry(bundle.manifest), modes))
     cases: list[Case] = []
-    judge_pictures(Judgement(bundle, request), checkpoint, [reference], modes, cases)
+    judge_pictures(Judgement(bundle, request, bundle.path.name), checkpoint, [reference], modes, cases)
     return cases
 
 

@@ -145,16 +145,42 @@ class BundleReport(Strict):
     def key(self) -> tuple[str, ...]:
         """What makes it the same subject in another report: its name is a matter of taste."""
         precisions = ",".join(f"{name}={precision}" for name, precision in sorted(self.precision.items()))
-        return self.backend, self.target, self.size, precisions
+        return self.checkpoint, self.backend, self.target, self.size, precisions
+
+
+class ChangeEntry(Strict):
+    """One comparison in both reports, by the metric that decides: `exact` for equality, null for a defect."""
+
+    bundle: str
+    component: str
+    method: str
+    output: str
+    pair: str
+    origin: str
+    before_db: float | Literal["exact"] | None
+    now_db: float | Literal["exact"] | None
+    other_inputs: bool
+    regression: bool
+
+
+class DiffEntry(Strict):
+    """Everything that differs from an earlier report, and what only one of the two compares."""
+
+    against: str
+    tolerance_db: float
+    changes: list[ChangeEntry]
+    gone: list[str]
+    new: list[str]
 
 
 class ParityReport(Strict):
-    """Everything `dreamlite parity` found. `report`: where the page was written, if it was."""
+    """Everything `dreamlite parity` found. `report`: where the page was written, if it was; `diff`: with --against."""
 
     version: Literal[2] = 2
     tools: dict[str, str]
     bundles: list[BundleReport] = Field(min_length=1)
     report: str | None = None
+    diff: DiffEntry | None = None
 
 
 SCHEMAS: dict[str, type[Strict]] = {"parity-report.json": ParityReport, "bisect-report.json": BisectReport}

@@ -113,7 +113,7 @@ class Program:
             return self.weight_file(name).read(offset, value.type.dtype, value.type.shape)
         try:
             return immediate(value)
-        except (ValueError, KeyError) as error:
+        except (ValueError, LookupError, TypeError, OverflowError) as error:
             raise BundleError(f"{self.path}: a constant of type {value.type} cannot be read: {error}") from error
 
     def weight_file(self, name: str) -> WeightFile:
@@ -139,7 +139,7 @@ def read_program(path: Path) -> Program:
         return Program(path, _functions(memoryview(path.read_bytes())))
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}. Copy or export the bundle again.") from error
-    except (WireError, KeyError) as error:
+    except (ValueError, LookupError, OverflowError) as error:
         raise BundleError(f"{path}: not a program that can be read: {error}. Export the bundle again.") from error
 
 

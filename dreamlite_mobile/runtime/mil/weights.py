@@ -82,7 +82,10 @@ class WeightFile:
         bits = prod(shape) * BITS.get(kind, 8 * np.dtype(STORED.get(kind, "u1")).itemsize)
         if 8 * size - padding != bits:
             raise BundleError(f"{where}: holds {8 * size - padding} bits, {kind} {list(shape)} needs {bits}")
-        return unpacked(self._piece(begin, size), kind, shape)
+        try:
+            return unpacked(self._piece(begin, size), kind, shape)
+        except (ValueError, KeyError, OverflowError) as error:
+            raise BundleError(f"{where}: cannot be read as {kind} {list(shape)}: {error}") from error
 
     def span(self, offset: int) -> tuple[int, int]:
         """Where in the file the numbers of a blob begin and end; BundleError where there is no blob."""
