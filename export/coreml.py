@@ -87,7 +87,7 @@ def write_packages(
     Raises:
         ExportError: a method that cannot be traced or converted, or whose package differs from the spec.
     """
-    methods = cut_methods(modules, spec.methods, limit, lambda weight: stored_bytes(weight, precision))
+    methods = cut_methods(modules, spec.methods, limit, lambda name, weight: stored_bytes(name, weight, precision))
     count = len(next(iter(methods.values())))
     names = [f"{spec.name}.mlpackage" if count == 1 else f"{spec.name}.{part + 1}.mlpackage" for part in range(count)]
     for part, name in enumerate(names):
@@ -112,10 +112,11 @@ def write_package(parts: Mapping[str, Part], precision: str, package: Path, comp
     describe(package, parts, component, precision)
 
 
-def stored_bytes(weight: torch.Tensor, precision: str) -> float:
-    """Bytes a weight takes in a package, palettes and scales left out."""
-    small = weight.ndim < 2 or weight.numel() <= SMALLEST
-    return weight.numel() * (2.0 if small else BITS[precision] / 8)
+def stored_bytes(name: str, weight: torch.Tensor, precision: str) -> float:
+    """Bytes a weight takes in a package, palettes and scales left out; in fp16 if it is not compressed."""
+    depthwise = weight.ndim == 4 and weight.shape[1] == 1 < weight.shape[0]
+    kept = weight.ndim < 2 or weight.numel() <= SMALLEST or depthwise or SENSITIVE.search(name)
+    return weight.numel() * (2.0 if kept else BITS[precision] / 8)
 
 
 def converted(where: str, part: Part) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -26,14 +27,17 @@ from export.probe import Difference, Seen, Subject, described, unambiguous
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter notes the modules that a node stands in, outermost first, then the node's own name."""
 Weights = dict[str, NDArray[np.generic]]
+DAMAGED = (OSError, ValueError, TypeError, LookupError, DecodeError, onnx.checker.ValidationError)
+"""What reading a file that is no model, or lacks its weights, raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxProbe:
-    """A shipped graph with its weights in memory beside a fresh export. `shipped`: the whole model."""
+    """A shipped graph beside a fresh export. `shipped`: the whole model; `weights`: its own, as numbers."""
 
     subject: Subject
     shipped: onnx.ModelProto
+    weights: Weights
     fresh: ir.Model
 
     @classmethod
@@ -43,10 +47,11 @@ class OnnxProbe:
         path = bundle.file(bundle.component(subject.component).methods[method].file)
         try:
             shipped = onnx.load(path)
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in shipped.graph.initializer}
+        except DAMAGED as error:
             raise BundleError(f"{path}: cannot be read: {error}. Export the bundle again.") from error
         fresh = traced_model(f"{subject.component}.{method}", subject.module, subject.spec.methods[method])
-        return cls(subject, shipped, fresh)
+        return cls(subject, shipped, weights, fresh)
 
     def differences(self) -> list[Difference]:
         """Weights that are not those of the checkpoint, then nodes that are not those of its graph."""
@@ -87,10 +92,9 @@ class OnnxProbe:
     def changed(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """Name and shipped numbers of every weight whose bytes differ."""
         wanted = fresh_weights(self.fresh)
-        for tensor in self.shipped.graph.initializer:
-            mine = numpy_helper.to_array(tensor)
-            if tensor.name in wanted and mine.tobytes() != wanted[tensor.name].tobytes():
-                yield tensor.name, mine
+        for name, mine in self.weights.items():
+            if name in wanted and mine.tobytes() != wanted[name].tobytes():
+                yield name, mine
 
     def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Seen]:
         """What the shipped graph holds at the end of each block of that output shape, and its own outputs."""
@@ -121,10 +125,9 @@ class OnnxProbe:
     def transplant(self, folder: Path, block: str) -> bool:
         """Put the shipped weights into `block.onnx`, whose clean ones are found by their numbers."""
         wanted, scopes = fresh_weights(self.fresh), self.scopes()
-        theirs = {tensor.name: numpy_helper.to_array(tensor) for tensor in self.shipped.graph.initializer}
         swaps = unambiguous(
             (wanted[name].tobytes(), mine.tobytes())
-            for name, mine in theirs.items()
+            for name, mine in self.weights.items()
             if name in wanted and mine.shape == wanted[name].shape and within(named(name, scopes), block)
         )
         path = folder / f"{BLOCK}.onnx"
