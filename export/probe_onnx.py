@@ -45,11 +45,7 @@ class OnnxProbe:
         """Read the shipped graph and its weights, and export the subject's module again."""
         bundle, method = subject.bundle, subject.method
         path = bundle.file(bundle.component(subject.component).methods[method].file)
-        try:
-            shipped = onnx.load(path)
-            weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in shipped.graph.initializer}
-        except DAMAGED as error:
-            raise BundleError(f"{path}: cannot be read: {error}. Export the bundle again.") from error
+        shipped, weights = read_onnx(path)
         fresh = traced_model(f"{subject.component}.{method}", subject.module, subject.spec.methods[method])
         return cls(subject, shipped, weights, fresh)
 
@@ -141,6 +137,17 @@ class OnnxProbe:
             (folder / f"{BLOCK}.onnx.data").unlink(missing_ok=True)
             onnx.save(model, path, save_as_external_data=True, location=f"{BLOCK}.onnx.data")
         return bool(mine)
+
+
+def read_onnx(path: Path) -> tuple[onnx.ModelProto, Weights]:
+    """A model with its weights, and these by name as numbers; BundleError for a file that is none or is damaged."""
+    try:
+        model = onnx.load(path)
+        if not model.graph.node:
+            raise ValueError("it holds no graph")
+        return model, {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    except DAMAGED as error:
+        raise BundleError(f"{path}: cannot be read: {error}. Export the bundle again.") from error
 
 
 def fresh_weights(model: ir.Model) -> Weights:

@@ -4,8 +4,11 @@ planted."""
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,17 +16,28 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_files import tiny_checkpoint
-from planted import bench_of, bundle_of, named, walk
+from planted import bench_of, bundle_of, folder, named, walk
 from torch import nn
 
+from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import Bundle
+from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.cli import bisect as cli_bisect
 from dreamlite_mobile.cli.report_parts import verdict
-from dreamlite_mobile.errors import BundleError
+from dreamlite_mobile.components import COMPONENTS
+from dreamlite_mobile.errors import BundleError, ConfigError
 from dreamlite_mobile.networks import resample
-from dreamlite_mobile.parity.bisect import Bisection
-from dreamlite_mobile.parity.repro import open_repro, run_repro
+from dreamlite_mobile.networks.form import REFERENCE
+from dreamlite_mobile.parity.bisect import Bisection, bisect
+from dreamlite_mobile.parity.blocks import block_names, named_blocks
+from dreamlite_mobile.parity.metrics import compare
+from dreamlite_mobile.parity.report import bisect_json
+from dreamlite_mobile.parity.repro import open_repro, run_repro, write_repro
 from dreamlite_mobile.parity.schema import BisectReport
+from dreamlite_mobile.runtime.mil.program import read_program
 from export import probe, quantize
+from export.driver import geometry_of, prompt_encoder
+from export.probe_onnx import read_onnx
 from export.pte import read_pte
 
 ROOT = Path(resample.__file__).parents[2]
@@ -174,11 +188,120 @@ def test_a_block_that_the_backend_refuses_is_named_with_its_reason(monkeypatch: 
 def test_a_backend_whose_files_cannot_be_opened_is_exported_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """And a fault of the file alone shows in its outputs, without a place."""
     monkeypatch.setattr(probe, "probe_of", lambda _: None)
-    found = walk(flipped("onnx"), only="none of them")
+    found = walk(flipped("onnx"))
     assert found.source == "exported again" and "cannot be placed in a block" in found.notes[0]
     assert all(block.cumulative.snr_db > 110 for block in found.blocks) and found.whole.snr_db < 10
     (complaint,) = verdict(found)
     assert "no block is below it when exported afresh: the fault is in the file" in complaint
+    (complaint,) = verdict(
+        replace(found, blocks=(found.blocks[0], *(replace(b, alone=None) for b in found.blocks[1:])))
+    )
+    assert "none of the 1 blocks looked at is below it; 8 were left out. Leave out --only" in complaint
+
+
+def test_only_that_names_no_block_is_refused_with_the_names(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"--only: unknown block 'layer5'; known: layers.0, .*Did you mean"):
+        walk(sound(), only="layer5")
+    monkeypatch.setattr(cli_bisect, "chosen_case", lambda *_: pytest.fail("it began"))
+    options = ("--component", "vae_decoder", "--checkpoint", tiny_checkpoint(), "--only", "layer5")
+    done = run("bisect", sound().path, *options)
+    assert done.code == 1 and "unknown block 'layer5'" in done.err
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_blocks_are_known_without_weights(component: str) -> None:
+    checkpoint = open_checkpoint(tiny_checkpoint())
+    geometry = geometry_of(checkpoint, prompt_encoder(checkpoint), 64, 64)
+    for network in component_methods(checkpoint, component, REFERENCE, geometry, ["generate", "edit"]).values():
+        assert block_names(component, checkpoint.config) == [name for name, _ in named_blocks(network)]
+
+
+@pytest.mark.parametrize("place", ["taken", "nowhere/repro"])
+def test_a_place_where_no_repro_can_be_saved_is_refused_before_any_work(
+    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "taken").symlink_to(tmp_path / "gone")
+    monkeypatch.setattr(cli_bisect, "chosen_case", lambda *_: pytest.fail("it began"))
+    options = ("--component", "vae_decoder", "--checkpoint", tiny_checkpoint(), "--save", tmp_path / place)
+    done = run("bisect", sound().path, *options)
+    assert done.code == 1 and place in done.err
+
+
+def test_what_disqualifies_a_block_is_in_the_json() -> None:
+    """A constant may have any SNR, and what is not finite has none."""
+    ramp, found = np.arange(6.0), sound_walk()
+    first, second, *others = found.blocks
+    first = replace(first, alone=compare(np.full(6, 2.0), ramp))
+    second = replace(second, cumulative=compare(ramp * np.inf, ramp))
+    spoilt = replace(found, blocks=(first, second, *others), whole=compare(ramp * 0, ramp))
+    said = BisectReport.model_validate(bisect_json(spoilt, "b"))
+    assert said.blocks[0].defects == ["alone: the result is 2 everywhere"] and said.blocks[0].alone_db is not None
+    assert said.blocks[1].defects[0].startswith("cumulative: the result has 6 values") and not said.blocks[2].defects
+    assert said.whole_defects == ["the result is 0 everywhere"]
+    assert "is no number (the result is 2 everywhere)" not in verdict(found) and "2 everywhere" in verdict(spoilt)[0]
+
+
+@pytest.mark.parametrize("backend", ["onnx", "xnnpack"])
+def test_bytes_that_are_no_program_are_a_bundle_error(backend: str, tmp_path: Path) -> None:
+    """Seeded: cut off anywhere, and noise in the first bytes, where the file says what it is."""
+    bundle = Bundle(Path(shutil.copytree(flipped(backend).path, tmp_path / "b")), flipped(backend).manifest)
+    file = bundle.file(bundle.component("vae_decoder").methods["forward"].file)
+    whole, random = np.frombuffer(file.read_bytes(), np.uint8), np.random.default_rng(0)
+    damaged = [whole[:end] for end in random.integers(0, len(whole) // 2, 8)]
+    damaged += [np.concatenate([random.integers(0, 256, 64, np.uint8), whole[64:]]), whole[:0]]
+    reader = read_onnx if backend == "onnx" else lambda path: read_pte(path.read_bytes(), str(path))
+    for data in damaged:
+        file.write_bytes(data.tobytes())
+        with pytest.raises(BundleError, match=r"cannot be (read|taken apart)"):
+            reader(file)
+
+
+CORE_ML = pytest.mark.coreml
+
+
+@CORE_ML
+def test_a_flipped_sign_in_the_saved_weight_file_of_a_package_is_named_saved_and_repeated(tmp_path: Path) -> None:
+    clean = bundle_of("vae_decoder", "coreml", "fp16")
+    assert walk(clean).culprit is None
+    program = read_program(clean.file(clean.component("vae_decoder").methods["forward"].file))
+    (weight,) = [one for one in program.functions["main"].operations if "layers_5_conv_2_weight" in one.outputs[0].name]
+    name, offset = weight.attributes["val"].blob
+    begin, end = program.weight_file(name).span(offset)
+    data = bytearray(program.weight_file(name).path.read_bytes())
+    data[begin + 1 : end : 2] = bytes(byte ^ 0x80 for byte in data[begin + 1 : end : 2])
+    program.weight_file(name).path.write_bytes(data)
+    bench = bench_of(clean)
+    found = bisect(bench, LAYER)
+    assert (found.source, found.culprit.name, found.first.name, found.worst.name) == ("shipped file", *(LAYER,) * 3)
+    (difference,) = found.culprit.differences
+    assert difference.startswith(f"{LAYER}.conv.2 (p_layers_5_conv_2_weight") and "have the other sign" in difference
+    assert found.culprit.alone.snr_db > 60 and found.culprit.shipped.snr_db < 10
+    assert any("is not the file that the manifest lists" in note for note in found.notes)
+    folder = write_repro(bench, found, found.culprit, tmp_path / "repro")
+    assert run_repro(open_repro(folder)).snr_db == pytest.approx(found.culprit.shipped.snr_db, abs=0.01)
+    again = run_repro(open_repro(folder), tmp_path / "again")
+    assert again.snr_db == pytest.approx(found.culprit.alone.snr_db, abs=0.01)
+
+
+@CORE_ML
+def test_a_wrong_eps_in_a_package_is_named() -> None:
+    def spoil(network: nn.Module) -> None:
+        network.get_submodule("blocks.1.norm2").eps = 1e-2
+
+    found = walk(bundle_of("vision_encoder", "coreml", "fp16", spoil=spoil), only="blocks.1")
+    assert (found.culprit.name, found.first.name) == ("blocks.1", "blocks.1")
+    (difference,) = found.culprit.differences
+    assert difference.startswith("blocks.1.norm2 (") and "0.0100021 where 1.01" in difference
+
+
+@CORE_ML
+def test_compressed_packages_are_opened_too_and_both_methods_of_one() -> None:
+    """And the layers of the U-Net that stay in fp16 do so alone as well, by their names."""
+    found = walk(bundle_of("unet", "coreml", "w8"), only="down_blocks.0.attentions.0.proj_in")
+    assert (found.source, found.culprit, found.elsewhere) == ("shipped file", None, ())
+    assert named(found, "down_blocks.0.attentions.0.proj_in").alone.snr_db > 60
+    assert sum(block.cumulative is not None for block in found.blocks) > 40
+    assert all(block.cumulative is None or block.cumulative.snr_db > found.floor_db for block in found.blocks)
 
 
 def dreamlite(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -218,3 +341,66 @@ def test_what_the_command_finds_it_saves_and_the_repro_shows_the_same_number_in_
 def test_a_folder_that_is_no_repro_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is not a repro"):
         open_repro(tmp_path)
+
+
+@cache
+def saved_repro() -> Path:
+    bench = bench_of(flipped("onnx"))
+    found = bisect(bench, LAYER)
+    return write_repro(bench, found, found.culprit, folder() / "repro")
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("name", ["block.onnx", "inputs.npz", "weights.safetensors", "manifest.json", "repro.json"])
+def test_a_damaged_repro_is_a_bundle_error(tmp_path: Path, name: str, again: bool) -> None:
+    """Each file missing, cut off, and of other bytes."""
+    for number, change in enumerate((None, lambda data: data[: len(data) // 2], lambda data: b"?" + data[1:])):
+        copy = Path(shutil.copytree(saved_repro(), tmp_path / f"repro{number}"))
+        data = (copy / name).read_bytes()
+        (copy / name).unlink()
+        if change is not None:
+            (copy / name).write_bytes(change(data))
+        with pytest.raises(BundleError, match=r"repro\d"):
+            run_repro(open_repro(copy), tmp_path / "work" / str(number) if again else None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("form", "metal", "unknown form 'metal'; known: coreml, htp"),
+        ("block", "layers.99", "unknown block 'layers.99'; known: layers.0"),
+        ("component", "vae", "unknown component 'vae'; known: vae_decoder"),
+        ("given", [False], "its weights are not those of layers.5"),
+        ("version", 1, "is a repro of version 1; supported: 2"),
+        ("files", {}, "lacks block.onnx"),
+    ],
+)
+def test_a_repro_that_says_what_cannot_be_is_refused(tmp_path: Path, key: str, value: object, message: str) -> None:
+    copy = Path(shutil.copytree(saved_repro(), tmp_path / "repro"))
+    said = json.loads((copy / "repro.json").read_text()) | {key: value}
+    (copy / "repro.json").write_text(json.dumps(said))
+    with pytest.raises(BundleError, match=message):
+        run_repro(open_repro(copy), None if key == "files" else tmp_path / "again")
+
+
+def test_ctrl_c_leaves_nothing_and_says_130(tmp_path: Path) -> None:
+    """Interrupted while it walks: no repro, no page, no temporary folder."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    options = ("--component", "vae_decoder", "--checkpoint", tiny_checkpoint(), "--input", "sample")
+    places = ("--save", tmp_path / "repro", "--html", tmp_path / "page.html")
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, *map(str, ("bisect", flipped("onnx").path, *options, *places))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)},
+    )
+    deadline = time.monotonic() + 300
+    while not list(scratch.glob("dreamlite-blocks-*/layers.*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and not out and b"Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
+    assert not [path for path in scratch.iterdir() if path.name.startswith("dreamlite")]

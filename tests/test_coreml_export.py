@@ -32,7 +32,17 @@ from dreamlite_mobile.parity.thresholds import floor
 from dreamlite_mobile.runtime.coreml import CoreMLComponent
 from dreamlite_mobile.runtime.load import load_component
 from dreamlite_mobile.runtime.mil.program import read_program
-from export.coreml import Packages, compressed, converted, describe, quiet, save, unverified, write_packages
+from export.coreml import (
+    Packages,
+    compressed,
+    converted,
+    describe,
+    quiet,
+    save,
+    stored_bytes,
+    unverified,
+    write_packages,
+)
 from export.cutting import Part, cut_methods
 from export.driver import geometry_of, prompt_encoder
 
@@ -150,7 +160,7 @@ def test_a_component_in_several_packages_equals_the_whole_one(tmp_path: Path) ->
 @torch.no_grad()
 def test_parts_follow_each_other_to_the_same_result(name: str) -> None:
     """In torch, bit for bit: results of one part that others need are handed on, also past the next one."""
-    pieces = cut_methods(modules(name), specs()[name].methods, 700_000, lambda weight: weight.numel() * 2.0)
+    pieces = cut_methods(modules(name), specs()[name].methods, 700_000, lambda _, weight: weight.numel() * 2.0)
     counts = {len(parts) for parts in pieces.values()}
     assert len(counts) == 1 and counts.pop() >= 3
     for method, parts in pieces.items():
@@ -168,7 +178,7 @@ def test_parts_follow_each_other_to_the_same_result(name: str) -> None:
 
 def test_parts_of_both_methods_hold_the_same_weights_below_the_limit() -> None:
     limit = 1_500_000.0
-    pieces = cut_methods(modules("unet"), specs()["unet"].methods, limit, lambda weight: weight.numel() * 2.0)
+    pieces = cut_methods(modules("unet"), specs()["unet"].methods, limit, lambda _, weight: weight.numel() * 2.0)
     held = [
         [
             sum(weight.numel() * 2 for key, weight in piece.module.named_parameters() if used(piece.module, key))
@@ -179,6 +189,38 @@ def test_parts_of_both_methods_hold_the_same_weights_below_the_limit() -> None:
     assert held[0] == held[1] and all(0 < volume <= limit for volume in held[0])
 
 
+def test_weights_weigh_what_a_package_stores(tmp_path: Path) -> None:
+    """Oracle: the weight file. Sensitive and depthwise layers stay in fp16; scales come on top."""
+    weights = modules("unet")["generate"].named_parameters()
+    expected = sum(stored_bytes(key, weight, "w8") for key, weight in weights)
+    with quiet(), unverified():
+        save(compressed(model("unet", "generate"), "w8"), tmp_path / "a.mlpackage")
+    found = (tmp_path / "a.mlpackage/Data/com.apple.CoreML/weights/weight.bin").stat().st_size
+    assert 1.0 <= found / expected < 1.1
+
+
+def test_a_cut_that_the_other_method_does_not_have_is_an_export_error() -> None:
+    """Two weights that one method uses in two operators and the other in one."""
+
+    class Two(nn.Module):
+        def __init__(self, together: bool) -> None:
+            super().__init__()
+            self.a, self.b = nn.Parameter(torch.ones(64)), nn.Parameter(torch.ones(64))
+            self.together = together
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.addcmul(x, self.a, self.b) if self.together else x * self.a * self.b
+
+    method = MethodSpec((TensorSpec("x", (64,)),), (TensorSpec("y", (64,)),))
+    with pytest.raises(ExportError, match="no cut has 1 weights before it in a method of 1 operators"):
+        cut_methods(
+            {"apart": Two(False), "together": Two(True)},
+            {"apart": method, "together": method},
+            150,
+            lambda _, weight: weight.numel() * 2.0,
+        )
+
+
 def used(module: nn.Module, key: str) -> bool:
     return any(node.op == "get_attr" and node.target == key for node in module.graph.nodes)
 
@@ -186,7 +228,7 @@ def used(module: nn.Module, key: str) -> bool:
 def test_tower_is_cut_between_its_layers() -> None:
     """Only the states are handed on."""
     parts = cut_methods(
-        modules("text_encoder"), specs()["text_encoder"].methods, 400_000, lambda weight: weight.numel() * 2.0
+        modules("text_encoder"), specs()["text_encoder"].methods, 400_000, lambda _, weight: weight.numel() * 2.0
     )["generate"]
     handed = [[spec.shape for spec in piece.method.outputs] for piece in parts[:-1]]
     length, width = specs()["text_encoder"].methods["generate"].inputs[0].shape[1:]
