@@ -1,13 +1,7 @@
 """Faults planted into files and code are found and named. Oracle: the same component without them, and where they were
 planted."""
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_files import tiny_checkpoint
-from planted import bench_of, bundle_of, folder, named, walk
+from planted import LAYER, bench_of, bundle_of, flipped, named, walk
 from torch import nn
 
 from dreamlite_mobile.assembly import component_methods
@@ -29,7 +23,7 @@ from dreamlite_mobile.errors import BundleError, ConfigError
 from dreamlite_mobile.networks import resample
 from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.parity.bisect import Bisection, bisect
-from dreamlite_mobile.parity.blocks import block_names, named_blocks
+from dreamlite_mobile.parity.blocks import Alone, block_names, named_blocks
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.report import bisect_json
 from dreamlite_mobile.parity.repro import open_repro, run_repro, write_repro
@@ -39,20 +33,6 @@ from export import probe, quantize
 from export.driver import geometry_of, prompt_encoder
 from export.probe_onnx import read_onnx
 from export.pte import read_pte
-
-ROOT = Path(resample.__file__).parents[2]
-START = "from dreamlite_mobile.cli import main; main()"
-LAYER = "layers.5"
-"""The block of the decoder that faults are planted into: a residual block in its middle."""
-
-
-def negate(network: nn.Module) -> None:
-    network.get_submodule(f"{LAYER}.conv.2").weight.data.neg_()
-
-
-@cache
-def flipped(backend: str) -> Bundle:
-    return bundle_of("vae_decoder", backend, spoil=negate)
 
 
 @cache
@@ -107,7 +87,8 @@ def test_a_wrong_eps_is_named() -> None:
     found = walk(bundle_of("vision_encoder", "xnnpack", spoil=widen), only="blocks.1")
     assert (found.culprit.name, found.first.name) == ("blocks.1", "blocks.1")
     assert found.culprit.differences[0].startswith("blocks.1.norm2.variance.bias: 1 of 1 values")
-    assert found.culprit.shipped.snr_db < found.floor_db < found.culprit.alone.snr_db
+    # The eps of its other norm is the same number, and alone the two cannot be told apart.
+    assert found.culprit.shipped is None and found.culprit.alone.snr_db > found.floor_db
 
 
 def test_a_wrong_eps_is_named_in_onnx_where_it_is_an_attribute() -> None:
@@ -176,7 +157,7 @@ def test_a_block_that_the_backend_refuses_is_named_with_its_reason(monkeypatch: 
     lower = xnnpack.lower
 
     def refuse(methods: dict, precision: str) -> object:
-        if any(getattr(module, "block", None) is not None for module, _ in methods.values()):
+        if any(isinstance(module, Alone) for module, _ in methods.values()):
             raise ExportError("XNNPACK could not lower forward: no")
         return lower(methods, precision)
 
@@ -256,10 +237,7 @@ def test_bytes_that_are_no_program_are_a_bundle_error(backend: str, tmp_path: Pa
             reader(file)
 
 
-CORE_ML = pytest.mark.coreml
-
-
-@CORE_ML
+@pytest.mark.coreml
 def test_a_flipped_sign_in_the_saved_weight_file_of_a_package_is_named_saved_and_repeated(tmp_path: Path) -> None:
     clean = bundle_of("vae_decoder", "coreml", "fp16")
     assert walk(clean).culprit is None
@@ -283,18 +261,18 @@ def test_a_flipped_sign_in_the_saved_weight_file_of_a_package_is_named_saved_and
     assert again.snr_db == pytest.approx(found.culprit.alone.snr_db, abs=0.01)
 
 
-@CORE_ML
+@pytest.mark.coreml
 def test_a_wrong_eps_in_a_package_is_named() -> None:
     def spoil(network: nn.Module) -> None:
-        network.get_submodule("blocks.1.norm2").eps = 1e-2
+        network.get_submodule("blocks.1.norm2").eps = 0.1
 
     found = walk(bundle_of("vision_encoder", "coreml", "fp16", spoil=spoil), only="blocks.1")
     assert (found.culprit.name, found.first.name) == ("blocks.1", "blocks.1")
     (difference,) = found.culprit.differences
-    assert difference.startswith("blocks.1.norm2 (") and "0.0100021 where 1.01" in difference
+    assert difference.startswith("blocks.1.norm2 (") and "0.0999756 where 1.01" in difference
 
 
-@CORE_ML
+@pytest.mark.coreml
 def test_compressed_packages_are_opened_too_and_both_methods_of_one() -> None:
     """And the layers of the U-Net that stay in fp16 do so alone as well, by their names."""
     found = walk(bundle_of("unet", "coreml", "w8"), only="down_blocks.0.attentions.0.proj_in")
@@ -302,105 +280,3 @@ def test_compressed_packages_are_opened_too_and_both_methods_of_one() -> None:
     assert named(found, "down_blocks.0.attentions.0.proj_in").alone.snr_db > 60
     assert sum(block.cumulative is not None for block in found.blocks) > 40
     assert all(block.cumulative is None or block.cumulative.snr_db > found.floor_db for block in found.blocks)
-
-
-def dreamlite(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", START, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-        timeout=1200,
-    )
-
-
-def test_what_the_command_finds_it_saves_and_the_repro_shows_the_same_number_in_a_process_of_its_own(
-    tmp_path: Path,
-) -> None:
-    options = ("--component", "vae_decoder", "--checkpoint", tiny_checkpoint(), "--input", "sample", "--only", LAYER)
-    places = ("--save", tmp_path / "repro", "--html", tmp_path / "page.html")
-    done = dreamlite("bisect", flipped("xnnpack").path, *options, *places, "--json")
-    assert done.returncode == 3 and f"vae_decoder.forward: {LAYER} (Block) is at " in done.stderr
-    found = BisectReport.model_validate_json(done.stdout)
-    assert (found.culprit, found.first, found.worst, found.repro) == (LAYER, LAYER, LAYER, str(tmp_path / "repro"))
-    assert "have the other sign" in (tmp_path / "page.html").read_text()
-    files = {path.name for path in (tmp_path / "repro").iterdir()}
-    assert {"inputs.npz", "weights.safetensors", "block.pte", "repro.json", "manifest.json"} <= files
-    said = json.loads((tmp_path / "repro" / "repro.json").read_text())
-    assert (said["block"], said["kind"]) == (LAYER, "Block") and said["versions"]["executorch"]
-    repeated = dreamlite("repro", tmp_path / "repro", "--json")
-    assert repeated.returncode == 3 and "below the floor of 100 dB" in repeated.stderr
-    (block,) = [block for block in found.blocks if block.block == LAYER]
-    assert json.loads(repeated.stdout)["snr_db"] == pytest.approx(block.shipped_db, abs=0.01)
-    again = run_repro(open_repro(tmp_path / "repro"), tmp_path / "again")
-    assert again.snr_db == pytest.approx(block.alone_db, abs=0.5)
-
-
-def test_a_folder_that_is_no_repro_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="is not a repro"):
-        open_repro(tmp_path)
-
-
-@cache
-def saved_repro() -> Path:
-    bench = bench_of(flipped("onnx"))
-    found = bisect(bench, LAYER)
-    return write_repro(bench, found, found.culprit, folder() / "repro")
-
-
-@pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize("name", ["block.onnx", "inputs.npz", "weights.safetensors", "manifest.json", "repro.json"])
-def test_a_damaged_repro_is_a_bundle_error(tmp_path: Path, name: str, again: bool) -> None:
-    """Each file missing, cut off, and of other bytes."""
-    for number, change in enumerate((None, lambda data: data[: len(data) // 2], lambda data: b"?" + data[1:])):
-        copy = Path(shutil.copytree(saved_repro(), tmp_path / f"repro{number}"))
-        data = (copy / name).read_bytes()
-        (copy / name).unlink()
-        if change is not None:
-            (copy / name).write_bytes(change(data))
-        with pytest.raises(BundleError, match=r"repro\d"):
-            run_repro(open_repro(copy), tmp_path / "work" / str(number) if again else None)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("form", "metal", "unknown form 'metal'; known: coreml, htp"),
-        ("block", "layers.99", "unknown block 'layers.99'; known: layers.0"),
-        ("component", "vae", "unknown component 'vae'; known: vae_decoder"),
-        ("given", [False], "its weights are not those of layers.5"),
-        ("version", 1, "is a repro of version 1; supported: 2"),
-        ("files", {}, "lacks block.onnx"),
-    ],
-)
-def test_a_repro_that_says_what_cannot_be_is_refused(tmp_path: Path, key: str, value: object, message: str) -> None:
-    copy = Path(shutil.copytree(saved_repro(), tmp_path / "repro"))
-    said = json.loads((copy / "repro.json").read_text()) | {key: value}
-    (copy / "repro.json").write_text(json.dumps(said))
-    with pytest.raises(BundleError, match=message):
-        run_repro(open_repro(copy), None if key == "files" else tmp_path / "again")
-
-
-def test_ctrl_c_leaves_nothing_and_says_130(tmp_path: Path) -> None:
-    """Interrupted while it walks: no repro, no page, no temporary folder."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    options = ("--component", "vae_decoder", "--checkpoint", tiny_checkpoint(), "--input", "sample")
-    places = ("--save", tmp_path / "repro", "--html", tmp_path / "page.html")
-    process = subprocess.Popen(
-        [sys.executable, "-c", START, *map(str, ("bisect", flipped("onnx").path, *options, *places))],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)},
-    )
-    deadline = time.monotonic() + 300
-    while not list(scratch.glob("dreamlite-blocks-*/layers.*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130 and not out and b"Traceback" not in err
-    assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
-    assert not [path for path in scratch.iterdir() if path.name.startswith("dreamlite")]

@@ -16,7 +16,7 @@ from torch import nn
 from dreamlite_mobile.components import FORWARD, ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ParityError
-from dreamlite_mobile.networks import build
+from dreamlite_mobile.networks import build, fold
 from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.networks.text import Rotary, TextEncoder, TextTower
 from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Transformer2D, UNet, UpBlock
@@ -66,7 +66,7 @@ class Call:
 def block_names(component: str, config: DreamLiteConfig) -> list[str]:
     """The blocks of a component's methods, without reading a weight."""
     prefix = TOWER if component == "text_encoder" else ""
-    return [prefix + name for name, _ in named_blocks(build(component, config, REFERENCE))]
+    return [prefix + name for name, _ in named_blocks(fold(build(component, config, REFERENCE)))]
 
 
 def named_blocks(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
