@@ -206,12 +206,8 @@ def readers(function: Function, made: Modules) -> dict[str, tuple[str, ...]]:
 def stored(function: Function) -> Iterator[Stored]:
     """Every constant of a function, in whatever operator it is written."""
     for operation in function.operations:
-        owner = operation.outputs[0].name
-        for part, bound in operation.inputs.items():
-            yield from (Stored(owner, part, item) for item in bound if isinstance(item, Value))
-        for part, value in operation.attributes.items():
-            if part != "name":
-                yield Stored(owner, part, value)
+        for part, value in operation.held.items():
+            yield Stored(operation.outputs[0].name, part, value)
 
 
 def same(mine: Constant, wanted: Constant) -> bool:

@@ -13,16 +13,17 @@ from torch import nn
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
-from dreamlite_mobile.bundle_schema import Manifest
 from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint, resolve_checkpoint
 from dreamlite_mobile.cli.pictures import checked
+from dreamlite_mobile.cli.referee import export_referee, referee_for, referee_key
 from dreamlite_mobile.cli.shared import notice, quiet_libraries, stderr
 from dreamlite_mobile.components import Geometry, component_specs
-from dreamlite_mobile.errors import BundleError, CheckpointError
+from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.networks.form import REFERENCE, Form
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.bisect import Bench, Bisection, bisect
-from dreamlite_mobile.parity.numbers import Clipped, Layer, Watch, complaints, quantised_layers
+from dreamlite_mobile.parity.blocks import layer_names
+from dreamlite_mobile.parity.numbers import Clipped, Layer, Watch, complaints, package_layers, quantised_layers
 from dreamlite_mobile.parity.published import PublishedPipeline
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
 from dreamlite_mobile.parity.rows import Row
@@ -40,6 +41,7 @@ from dreamlite_mobile.parity.run import (
 from dreamlite_mobile.parity.thresholds import coarsest
 from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.progress import task
+from dreamlite_mobile.runtime.mil.program import read_program
 from dreamlite_mobile.runtime.rounding import Rounding
 from dreamlite_mobile.runtime.session import Session, prompt_encoder
 
@@ -168,13 +170,6 @@ def judge_all(requests: Sequence[JudgeRequest]) -> list[Judgement]:
     return judgements
 
 
-def referee_key(bundle: Bundle) -> tuple[object, ...]:
-    """What an exported referee is made for."""
-    manifest = bundle.manifest
-    size = (manifest.size.width, manifest.size.height)
-    return manifest.checkpoint.sha256, size, frozenset(manifest.modes), frozenset(manifest.components)
-
-
 def labels(paths: Sequence[Path]) -> list[str]:
     """A name for each folder: its own, with those above it as far as they are needed to tell two apart."""
     parts = [path.resolve().parts for path in paths]
@@ -216,10 +211,12 @@ def bisect_bench(
 
 
 def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, dict[str, Clipped]]:
-    """Component -> layer -> its weight codes, for what an XNNPACK bundle quantises."""
+    """Component -> layer -> its weight codes: read from a Core ML bundle's packages, made again for an XNNPACK one."""
     from export.probe import exporter_of
     from export.quantize import SCHEMES
 
+    if bundle.manifest.backend == "coreml":
+        return {name: packaged_weights(bundle, name) for name in bundle.manifest.components}
     if bundle.manifest.backend != "xnnpack":
         return {}
     geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
@@ -229,6 +226,14 @@ def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, dict[
         for name, entry in bundle.manifest.components.items()
         if entry.precision in SCHEMES
     }
+
+
+def packaged_weights(bundle: Bundle, component: str) -> dict[str, Clipped]:
+    """Layer -> its 8-bit weight codes, as the component's packages hold them; empty for other precisions."""
+    methods = bundle.component(component).methods.values()
+    files = dict.fromkeys(file for method in methods for file in (method.file, *method.then))
+    names = layer_names(component, bundle.manifest.checkpoint.dreamlite_config)
+    return package_layers((read_program(bundle.file(file)) for file in files), names)
 
 
 @contextmanager
@@ -249,49 +254,6 @@ def side_of(bundle: Bundle, stack: ExitStack, request: JudgeRequest, names: list
     session = stack.enter_context(Session(bundle, request.threads, emulator=True, rounding=request.rounding))
     precisions = {name: bundle.component(name).precision for name in names}
     return Side(bundle.manifest.backend, {name: session.component(name) for name in names}, precisions)
-
-
-def export_referee(bundle: Bundle, checkpoint: Checkpoint, stack: ExitStack) -> Path:
-    """The bundle's components in ONNX, in a folder that goes when the stack closes."""
-    from export.driver import ExportRequest, plan_export, run_export
-
-    manifest = bundle.manifest
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dreamlite-referee-"))) / "onnx"
-    request = ExportRequest(
-        checkpoint=checkpoint,
-        source=manifest.checkpoint.source,
-        backend="onnx",
-        width=manifest.size.width,
-        height=manifest.size.height,
-        modes=manifest.modes,
-        components=tuple(manifest.components),
-    )
-    plan = plan_export(request)
-    with task(stderr, "exporting the ONNX referee", len(plan.specs) + 3) as advance:
-        return run_export(plan, folder, notify=lambda _: advance(1)).bundle.path
-
-
-def referee_for(bundle: Bundle, folder: Path) -> Bundle:
-    """An ONNX bundle that can judge this one; BundleError when it is of another checkpoint, size or backend."""
-    referee = open_bundle(folder)
-    mine, its = bundle.manifest, referee.manifest
-    for what, found, wanted in (
-        ("backend", its.backend, "onnx"),
-        ("checkpoint", its.checkpoint.sha256, mine.checkpoint.sha256),
-        ("size", (its.size.width, its.size.height), (mine.size.width, mine.size.height)),
-        ("methods", sorted(methods_of(its) & methods_of(mine)), sorted(methods_of(mine))),
-    ):
-        if found != wanted:
-            raise BundleError(
-                f"{folder}: as referee for {bundle.path} it has {what} {found}, expected {wanted}. Export one with "
-                f"--backend onnx --size {mine.size.width}x{mine.size.height} from the same checkpoint."
-            )
-    return referee
-
-
-def methods_of(manifest: Manifest) -> set[str]:
-    """`component.method` of everything a bundle can run."""
-    return {f"{name}.{method}" for name, entry in manifest.components.items() for method in entry.methods}
 
 
 def trajectory(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, modes: Sequence[str]) -> list[Case]:

@@ -69,6 +69,12 @@ def block_names(component: str, config: DreamLiteConfig) -> list[str]:
     return [prefix + name for name, _ in named_blocks(fold(build(component, config, REFERENCE)))]
 
 
+def layer_names(component: str, config: DreamLiteConfig) -> list[str]:
+    """Every module of a component's methods, without reading a weight."""
+    prefix = TOWER if component == "text_encoder" else ""
+    return [prefix + name for name, _ in build(component, config, REFERENCE).named_modules() if name]
+
+
 def named_blocks(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Name and module of every block, in the order of definition."""
     for name, child in network.named_children():

@@ -9,16 +9,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from dreamlite_mobile.runtime import Array, Component
+from dreamlite_mobile.runtime.mil.program import Program
 
 FP16_MAX = 65504.0
 FP16_NORMAL = 2.0**-14
 """Smaller values lose bits in fp16: 6.1e-5."""
 FP16_LEAST = 2.0**-24
 """The smallest value of fp16, 5.96e-8; what is smaller is flushed to zero or rounded to it."""
+SCALED = "constexpr_blockwise_shift_scale"
+"""The operator of a Core ML program that holds a weight as codes and scales."""
 SATURATED = 4
 """How many times the share of codes that equally likely ones have at their ends (2 of 256) means a wrong scale."""
 
@@ -199,4 +203,21 @@ def quantised_layers(component: str, modules: Mapping[str, nn.Module], precision
             if isinstance(codes, torch.Tensor):
                 bits = int(str(weight.target_dtype).removeprefix("torch.int"))
                 found[name] = weight_ends(codes, bits, weight.scale.numel())
+    return found
+
+
+def package_layers(programs: Iterable[Program], names: Iterable[str]) -> dict[str, Clipped]:
+    """Layer -> its weight codes at the ends, as Core ML packages hold them in 8 bits.
+
+    `names`: those of the network's layers; a package writes them with underscores for dots.
+    """
+    known = {f"p_{name.replace('.', '_')}_weight": name for name in names}
+    found: dict[str, Clipped] = {}
+    for program in programs:
+        for operation in (one for function in program.functions.values() for one in function.operations):
+            layer = next((name for key, name in known.items() if operation.outputs[0].name.startswith(key)), None)
+            if layer is not None and operation.kind == SCALED:
+                held = {part: program.constant(value) for part, value in operation.held.items()}
+                codes, scales = np.asarray(held["data"]), np.asarray(held["scale"])
+                found[layer] = weight_ends(torch.from_numpy(codes.astype(np.int16)), 8, scales.size)
     return found

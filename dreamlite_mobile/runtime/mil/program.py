@@ -83,6 +83,17 @@ class Operation:
         return f"{self.kind} {self.outputs[0].name!r}" if self.outputs else self.kind
 
     @property
+    def held(self) -> dict[str, Value]:
+        """The constants written into it, by the name of their input or attribute; lists of them by their place too."""
+        found = {
+            name if len(bound) == 1 else f"{name}.{place}": item
+            for name, bound in self.inputs.items()
+            for place, item in enumerate(bound)
+            if isinstance(item, Value)
+        }
+        return found | {name: value for name, value in self.attributes.items() if name != "name"}
+
+    @property
     def read(self) -> list[str]:
         """The names bound to its inputs."""
         return [item for bound in self.inputs.values() for item in bound if isinstance(item, str)]
