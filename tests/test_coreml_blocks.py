@@ -21,13 +21,7 @@ from dreamlite_mobile.networks.vision import VisionBlock
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.thresholds import floor
 from dreamlite_mobile.runtime.coreml import CoreMLComponent
-from export.coreml import (
-    compressed,
-    converted,
-    quiet,
-    save,
-    unverified,
-)
+from export.coreml import compressed, converted, quiet, save, unverified
 from export.cutting import Part
 
 pytestmark = pytest.mark.coreml

@@ -113,7 +113,9 @@ def write_files(bench: Bench, call: Call, program: Bundle | None, folder: Path) 
     np.savez(folder / INPUTS, **arrays)
     weights = Alone(call.name, bench.block(call.name), call.arguments).state_dict()
     save_file({name: tensor.clone().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
-    for file in () if program is None else program.component(BLOCK).files:
+    if program is None:
+        return
+    for file in program.component(BLOCK).files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(program.path / file, folder / file)
 
