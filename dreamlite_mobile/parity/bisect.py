@@ -106,7 +106,8 @@ class Bisection:
     @property
     def culprit(self) -> Found | None:
         """The block to look at: the worst by itself if it is below the floor, one that could not be exported, one
-        whose constants differ, else the first one below the floor in the whole network."""
+        whose constants differ, else the first one below the floor in a network whose output is below it too: in the
+        middle of a sound quantised network, values may lie a little lower than what comes of them."""
         if self.worst is not None and below(self.worst.by_itself, self.floor_db):
             return self.worst
         for blocks in (
@@ -115,7 +116,7 @@ class Bisection:
         ):
             if blocks:
                 return blocks[0]
-        return self.first
+        return self.first if below(self.whole, self.floor_db) else None
 
 
 @dataclass(slots=True)
