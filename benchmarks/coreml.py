@@ -6,11 +6,8 @@ from pathlib import Path
 
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.runtime.coreml import function_name
-from dreamlite_mobile.runtime.mil.compressed import DECODERS
+from dreamlite_mobile.runtime.mil.checks import CONSTANTS
 from dreamlite_mobile.runtime.mil.program import read_program
-
-FREE = ("const", *DECODERS)
-"""Kinds that cost nothing while running."""
 
 
 def operators(programs: list[Path], method: str) -> Counter[str]:
@@ -19,7 +16,7 @@ def operators(programs: list[Path], method: str) -> Counter[str]:
     for path in programs:
         program = read_program(path)
         operations = program.functions[function_name(program, method)].operations
-        found.update(one.kind for one in operations if one.kind not in FREE)
+        found.update(one.kind for one in operations if one.kind not in CONSTANTS)
     return found
 
 

@@ -49,6 +49,15 @@ def check_file_target(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: no file may be made in {path.parent}. Name another place.")
 
 
+def check_folder_target(path: Path) -> None:
+    """Refuse (OutputError) a place where `staged_folder` could make no folder: taken, no folder above, not writable."""
+    path = Path.cwd() / path
+    _check_free(path, replace=False)
+    _check_parent(path)
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: cannot be written: no folder may be made in {path.parent}. Name another place.")
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or nothing, replacing what was there. OutputError when the place cannot be written."""
     check_file_target(path)

@@ -16,6 +16,7 @@ from export.precision import LINEAR
 from export.targets import DEFAULT_SOC, TARGETS, target
 
 SAMPLE_SEED = 0
+MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ class CoreMLExporter:
     def __init__(self, package_mb: int | None) -> None:
         from export.coreml import COMPUTE_UNITS, PACKAGE_LIMIT
 
-        limit = PACKAGE_LIMIT if package_mb is None else package_mb * 1_000_000
+        limit = PACKAGE_LIMIT if package_mb is None else package_mb * MEGABYTE
         if limit <= 0:
             raise ConfigError(f"--package-mb {package_mb}: expected a positive number, for instance 1000")
         self.coreml = CoreMLEntry(compute_units=COMPUTE_UNITS, package_limit_bytes=limit)

@@ -21,9 +21,10 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from dreamlite_mobile import __version__
-from dreamlite_mobile.components import ComponentSpec, TensorSpec
+from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
 from export.cutting import Part, cut_methods
 
@@ -86,7 +87,7 @@ def write_packages(
     Raises:
         ExportError: a method that cannot be traced or converted, or whose package differs from the spec.
     """
-    methods = cut_methods(modules, spec.methods, limit, lambda weight: stored_bytes(weight, precision))
+    methods = cut_methods(modules, spec.methods, limit, lambda name, weight: stored_bytes(name, weight, precision))
     count = len(next(iter(methods.values())))
     names = [f"{spec.name}.mlpackage" if count == 1 else f"{spec.name}.{part + 1}.mlpackage" for part in range(count)]
     for part, name in enumerate(names):
@@ -111,23 +112,42 @@ def write_package(parts: Mapping[str, Part], precision: str, package: Path, comp
     describe(package, parts, component, precision)
 
 
-def stored_bytes(weight: torch.Tensor, precision: str) -> float:
-    """Bytes a weight takes in a package, palettes and scales left out."""
-    small = weight.ndim < 2 or weight.numel() <= SMALLEST
-    return weight.numel() * (2.0 if small else BITS[precision] / 8)
+def stored_bytes(name: str, weight: torch.Tensor, precision: str) -> float:
+    """Bytes a weight takes in a package, palettes and scales left out; in fp16 if it is not compressed."""
+    depthwise = weight.ndim == 4 and weight.shape[1] == 1 < weight.shape[0]
+    kept = weight.ndim < 2 or weight.numel() <= SMALLEST or depthwise or SENSITIVE.search(name)
+    return weight.numel() * (2.0 if kept else BITS[precision] / 8)
 
 
 def converted(where: str, part: Part) -> Any:
-    """A part as an ML program that computes in fp16 and takes and returns fp32."""
-    import coremltools
+    """A part as an ML program that computes in fp16 and takes and returns fp32.
 
+    Raises:
+        ExportError: a module that cannot be traced, or an operator that Core ML lacks.
+    """
+    return as_program(where, traced(where, part), part.method)
+
+
+def traced(where: str, part: Part) -> ExportedProgram:
+    """A part's graph in torch's core operators."""
     example = tuple(torch.zeros(spec.shape) for spec in part.method.inputs)
     try:
         with torch.no_grad():
-            program = torch.export.export(part.module, example).run_decompositions({})
+            return torch.export.export(part.module, example).run_decompositions({})
+    except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, KeyError) as error:
+        raise ExportError(f"{where}: cannot be converted to Core ML: {error}") from error
+
+
+def as_program(where: str, graph: ExportedProgram, method: MethodSpec) -> Any:
+    """A graph as an ML program with the method's names."""
+    import coremltools
+    from coremltools import TensorType
+
+    try:
         return coremltools.convert(
-            program,
-            outputs=[coremltools.TensorType(name=spec.name, dtype=np.float32) for spec in part.method.outputs],
+            graph,
+            inputs=[TensorType(name=spec.name, shape=spec.shape, dtype=np.float32) for spec in method.inputs],
+            outputs=[TensorType(name=spec.name, dtype=np.float32) for spec in method.outputs],
             minimum_deployment_target=coremltools.target.iOS18,
             compute_precision=coremltools.precision.FLOAT16,
             compute_units=coremltools.ComputeUnit.CPU_AND_NE,

@@ -16,8 +16,8 @@ from torch.fx import Graph, GraphModule, Node
 from dreamlite_mobile.components import MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
 
-Weigh = Callable[[torch.Tensor], float]
-"""Bytes that a weight takes in its package."""
+Weigh = Callable[[str, torch.Tensor], float]
+"""Bytes that a weight of that name takes in its package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def cut_methods(
         ExportError: a method that cannot be traced, or one weight that alone is larger than a part.
     """
     names = list(methods)
-    total = sum(weigh(weight) for weight in modules[names[0]].parameters())
+    total = sum(weigh(name, weight) for name, weight in modules[names[0]].named_parameters())
     if total <= limit:
         return {name: [Part(modules[name], method)] for name, method in methods.items()}
     traced = {name: trace(name, modules[name], method, weigh) for name, method in methods.items()}
@@ -81,7 +81,7 @@ def trace(name: str, module: nn.Module, method: MethodSpec, weigh: Weigh) -> Tra
         fresh = {str(node.target) for node, at in first.items() if at == index} - seen
         seen |= fresh
         used.append(len(seen))
-        volumes.append(volumes[-1] + sum(weigh(weights[target]) for target in fresh))
+        volumes.append(volumes[-1] + sum(weigh(target, weights[target]) for target in fresh))
     crossing = [0.0] * (len(nodes) + 1)
     for node in nodes:
         for cut in range(place[node] + 1, last_use(node, place) + 1):
@@ -127,8 +127,17 @@ def places(name: str, traced: Traced, limit: float) -> list[int]:
 
 
 def narrowest(traced: Traced, count: int) -> int:
-    """Where least crosses (the last such place) among the cuts with so many weights before them."""
+    """Where least crosses (the last such place) among the cuts with so many weights before them.
+
+    Raises:
+        ExportError: no such cut, since two weights are first used by the same operator.
+    """
     cuts = [cut for cut, used in enumerate(traced.weights) if used == count]
+    if not cuts:
+        raise ExportError(
+            f"no cut has {count} weights before it in a method of {len(traced.nodes)} operators, as one of the other "
+            "method has: the two cannot share packages; export one mode, or allow larger packages (--package-mb)"
+        )
     return min(cuts, key=lambda cut: (traced.crossing[cut], -cut))
 
 

@@ -3,10 +3,10 @@ be. A backend whose files can be opened adds itself to `probe_of`; the others ar
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_schema import Manifest
 from dreamlite_mobile.components import ComponentSpec
 from dreamlite_mobile.runtime import Array
-from export.backends import Exporter, exporter
+from export.backends import MEGABYTE, Exporter, exporter
+
+T = TypeVar("T", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,13 @@ class Probe(Protocol):
     """A shipped program, opened.
 
     `differences`: against a fresh lowering of the same module. `values`: what the shipped program computes at the end
-    of each block it could place. `transplant`: put the shipped constants into a block that was exported alone into a
-    folder; True when that changed something.
+    of each block it could place. `transplant`: put the shipped constants of a block into its export alone, which lies
+    in a folder; True when that changed something. Constants that cannot be told apart there are left as they are.
     """
 
     def differences(self) -> list[Difference]: ...
     def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Seen]: ...
-    def transplant(self, folder: Path) -> bool: ...
+    def transplant(self, folder: Path, block: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ class Subject:
 
 def exporter_of(manifest: Manifest) -> Exporter:
     """The backend that made a bundle, set up to make what runs on this machine."""
-    emulated = manifest.backend == "qnn"
-    return exporter(manifest.backend, manifest.target if emulated else None, emulated)
+    emulated, coreml = manifest.backend == "qnn", manifest.coreml
+    limit = None if coreml is None else coreml.package_limit_bytes // MEGABYTE
+    return exporter(manifest.backend, manifest.target if emulated else None, emulated, limit)
 
 
 def probe_of(subject: Subject) -> Probe | None:
@@ -82,8 +85,23 @@ def probe_of(subject: Subject) -> Probe | None:
             from export.probe_onnx import OnnxProbe
 
             return OnnxProbe.open(subject)
+        case "coreml":
+            from export.probe_coreml import CoreMLProbe
+
+            return CoreMLProbe.open(subject)
         case _:
             return None
+
+
+def unambiguous(constants: Iterable[tuple[T, T]]) -> dict[T, T]:
+    """Clean content -> shipped content, from (clean, shipped) of every constant of a block.
+
+    What changed in one place and not in another that holds the same is left out: the block's own export cannot tell.
+    """
+    found: dict[T, set[T]] = {}
+    for clean, shipped in constants:
+        found.setdefault(clean, set()).add(shipped)
+    return {clean: only for clean, (only, *others) in found.items() if not others and only != clean}
 
 
 def described(found: NDArray[np.generic], wanted: NDArray[np.generic]) -> str:

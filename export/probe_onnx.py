@@ -12,28 +12,32 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from dreamlite_mobile.components import MethodSpec, TensorSpec
 from dreamlite_mobile.errors import BundleError
-from dreamlite_mobile.parity.blocks import BLOCK
+from dreamlite_mobile.parity.blocks import BLOCK, within
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.runtime.onnx import OnnxComponent
 from export.onnx import traced_model
-from export.probe import Difference, Seen, Subject, described
+from export.probe import Difference, Seen, Subject, described, unambiguous
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter notes the modules that a node stands in, outermost first, then the node's own name."""
 Weights = dict[str, NDArray[np.generic]]
+DAMAGED = (OSError, ValueError, TypeError, LookupError, DecodeError, onnx.checker.ValidationError)
+"""What reading a file that is no model, or lacks its weights, raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxProbe:
-    """A shipped graph with its weights in memory beside a fresh export. `shipped`: the whole model."""
+    """A shipped graph beside a fresh export. `shipped`: the whole model; `weights`: its own, as numbers."""
 
     subject: Subject
     shipped: onnx.ModelProto
+    weights: Weights
     fresh: ir.Model
 
     @classmethod
@@ -41,23 +45,13 @@ class OnnxProbe:
         """Read the shipped graph and its weights, and export the subject's module again."""
         bundle, method = subject.bundle, subject.method
         path = bundle.file(bundle.component(subject.component).methods[method].file)
-        try:
-            shipped = onnx.load(path)
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise BundleError(f"{path}: cannot be read: {error}. Export the bundle again.") from error
+        shipped, weights = read_onnx(path)
         fresh = traced_model(f"{subject.component}.{method}", subject.module, subject.spec.methods[method])
-        return cls(subject, shipped, fresh)
+        return cls(subject, shipped, weights, fresh)
 
     def differences(self) -> list[Difference]:
         """Weights that are not those of the checkpoint, then nodes that are not those of its graph."""
-        wanted = fresh_weights(self.fresh)
-        scopes = {
-            name: modules[-1]
-            for node in self.fresh.graph.all_nodes()
-            if (modules := modules_of(node))
-            for name in (value.name for value in node.inputs if value is not None)
-            if name in wanted
-        }
+        wanted, scopes = fresh_weights(self.fresh), self.scopes()
         found = [
             Difference(named(name, scopes), described(mine.ravel(), wanted[name].ravel()))
             for name, mine in self.changed()
@@ -75,6 +69,16 @@ class OnnxProbe:
             if text not in mine
         ]
 
+    def scopes(self) -> dict[str, str]:
+        """Value -> the module of a node that takes it."""
+        return {
+            str(value.name): modules[-1]
+            for node in self.fresh.graph.all_nodes()
+            if (modules := modules_of(node))
+            for value in node.inputs
+            if value is not None
+        }
+
     def place_of(self, text: str, places: Mapping[str, ir.Node]) -> str:
         """The module of the fresh node that gives the same value as a shipped node that is not among the fresh ones."""
         result = text.partition(" = ")[0]
@@ -84,10 +88,9 @@ class OnnxProbe:
     def changed(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """Name and shipped numbers of every weight whose bytes differ."""
         wanted = fresh_weights(self.fresh)
-        for tensor in self.shipped.graph.initializer:
-            mine = numpy_helper.to_array(tensor)
-            if tensor.name in wanted and mine.tobytes() != wanted[tensor.name].tobytes():
-                yield tensor.name, mine
+        for name, mine in self.weights.items():
+            if name in wanted and mine.tobytes() != wanted[name].tobytes():
+                yield name, mine
 
     def values(self, blocks: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Array]) -> dict[str, Seen]:
         """What the shipped graph holds at the end of each block of that output shape, and its own outputs."""
@@ -115,20 +118,36 @@ class OnnxProbe:
                 found = value.name
         return found
 
-    def transplant(self, folder: Path) -> bool:
+    def transplant(self, folder: Path, block: str) -> bool:
         """Put the shipped weights into `block.onnx`, whose clean ones are found by their numbers."""
-        wanted = fresh_weights(self.fresh)
-        shipped = {wanted[name].tobytes(): mine for name, mine in self.changed()}
+        wanted, scopes = fresh_weights(self.fresh), self.scopes()
+        swaps = unambiguous(
+            (wanted[name].tobytes(), mine.tobytes())
+            for name, mine in self.weights.items()
+            if name in wanted and mine.shape == wanted[name].shape and within(named(name, scopes), block)
+        )
         path = folder / f"{BLOCK}.onnx"
         model = onnx.load(path)
-        mine = [tensor for tensor in model.graph.initializer if numpy_helper.to_array(tensor).tobytes() in shipped]
+        mine = [tensor for tensor in model.graph.initializer if numpy_helper.to_array(tensor).tobytes() in swaps]
         for tensor in mine:
-            data = shipped[numpy_helper.to_array(tensor).tobytes()]
-            tensor.CopyFrom(numpy_helper.from_array(data, tensor.name))
+            clean = numpy_helper.to_array(tensor)
+            shipped = np.frombuffer(swaps[clean.tobytes()], clean.dtype).reshape(clean.shape)
+            tensor.CopyFrom(numpy_helper.from_array(shipped, tensor.name))
         if mine:
             (folder / f"{BLOCK}.onnx.data").unlink(missing_ok=True)
             onnx.save(model, path, save_as_external_data=True, location=f"{BLOCK}.onnx.data")
         return bool(mine)
+
+
+def read_onnx(path: Path) -> tuple[onnx.ModelProto, Weights]:
+    """A model with its weights, and these by name as numbers; BundleError for a file that is none or is damaged."""
+    try:
+        model = onnx.load(path)
+        if not model.graph.node:
+            raise ValueError("it holds no graph")
+        return model, {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    except DAMAGED as error:
+        raise BundleError(f"{path}: cannot be read: {error}. Export the bundle again.") from error
 
 
 def fresh_weights(model: ir.Model) -> Weights:

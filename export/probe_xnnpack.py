@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from dreamlite_mobile.components import MethodSpec, TensorSpec
 from dreamlite_mobile.errors import BundleError
-from dreamlite_mobile.parity.blocks import BLOCK
+from dreamlite_mobile.parity.blocks import BLOCK, within
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.runtime.executorch import ExecuTorchComponent
 from export.backends import example_inputs
-from export.probe import Difference, Seen, Subject, described
+from export.probe import Difference, Seen, Subject, described, unambiguous
 from export.pte import Graph, Pte, Tap, read_pte, tensor_of, with_constants, with_taps
 from export.xnnpack import lower
 
@@ -116,12 +116,17 @@ class XnnpackProbe:
 
     def changed(self) -> Iterator[tuple[Constant, str]]:
         """Constants whose shipped bytes differ, each with the key its bytes are shipped under."""
+        for constant, key in self.pairs():
+            if self.shipped.constants[key] != self.fresh.constants[constant.key]:
+                yield constant, key
+
+    def pairs(self) -> Iterator[tuple[Constant, str]]:
+        """Every constant of both programs with the key its bytes are shipped under."""
         mine, wanted = self.graphs()
         theirs = {constant.name: constant for constant in constants_of(mine, self.legend)}
         for constant in constants_of(wanted, self.legend):
-            other = theirs.get(constant.name)
-            if other is not None and self.shipped.constants[other.key] != self.fresh.constants[constant.key]:
-                yield constant, other.key
+            if constant.name in theirs:
+                yield constant, theirs[constant.name].key
 
     def numbers(self, constant: Constant, key: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Shipped and wanted numbers of a constant."""
@@ -158,14 +163,18 @@ class XnnpackProbe:
         ]
         return max(ends, default=None)
 
-    def transplant(self, folder: Path) -> bool:
+    def transplant(self, folder: Path, block: str) -> bool:
         """Put the shipped constants into `block.pte`, whose clean ones are found by their keys (digests)."""
         path = folder / f"{BLOCK}.pte"
-        block = read_pte(path.read_bytes(), str(path))
-        shipped = {constant.key: self.shipped.constants[key] for constant, key in self.changed()}
-        mine = {key: data for key, data in shipped.items() if key in block.constants}
+        program = read_pte(path.read_bytes(), str(path))
+        swaps = unambiguous(
+            (self.fresh.constants[constant.key], self.shipped.constants[key])
+            for constant, key in self.pairs()
+            if within(constant.name, block)
+        )
+        mine = {key: swaps[data] for key, data in program.constants.items() if data in swaps}
         if mine:
-            path.write_bytes(with_constants(block, mine))
+            path.write_bytes(with_constants(program, mine))
         return bool(mine)
 
 

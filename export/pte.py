@@ -5,6 +5,8 @@ Uses executorch 1.5.1's own (private) readers and writers; the version is pinned
 
 import json
 import re
+import struct
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +30,11 @@ ALIGNMENT = 16
 """Of constants, as XNNPACK wants them; reading a file back forgets it."""
 EXTERNAL_OUTPUT = 2
 """XNN_VALUE_FLAG_EXTERNAL_OUTPUT."""
+DAMAGED = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError),
+    *(MemoryError, StopIteration, OSError, struct.error, subprocess.CalledProcessError),
+)
+"""What executorch's readers, which trust their input, and flatc raise on bytes that are no program."""
 _INFINITE = re.compile(rb"(:\s*)(-?)inf\b")
 
 
@@ -57,11 +64,12 @@ def read_pte(data: bytes, where: str) -> Pte:
     try:
         file = deserialize_pte_binary(data)
         graphs = {plan.name: graph_of(file.program, plan) for plan in file.program.execution_plan}
-    except (ValueError, AssertionError, RuntimeError, IndexError, StopIteration) as error:
-        raise BundleError(f"{where}: cannot be taken apart: {error}. Export the bundle again.") from error
-    store = file.named_data
-    entries = {} if store is None else store.pte_data
-    constants = {key: bytes(store.buffers[entry.buffer_index]) for key, entry in entries.items()} if store else {}
+        store = file.named_data
+        entries = {} if store is None else store.pte_data
+        constants = {key: bytes(store.buffers[entry.buffer_index]) for key, entry in entries.items()} if store else {}
+    except DAMAGED as error:
+        reason = str(error) or type(error).__name__
+        raise BundleError(f"{where}: cannot be taken apart: {reason}. Export the bundle again.") from error
     return Pte(file, graphs, constants)
 
 

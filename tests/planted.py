@@ -4,6 +4,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -22,6 +23,8 @@ from export import driver
 from export.driver import ExportRequest, plan_export, run_export
 
 Spoil = Callable[[nn.Module], None]
+LAYER = "layers.5"
+"""The block of the decoder that faults are planted into: a residual block in its middle."""
 
 
 def folder() -> Path:
@@ -70,3 +73,14 @@ def walk(bundle: Bundle, only: str | None = None) -> Bisection:
 def named(found: Bisection, name: str):
     """A block of a bisection."""
     return next(block for block in found.blocks if block.name == name)
+
+
+def negate(network: nn.Module) -> None:
+    """One convolution of that block with the other sign."""
+    network.get_submodule(f"{LAYER}.conv.2").weight.data.neg_()
+
+
+@cache
+def flipped(backend: str) -> Bundle:
+    """A decoder exported with that fault. Shared: do not change it."""
+    return bundle_of("vae_decoder", backend, spoil=negate)

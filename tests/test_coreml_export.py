@@ -1,7 +1,7 @@
 """Writing packages: precisions, cutting, repeatability, full-width blocks. Oracle: the same modules in torch fp32."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,27 +12,32 @@ import pytest
 import torch
 from bundles import exported
 from checkpoint_files import tiny_checkpoint
-from oracle import WIDE
-from test_networks import only_level
 from torch import nn
 
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec, component_specs, sample_inputs
-from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.errors import ExportError
-from dreamlite_mobile.networks.form import COREML, fold
-from dreamlite_mobile.networks.text import DecoderLayer, Rotary
-from dreamlite_mobile.networks.unet import Resnet, Transformer2D
-from dreamlite_mobile.networks.vae import VaeDecoder, VaeEncoder
-from dreamlite_mobile.networks.vision import VisionBlock
+from dreamlite_mobile.networks.form import COREML
+from dreamlite_mobile.parity.blocks import layer_names
 from dreamlite_mobile.parity.metrics import compare
+from dreamlite_mobile.parity.numbers import package_layers
 from dreamlite_mobile.parity.thresholds import floor
 from dreamlite_mobile.runtime.coreml import CoreMLComponent
 from dreamlite_mobile.runtime.load import load_component
 from dreamlite_mobile.runtime.mil.program import read_program
-from export.coreml import Packages, compressed, converted, describe, quiet, save, unverified, write_packages
+from export.coreml import (
+    Packages,
+    compressed,
+    converted,
+    describe,
+    quiet,
+    save,
+    stored_bytes,
+    unverified,
+    write_packages,
+)
 from export.cutting import Part, cut_methods
 from export.driver import geometry_of, prompt_encoder
 
@@ -122,6 +127,35 @@ def test_each_precision_uses_its_own_operator(tmp_path: Path) -> None:
         assert {one.outputs[0].name for one in found} == linear
 
 
+def test_codes_of_shipped_weights_are_counted_by_layer_and_a_small_scale_is_named(tmp_path: Path) -> None:
+    """Oracle: the network's own linear layers; then one of them with every code at an end."""
+    with quiet(), unverified():
+        save(compressed(model("text_encoder", "generate"), "w8"), tmp_path / "a.mlpackage")
+    program = read_program(tmp_path / "a.mlpackage/Data/com.apple.CoreML/model.mlmodel")
+    module = modules("text_encoder")["generate"]
+    names = layer_names("text_encoder", open_checkpoint(tiny_checkpoint()).config)
+    linear = {
+        name: (layer.weight.numel(), layer.out_features)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear)
+    }
+    found = package_layers([program], names)
+    assert {name: (codes.weights, codes.scales) for name, codes in found.items()} == linear
+    assert not any(codes.saturated for codes in found.values()) and all(codes.at_end for codes in found.values())
+    name = "tower.layers.1.mlp.up_proj"
+    operation = next(
+        one for one in program.functions["main"].operations if "layers_1_mlp_up_proj_weight" in one.outputs[0].name
+    )
+    blob = operation.held["data"].blob
+    assert blob is not None
+    begin, end = program.weight_file(blob[0]).span(blob[1])
+    with program.weight_file(blob[0]).path.open("r+b") as stream:
+        stream.seek(begin)
+        stream.write(bytes([127]) * (end - begin))
+    spoilt = package_layers([read_program(program.path)], names)
+    assert [key for key, codes in spoilt.items() if codes.saturated] == [name]
+
+
 def run_packages(folder: Path, made: Packages, spec: ComponentSpec) -> dict[str, dict[str, np.ndarray]]:
     paths = {method: [folder / file for file in programs] for method, programs in made.programs.items()}
     component = CoreMLComponent(paths, spec.methods, name=spec.name, native=False)
@@ -150,7 +184,7 @@ def test_a_component_in_several_packages_equals_the_whole_one(tmp_path: Path) ->
 @torch.no_grad()
 def test_parts_follow_each_other_to_the_same_result(name: str) -> None:
     """In torch, bit for bit: results of one part that others need are handed on, also past the next one."""
-    pieces = cut_methods(modules(name), specs()[name].methods, 700_000, lambda weight: weight.numel() * 2.0)
+    pieces = cut_methods(modules(name), specs()[name].methods, 700_000, lambda _, weight: weight.numel() * 2.0)
     counts = {len(parts) for parts in pieces.values()}
     assert len(counts) == 1 and counts.pop() >= 3
     for method, parts in pieces.items():
@@ -168,7 +202,7 @@ def test_parts_follow_each_other_to_the_same_result(name: str) -> None:
 
 def test_parts_of_both_methods_hold_the_same_weights_below_the_limit() -> None:
     limit = 1_500_000.0
-    pieces = cut_methods(modules("unet"), specs()["unet"].methods, limit, lambda weight: weight.numel() * 2.0)
+    pieces = cut_methods(modules("unet"), specs()["unet"].methods, limit, lambda _, weight: weight.numel() * 2.0)
     held = [
         [
             sum(weight.numel() * 2 for key, weight in piece.module.named_parameters() if used(piece.module, key))
@@ -179,6 +213,38 @@ def test_parts_of_both_methods_hold_the_same_weights_below_the_limit() -> None:
     assert held[0] == held[1] and all(0 < volume <= limit for volume in held[0])
 
 
+def test_weights_weigh_what_a_package_stores(tmp_path: Path) -> None:
+    """Oracle: the weight file. Sensitive and depthwise layers stay in fp16; scales come on top."""
+    weights = modules("unet")["generate"].named_parameters()
+    expected = sum(stored_bytes(key, weight, "w8") for key, weight in weights)
+    with quiet(), unverified():
+        save(compressed(model("unet", "generate"), "w8"), tmp_path / "a.mlpackage")
+    found = (tmp_path / "a.mlpackage/Data/com.apple.CoreML/weights/weight.bin").stat().st_size
+    assert 1.0 <= found / expected < 1.1
+
+
+def test_a_cut_that_the_other_method_does_not_have_is_an_export_error() -> None:
+    """Two weights that one method uses in two operators and the other in one."""
+
+    class Two(nn.Module):
+        def __init__(self, together: bool) -> None:
+            super().__init__()
+            self.a, self.b = nn.Parameter(torch.ones(64)), nn.Parameter(torch.ones(64))
+            self.together = together
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.addcmul(x, self.a, self.b) if self.together else x * self.a * self.b
+
+    method = MethodSpec((TensorSpec("x", (64,)),), (TensorSpec("y", (64,)),))
+    with pytest.raises(ExportError, match="no cut has 1 weights before it in a method of 1 operators"):
+        cut_methods(
+            {"apart": Two(False), "together": Two(True)},
+            {"apart": method, "together": method},
+            150,
+            lambda _, weight: weight.numel() * 2.0,
+        )
+
+
 def used(module: nn.Module, key: str) -> bool:
     return any(node.op == "get_attr" and node.target == key for node in module.graph.nodes)
 
@@ -186,7 +252,7 @@ def used(module: nn.Module, key: str) -> bool:
 def test_tower_is_cut_between_its_layers() -> None:
     """Only the states are handed on."""
     parts = cut_methods(
-        modules("text_encoder"), specs()["text_encoder"].methods, 400_000, lambda weight: weight.numel() * 2.0
+        modules("text_encoder"), specs()["text_encoder"].methods, 400_000, lambda _, weight: weight.numel() * 2.0
     )["generate"]
     handed = [[spec.shape for spec in piece.method.outputs] for piece in parts[:-1]]
     length, width = specs()["text_encoder"].methods["generate"].inputs[0].shape[1:]
@@ -250,115 +316,6 @@ def test_outputs_of_another_shape_are_an_export_error(tmp_path: Path) -> None:
     method = MethodSpec((TensorSpec("x", (3, 3)),), (TensorSpec("y", (3, 4)),))
     with pytest.raises(ExportError, match=r"the converted outputs are .*\(3, 3\).*expected .*\(3, 4\)"):
         write_packages(ComponentSpec("odd", {"forward": method}), {"forward": Relu()}, "fp16", tmp_path)
-
-
-class Causal(nn.Module):
-    """A text layer with the constants that its tower gives it."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self.layer = DecoderLayer(WIDE.text, COREML)
-        angles = torch.randn(length, WIDE.text.head_dim)
-        self.register_buffer("cos", angles.cos())
-        self.register_buffer("sin", angles.sin())
-        self.register_buffer("causal", torch.full((1, length, length), -1e4).triu(1))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x, Rotary(self.cos, self.sin), self.causal)
-
-
-class Sighted(nn.Module):
-    """A vision block with its rotary table."""
-
-    def __init__(self, patches: int) -> None:
-        super().__init__()
-        self.block = VisionBlock(WIDE.vision, COREML)
-        angles = torch.randn(patches, WIDE.vision.hidden_size // WIDE.vision.num_heads)
-        self.register_buffer("cos", angles.cos())
-        self.register_buffer("sin", angles.sin())
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.block(x, Rotary(self.cos, self.sin))
-
-
-def seeded(module: nn.Module) -> nn.Module:
-    """Normally distributed weights, norms around one, finished."""
-    torch.manual_seed(0)
-    for name, parameter in module.named_parameters():
-        if parameter.ndim > 1:
-            parameter.data = torch.randn(parameter.shape) * parameter[0].numel() ** -0.5
-        else:
-            parameter.data = torch.randn(parameter.shape) * 0.1 + ("norm" in name and name.endswith("weight"))
-    return fold(module)
-
-
-def level_block(level: int, kind: str) -> tuple[nn.Module, tuple[tuple[int, ...], ...]]:
-    cfg = only_level(MOBILE.unet, level)
-    channels, height, width = cfg.block_out_channels[0], 4, 8
-    if kind == "resnet":
-        return Resnet(cfg, channels, channels, COREML), ((1, channels, height, width), (1, cfg.time_embed_dim))
-    block = Transformer2D(cfg, channels, cfg.num_heads[0], 1, cfg.down_kinds[0], COREML)
-    return block, ((1, channels, height, width), (1, 24, cfg.cross_attention_dim), (1, 1, 24))
-
-
-def blocks() -> Iterator[tuple[str, str]]:
-    for level in range(3):
-        yield f"resnet {level}", "w8"
-        yield f"transformer {level}", "w8"
-    yield from (("text layer", "fp16"), ("vision block", "w8"), ("vae encoder", "fp16"), ("vae decoder", "fp16"))
-
-
-def wide_block(name: str) -> Part:
-    kind, _, level = name.partition(" ")
-    if level.isdigit():
-        module, shapes = level_block(int(level), kind)
-    else:
-        module, shapes = {
-            "text layer": (Causal(24), ((1, 24, WIDE.text.hidden_size),)),
-            "vision block": (Sighted(64), ((1, 64, WIDE.vision.hidden_size),)),
-            "vae encoder": (VaeEncoder(MOBILE.vae), ((1, 3, 32, 32),)),
-            "vae decoder": (VaeDecoder(MOBILE.vae, COREML), ((1, 4, 4, 4),)),
-        }[name]
-    finished = seeded(module)
-    example = tuple(torch.zeros(shape) for shape in shapes)
-    names = [node.name for node in torch.export.export(finished, example).graph.nodes if node.op == "placeholder"]
-    inputs = tuple(TensorSpec(each, shape) for each, shape in zip(names[-len(shapes) :], shapes, strict=True))
-    with torch.no_grad():
-        result = finished(*example)
-    return Part(finished, MethodSpec(inputs, (TensorSpec("y", tuple(result.shape)),)))
-
-
-@pytest.mark.parametrize(("name", "coarse"), list(blocks()))
-def test_full_width_blocks_reach_their_floors(tmp_path: Path, name: str, coarse: str) -> None:
-    """One of every kind at the published widths; in 8 bits too where that is quick."""
-    piece = wide_block(name)
-    with quiet(), unverified():
-        made = converted(name, piece)
-        for precision in dict.fromkeys(("fp16", coarse)):
-            save(compressed(made, precision), tmp_path / f"{precision}.mlpackage")
-    for precision in dict.fromkeys(("fp16", coarse)):
-        least = floor(precision, "coreml").component_snr_db
-        assert worst(tmp_path / f"{precision}.mlpackage", piece) >= least, precision
-
-
-def test_a_row_of_large_values_does_not_overflow_in_fp16(tmp_path: Path) -> None:
-    """The text tower's residual reaches thousands, whose squares fp16 cannot hold; a row of zeros must stay zero."""
-    from dreamlite_mobile.networks.layers import RMSNorm
-
-    norm = seeded(RMSNorm(64, 1e-6, COREML))
-    method = MethodSpec((TensorSpec("x", (1, 3, 64)),), (TensorSpec("y", (1, 3, 64)),))
-    with quiet(), unverified():
-        save(converted("norm", Part(norm, method)), tmp_path / "a.mlpackage")
-    x = np.random.default_rng(0).standard_normal((1, 3, 64)).astype(np.float32) * np.array([[[9e3], [1e-2], [0]]], "f")
-    component = CoreMLComponent(
-        {"forward": [tmp_path / "a.mlpackage/Data/com.apple.CoreML/model.mlmodel"]},
-        {"forward": method},
-        name="norm",
-        native=False,
-    )
-    found = component.run("forward", {"x": x})["y"]
-    expected = torch.nn.functional.rms_norm(torch.from_numpy(x), (64,), norm.weight, 1e-6).numpy()
-    assert compare(found[:, :2], expected[:, :2]).snr_db > 60 and not found[:, 2].any()
 
 
 def test_coremltools_is_the_pinned_one() -> None:

@@ -14,6 +14,7 @@ from dreamlite_mobile.errors import ConfigError, ParityError
 from dreamlite_mobile.parity.metrics import compare, psnr
 from dreamlite_mobile.parity.report import parity_json, parity_table
 from dreamlite_mobile.parity.rows import Row, digest
+from dreamlite_mobile.parity.run import worst_rows
 from dreamlite_mobile.parity.thresholds import FLOORS, PICTURE, check, coarsest, complaint, floor
 
 RAMP = np.arange(1.0, 13.0, dtype=np.float32).reshape(3, 4)
@@ -132,7 +133,7 @@ def test_swapping_and_scaling_keep_what_they_should(seed: int, level: float) -> 
 
 @pytest.mark.parametrize("precision", FLOORS)
 def test_just_below_the_floor_raises_and_just_above_does_not(precision: str) -> None:
-    least = floor(precision).component_snr_db
+    least = floor(precision, "xnnpack").component_snr_db
     check([row(noisy(least + 0.01), RAMP, precision)])
     with pytest.raises(
         ParityError, match=rf"unet.edit velocity \(xnnpack vs torch, {precision}\): SNR .* {least:g} dB"
@@ -167,7 +168,18 @@ def test_the_coarsest_precision_decides() -> None:
 
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown precision 'w5'; known: fp16, fp32, p4, p6, w4, w8"):
-        floor("w5")
+        floor("w5", "xnnpack")
+
+
+def test_the_worst_row_is_the_one_that_fails_not_the_one_of_least_decibels() -> None:
+    """A constant of high SNR, a failing row of a high floor, and among sound rows the least margin."""
+    flat = np.full_like(RAMP, 3.0)
+    defect, low = row(flat + 1e-9, flat, "w8"), row(noisy(40), RAMP, "w8")
+    assert low.metrics.snr_db < defect.metrics.snr_db and worst_rows([low, defect]) == [defect]
+    failing = row(noisy(90), RAMP, "fp32")
+    assert worst_rows([low, failing]) == worst_rows([failing, low]) == [failing]
+    near = row(noisy(101), RAMP, "fp32")
+    assert worst_rows([low, near]) == worst_rows([near, low]) == [near]
 
 
 def test_json_holds_finite_numbers_and_the_verdict() -> None:

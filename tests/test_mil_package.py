@@ -233,6 +233,89 @@ def test_a_changed_package_is_refused(
         run(spoilt, np.ones((1, 4), np.float32))
 
 
+def no_value(model: Any) -> None:
+    next(one for one in operations(model) if one.type == "const").attributes.pop("val")
+
+
+def no_result(model: Any) -> None:
+    operations(model)[-1].ClearField("outputs")
+
+
+def nothing_bound(model: Any) -> None:
+    operations(model)[-1].inputs["x"].ClearField("arguments")
+
+
+def unknown_value(model: Any) -> None:
+    operations(model)[-1].inputs["x"].arguments[0].name = "elsewhere"
+
+
+def later_value(model: Any) -> None:
+    reader = next(one for one in operations(model) if one.type == "matmul")
+    reader.inputs["x"].arguments[0].name = operations(model)[-1].outputs[0].name
+
+
+def made_twice(model: Any) -> None:
+    operations(model)[-1].outputs[0].name = operations(model)[0].outputs[0].name
+
+
+def other_output(model: Any) -> None:
+    function = model.mlProgram.functions["main"]
+    function.block_specializations[function.opset].outputs[0] = "elsewhere"
+
+
+def text_output(model: Any) -> None:
+    function = model.mlProgram.functions["main"]
+    text = next(one for one in operations(model) if "dtype" in one.outputs[0].name)
+    function.block_specializations[function.opset].outputs[0] = text.outputs[0].name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (no_value, "const '.*': holds no value"),
+        (no_result, "an operator 'cast' has no result"),
+        (nothing_bound, "cast 'y': has 0 values for 'x', expected one"),
+        (unknown_value, "cast 'y': reads 'elsewhere', which nothing before it makes"),
+        (later_value, "matmul '.*': reads 'y', which nothing before it makes"),
+        (made_twice, "makes '.*', which is made already"),
+        (other_output, r"nothing makes its outputs \['elsewhere'\]"),
+        (text_output, "is no tensor. The package is damaged"),
+    ],
+)
+def test_a_damaged_function_is_refused_by_name(
+    package: Path, tmp_path: Path, change: Callable[[Any], None], message: str
+) -> None:
+    spoilt = Path(shutil.copytree(package, tmp_path / "a.mlpackage"))
+    change_model(spoilt, change)
+    with pytest.raises(BundleError, match=message):
+        run(spoilt, np.ones((1, 4), np.float32))
+
+
+def test_an_input_that_is_missing_or_of_another_shape_is_refused(package: Path) -> None:
+    evaluator = Evaluator(read_program(package / SPECIFICATION), "main")
+    with pytest.raises(BundleError, match=r"input 'x' is missing, expected \[1, 4\]"):
+        evaluator.run({})
+    with pytest.raises(BundleError, match=r"input 'x' has shape \[2, 4\], expected \[1, 4\]"):
+        evaluator.run({"x": np.ones((2, 4), np.float32)})
+
+
+@pytest.mark.parametrize("name", [SPECIFICATION, WEIGHTS])
+def test_changed_bytes_give_numbers_or_a_bundle_error(package: Path, tmp_path: Path, name: str) -> None:
+    """Seeded: one byte at a time, then several, anywhere in the file."""
+    spoilt, random = Path(shutil.copytree(package, tmp_path / "a.mlpackage")), np.random.default_rng(0)
+    whole = np.frombuffer((package / name).read_bytes(), np.uint8)
+    refused = 0
+    for trial in range(400):
+        data, count = whole.copy(), 1 if trial < 300 else 5
+        data[random.integers(0, len(data), count)] ^= random.integers(1, 256, count, np.uint8)
+        (spoilt / name).write_bytes(data.tobytes())
+        try:
+            Evaluator(read_program(spoilt / SPECIFICATION), "main").run({"x": np.ones((1, 4), np.float32)})
+        except BundleError:
+            refused += 1
+    assert refused > 0
+
+
 def test_a_cut_off_file_is_refused(package: Path, tmp_path: Path) -> None:
     """Wherever it ends, never with another kind of error; the weights likewise."""
     spoilt = Path(shutil.copytree(package, tmp_path / "a.mlpackage"))

@@ -13,8 +13,6 @@ from dreamlite_mobile.parity.numbers import (
     Watch,
     Watched,
     attach,
-    clipped_by,
-    clipped_by_row,
     complaints,
     counts_of,
     notable,
@@ -79,18 +77,10 @@ def test_a_layer_that_overflows_fp16_fails_fp16_bundles_by_name_and_no_others() 
     assert complaints(watched(6e4, 1.0).found(), {"unet"}) == []
 
 
-def test_inputs_of_quantised_layers_are_counted_beside_their_weights() -> None:
+def test_quantised_layers_are_counted_beside_their_weights() -> None:
     (layer,) = watched(2.0, 3.0, quantised={"inner": Clipped(weights=16, at_end=4, scales=4)}).found()
-    assert layer.clipped == Clipped(weights=16, at_end=4, scales=4, inputs=4, clipped=0)
-
-
-def test_a_scale_per_row_clips_nothing_and_a_static_one_what_lies_beyond_it() -> None:
-    torch.manual_seed(0)
-    values = torch.randn(32, 256) * torch.tensor([[1.0], [1000.0]]).repeat(16, 1)
-    assert clipped_by_row(values) == 0
-    scale, zero = torch.tensor(1.0 / 127), torch.tensor(0.0)
-    expected = int(((values > 127.5 / 127) | (values < -128.5 / 127)).sum())
-    assert clipped_by(values, scale, zero, bits=8) == expected > 4000
+    assert layer.clipped == Clipped(weights=16, at_end=4, scales=4)
+    assert layer.counts == Counts(values=4, peak=6.0)
 
 
 def test_a_sound_scale_leaves_one_code_each_at_the_end_and_a_small_one_many() -> None:

@@ -9,14 +9,17 @@ import pytest
 from bundles import SIZE, exported
 from checkpoint_files import tiny_checkpoint
 from PIL import Image
+from planted import bundle_of
 from small_bundle import change_manifest
 
-from dreamlite_mobile.bundle import open_bundle
+from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.checkpoint import open_checkpoint
-from dreamlite_mobile.cli.judge import Judgement, JudgeRequest, judge
+from dreamlite_mobile.cli import judge as judge_module
+from dreamlite_mobile.cli.judge import Judgement, JudgeRequest, judge, labels, referee_for, referee_key
 from dreamlite_mobile.cli.report_parts import difference_picture, matrix_of, step_charts
-from dreamlite_mobile.cli.reporting import picture_groups, report_json
+from dreamlite_mobile.cli.reporting import Output, page_facts, picture_groups, report_json, show_report, write_report
 from dreamlite_mobile.errors import BundleError, CheckpointError, ParityError
+from dreamlite_mobile.parity.numbers import Counts, Layer
 from dreamlite_mobile.parity.run import Drawn
 from dreamlite_mobile.parity.schema import ParityReport
 from dreamlite_mobile.parity.thresholds import check
@@ -94,7 +97,88 @@ def test_a_second_bundle_makes_a_matrix(fp32: Judgement, w4: Judgement) -> None:
     assert cells[0].text.endswith("/ 100 (fp32)") and cells[1].text.endswith("/ 27 (w8)")
     quantised = [layer for layer in w4.layers if layer.clipped is not None]
     assert {layer.component for layer in quantised} == {"text_encoder", "vision_encoder", "unet"}
-    assert all(layer.clipped.weights and layer.clipped.inputs and not layer.clipped.clipped for layer in quantised)
+    assert all(layer.clipped.weights and layer.clipped.scales for layer in quantised)
+
+
+def test_the_page_tells_of_every_bundle(fp32: Judgement, w4: Judgement, tmp_path: Path) -> None:
+    facts = dict(page_facts([fp32, w4]))
+    assert facts["xnnpack-fp32"].startswith("xnnpack (cpu), fp32, 64x64") and "w8/w4" in facts["xnnpack-w4"]
+    assert dict(page_facts([w4]))["bundle"] == "xnnpack-w4"
+    text = write_report(tmp_path / "report.html", [fp32, w4], []).read_text()
+    for label in ("xnnpack-fp32", "xnnpack-w4"):
+        assert f"<td>{label}: unet." in text and f"{label}: unet.edit: largest number" in text
+
+
+def test_folders_of_equal_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a/x/bundle", "b/x/bundle", "other", "b/x/../x/bundle")]
+    assert labels(paths) == ["a/x/bundle", "b/x/bundle", "other", "b/x/bundle"]
+
+
+@pytest.mark.parametrize(("backend", "fails"), [("coreml", True), ("qnn", True), ("xnnpack", False), ("onnx", False)])
+def test_overflow_of_fp16_fails_the_backends_that_compute_in_it(fp32: Judgement, backend: str, fails: bool) -> None:
+    """Whatever their weights are stored in: here every component is said to be fp32."""
+    manifest = fp32.bundle.manifest.model_copy(update={"backend": backend})
+    layer = Layer("unet", "edit", "conv_in", "Conv2d", Counts(values=4, peak=1e5, overflow=1))
+    judgement = Judgement(Bundle(fp32.bundle.path, manifest), fp32.request, "b", layers=[layer])
+    assert [text.startswith("unet.edit conv_in (Conv2d): peak 100,000") for text in judgement.number_problems] == (
+        [True] if fails else []
+    )
+
+
+def test_bundles_share_a_referee_only_where_it_fits_both(fp32: Judgement) -> None:
+    bundle = fp32.bundle
+    entries = bundle.manifest.components
+
+    def other(**changes: object) -> Bundle:
+        return Bundle(bundle.path, bundle.manifest.model_copy(update=changes))
+
+    same = other(precision="x", components=dict(reversed(entries.items())))
+    assert referee_key(same) == referee_key(bundle)
+    for unlike in (other(modes=("edit",)), other(components={"unet": entries["unet"]})):
+        assert referee_key(unlike) != referee_key(bundle)
+
+
+def test_a_referee_that_lacks_a_method_is_refused() -> None:
+    encoder, decoder = (bundle_of(name, "onnx") for name in ("vae_encoder", "vae_decoder"))
+    with pytest.raises(BundleError, match=r"as referee .* it has methods \[\], expected \['vae_encoder.forward'\]"):
+        referee_for(encoder, decoder.path)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("nowhere",), "nowhere"),
+        (("--blocks", "vae"), "unknown component 'vae'; known: "),
+        (("--html", "nowhere/report.html"), "the folder nowhere does not exist"),
+        (("--html", "/proc/report.html"), "cannot be written"),
+        (("--html", "."), "it is a folder or a device"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(
+    run, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], message: str
+) -> None:
+    """A second bundle that is none, an unknown component, a page that cannot be written."""
+    monkeypatch.setattr(judge_module, "export_referee", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(judge_module, "judged", lambda *_: pytest.fail("it began"))
+    done = run("parity", exported("fp32"), *more, "--checkpoint", tiny_checkpoint())
+    assert done.code == 1 and message in done.err and not done.out
+
+
+def test_a_report_of_another_checkpoint_is_refused_before_any_work(run, fp32: Judgement, tmp_path: Path) -> None:
+    data = report_json([fp32])
+    data["bundles"][0]["checkpoint"] = "cd" * 32
+    (tmp_path / "earlier.json").write_text(json.dumps(data))
+    options = ("--checkpoint", tmp_path / "none", "--against", tmp_path / "earlier.json")
+    done = run("parity", exported("fp32"), *options)
+    assert done.code == 1 and "is of the checkpoint cdcdcdcdcdcd, but" in done.err
+
+
+def test_json_against_an_earlier_report_holds_what_changed(capsys, fp32: Judgement, tmp_path: Path) -> None:
+    (tmp_path / "earlier.json").write_text(json.dumps(report_json([fp32])))
+    show_report([fp32], Output(as_json=True, against=tmp_path / "earlier.json"))
+    found = ParityReport.model_validate_json(capsys.readouterr().out)
+    assert found.diff is not None and len(found.diff.changes) == len(fp32.rows)
+    assert not any(change.regression for change in found.diff.changes) and not found.diff.gone
 
 
 def test_w4_reaches_its_floors(w4: Judgement) -> None:

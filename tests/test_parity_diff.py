@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dreamlite_mobile.errors import ConfigError, ParityError
-from dreamlite_mobile.parity.diff import check_diff, compare_reports
+from dreamlite_mobile.parity.diff import check_checkpoints, check_diff, compare_reports, diff_entry
 from dreamlite_mobile.parity.schema import SCHEMAS, ParityReport, json_schema, read_report
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ def bundle(*rows: dict[str, object], **more: object) -> dict[str, object]:
 
 
 def report(*bundles: dict[str, object]) -> ParityReport:
-    return ParityReport.model_validate({"version": 1, "tools": {}, "bundles": list(bundles), "report": None})
+    return ParityReport.model_validate({"version": 2, "tools": {}, "bundles": list(bundles), "report": None})
 
 
 def test_a_report_against_itself_has_nothing_to_tell() -> None:
@@ -94,8 +94,11 @@ def test_a_new_defect_is_worse_whatever_its_decibels() -> None:
 
 def test_what_is_no_longer_compared_fails_and_what_is_new_does_not() -> None:
     two, one = report(bundle(row(), row(output="other"))), report(bundle(row()))
-    with pytest.raises(ParityError, match=r"unet.edit other \(xnnpack vs torch, sample\): no longer compared"):
+    with pytest.raises(ParityError) as refusal:
         check_diff(compare_reports(two, one), "earlier.json")
+    assert str(refusal.value) == (
+        "in earlier.json, but no longer compared:\n  b: unet.edit other (xnnpack vs torch, sample)"
+    )
     assert compare_reports(one, two).new == ("b: unet.edit other (xnnpack vs torch, sample)",)
 
 
@@ -109,6 +112,40 @@ def test_bundles_are_matched_by_what_they_are_not_by_their_names_or_order() -> N
 def test_other_inputs_are_remarked() -> None:
     diff = compare_reports(report(bundle(row())), report(bundle(row(input_digest="ba9876543210"))))
     assert [change.other_inputs for change in diff.changes] == [True]
+
+
+def test_a_report_of_other_weights_is_refused_before_anything_is_compared() -> None:
+    earlier = report(bundle(row()))
+    check_checkpoints(earlier, "old.json", {"b": "ab" * 32})
+    with pytest.raises(ConfigError, match=r"--against old.json: is of the checkpoint abab.*, but b was made from cdcd"):
+        check_checkpoints(earlier, "old.json", {"a": "ab" * 32, "b": "cd" * 32})
+
+
+def test_bundles_of_other_weights_are_not_matched() -> None:
+    both = report(bundle(row(110.0)), bundle(row(30.0), checkpoint="cd" * 32))
+    diff = compare_reports(both, report(bundle(row(30.0), checkpoint="cd" * 32)))
+    assert [change.fall_db for change in diff.changes] == [0.0] and len(diff.gone) == 1
+
+
+def test_the_diff_is_in_the_report_as_published() -> None:
+    """A fall, a defect (null), equality, what is gone and what is new."""
+    rows = [row(110.0), row(None, output="same"), row(110.0, output="broken"), row(output="gone")]
+    now = [
+        row(90.0),
+        row(None, output="same"),
+        row(110.0, output="broken", defects=["0 everywhere"]),
+        row(output="new"),
+    ]
+    entry = diff_entry(compare_reports(report(bundle(*rows)), report(bundle(*now))), "old.json")
+    told = {change.output: (change.before_db, change.now_db, change.regression) for change in entry.changes}
+    assert told == {
+        "velocity": (110.0, 90.0, True),
+        "same": ("exact", "exact", False),
+        "broken": (110.0, None, True),
+    }
+    assert len(entry.gone) == len(entry.new) == 1 and (entry.against, entry.tolerance_db) == ("old.json", 1.0)
+    whole = report(bundle(*now)).model_copy(update={"diff": entry})
+    assert ParityReport.model_validate_json(whole.model_dump_json()) == whole
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -125,12 +162,12 @@ def test_an_earlier_report_is_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "Invalid JSON"), ('{"version": 2}', "version"), ("[]", "should be an object")],
+    [("{", "Invalid JSON"), ('{"version": 1}', "version"), ("[]", "should be an object")],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "earlier.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=f"--against .*: is no parity report of version 1.*{said}"):
+    with pytest.raises(ConfigError, match=f"--against .*: is no parity report of version 2.*{said}"):
         read_report(path)
 
 

@@ -20,7 +20,7 @@ from dreamlite_mobile.cli.shared import (
     stdout,
     table,
 )
-from dreamlite_mobile.errors import BundleError, OutputError, ParityError, unknown_name
+from dreamlite_mobile.errors import BundleError, ParityError, unknown_name
 
 if TYPE_CHECKING:
     from dreamlite_mobile.bundle import Bundle
@@ -65,17 +65,19 @@ def bisect(
 
     Example: dreamlite bisect bundle --component unet --checkpoint ./DreamLite-mobile
     """
-    from dreamlite_mobile.files import check_file_target
+    from dreamlite_mobile.files import check_file_target, check_folder_target
 
     if html is not None:
         check_file_target(html)
-    if save is not None and save.exists():
-        raise OutputError(f"--save {save}: is already there. Name another place.")
+    if save is not None:
+        check_folder_target(save)
     prepare_for_all([bundle])
     quiet_libraries()
     from dreamlite_mobile.bundle import open_bundle
     from dreamlite_mobile.cli.judge import matching_checkpoint
     from dreamlite_mobile.cli.report_parts import verdict
+    from dreamlite_mobile.parity.bisect import check_only
+    from dreamlite_mobile.parity.blocks import block_names
     from dreamlite_mobile.parity.report import bisect_json
     from dreamlite_mobile.parity.repro import write_repro
 
@@ -84,6 +86,7 @@ def bisect(
     method = mode or next(iter(entry.methods))
     if method not in entry.methods:
         raise BundleError(f"--mode: {unknown_name('method', method, entry.methods)}")
+    check_only(only, block_names(component, opened.manifest.checkpoint.dreamlite_config))
     source = matching_checkpoint(opened, checkpoint)
     with walking(opened, source, chosen_case(opened, source, component, method, inputs)) as bench:
         from dreamlite_mobile.parity.bisect import bisect as walk
@@ -125,7 +128,9 @@ def chosen_case(bundle: "Bundle", checkpoint: "Checkpoint", component: str, meth
     if origin == "sample":
         cases = sample_cases(component_specs(geometry(bundle.manifest), bundle.manifest.modes, [component]))
     else:
-        cases = trajectory(bundle, checkpoint, JudgeRequest(bundle.path))
+        # To edit, there must be a picture first.
+        modes = [mode for mode in bundle.manifest.modes if method != "generate" or mode == method]
+        cases = trajectory(bundle, checkpoint, JudgeRequest(bundle.path), modes)
     return next(case for case in last_cases(cases, component) if case.method == method)
 
 
@@ -154,13 +159,20 @@ def show_bisection(found: "Bisection", saved: Path | None) -> None:
     lines = [
         f"the network's output: {shown(found.whole)} dB (floor {found.floor_db:g}); in the network: {found.source}",
         f"first below the floor: {'none' if first is None else f'{first.name}, {shown(first.cumulative)} dB'}",
-        f"worst by itself: {'none' if worst is None else f'{worst.name}, {shown(worst.by_itself)} dB'}",
+        f"worst by itself{looked_at(found)}: "
+        f"{'none' if worst is None else f'{worst.name}, {shown(worst.by_itself)} dB'}",
         *(f"repro: {saved} (dreamlite repro {saved})" for _ in [0] if saved is not None),
     ]
     for line in lines:
         stdout.print(line, markup=False, soft_wrap=True)
     for note in found.notes:
         notice(note)
+
+
+def looked_at(found: "Bisection") -> str:
+    """How many of the blocks were, unless all."""
+    count = len(found.blocks)
+    return f" (of {count - found.left_out} of {count} blocks)" if found.left_out else ""
 
 
 def shown(metrics: "Metrics | None") -> str:
@@ -192,12 +204,12 @@ def write_bisect_page(path: Path, bundle: str, found: "Bisection", saved: Path |
     complaints = verdict(found)
     page = Page(
         title=f"{bundle}: {found.component}.{found.method} block by block",
-        intro=" ".join(complaints) or "Every block reaches its floor, alone and in the network.",
+        intro=" ".join(complaints) or f"Every block{looked_at(found)} reaches its floor.",
         facts=(
             ("backend", f"{found.backend}, {found.precision}"),
             ("input", f"{found.origin} {found.input_digest}"),
             ("first below the floor", found.first.name if found.first else "none"),
-            ("worst by itself", found.worst.name if found.worst else "none"),
+            (f"worst by itself{looked_at(found)}", found.worst.name if found.worst else "none"),
         ),
         charts=(block_chart(found, bundle),),
         blocks=rows,
@@ -223,6 +235,7 @@ def repro(
     """
     prepare_for_all([folder])
     quiet_libraries()
+    from dreamlite_mobile.parity.report import repro_json
     from dreamlite_mobile.parity.repro import open_repro, run_repro
 
     opened = open_repro(folder)
@@ -231,15 +244,7 @@ def repro(
         metrics = run_repro(opened, Path(work) if again else None)
     what = f"{said.component}.{said.method} {said.block} ({said.kind})"
     if json_output:
-        print_json(
-            {
-                "block": said.block,
-                "snr_db": metrics.snr_db if abs(metrics.snr_db) != float("inf") else None,
-                "saved_snr_db": said.snr_db,
-                "floor_db": said.floor_db,
-                "again": again,
-            }
-        )
+        print_json(repro_json(said, metrics, again))
     else:
         stdout.print(f"{what}: {shown(metrics)} dB, floor {said.floor_db:g} dB", markup=False, soft_wrap=True)
     if metrics.defects or not metrics.snr_db >= said.floor_db:

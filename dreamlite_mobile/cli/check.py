@@ -122,6 +122,7 @@ def parity(
 
     dreamlite parity fp32 w8 onnx --checkpoint tiny --json --against earlier.json
     """
+    from dreamlite_mobile.bundle_files import read_manifest
     from dreamlite_mobile.files import check_file_target
     from dreamlite_mobile.runtime.rounding import check_rounding
 
@@ -131,10 +132,12 @@ def parity(
     prepare_for_all(bundles)
     from dreamlite_mobile.cli.judge import JudgeRequest, judge_all
     from dreamlite_mobile.cli.reporting import Output, show_report
+    from dreamlite_mobile.parity.diff import check_checkpoints
     from dreamlite_mobile.parity.schema import read_report
 
     if against is not None:
-        read_report(against)
+        sources = {str(bundle): read_manifest(bundle).checkpoint.sha256 for bundle in bundles}
+        check_checkpoints(read_report(against), str(against), sources)
     walked = names(blocks) or ()
     requests = [
         JudgeRequest(bundle, checkpoint, published, threads, referee, rounding=checked_rounding, blocks=walked)

@@ -15,13 +15,15 @@ from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
 from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint, resolve_checkpoint
 from dreamlite_mobile.cli.pictures import checked
+from dreamlite_mobile.cli.referee import export_referee, referee_for, referee_key
 from dreamlite_mobile.cli.shared import notice, quiet_libraries, stderr
 from dreamlite_mobile.components import Geometry, component_specs
-from dreamlite_mobile.errors import BundleError, CheckpointError
+from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.networks.form import REFERENCE, Form
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.bisect import Bench, Bisection, bisect
-from dreamlite_mobile.parity.numbers import Clipped, Layer, Watch, complaints, quantised_layers
+from dreamlite_mobile.parity.blocks import layer_names
+from dreamlite_mobile.parity.numbers import Clipped, Layer, Watch, complaints, package_layers, quantised_layers
 from dreamlite_mobile.parity.published import PublishedPipeline
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
 from dreamlite_mobile.parity.rows import Row
@@ -39,6 +41,7 @@ from dreamlite_mobile.parity.run import (
 from dreamlite_mobile.parity.thresholds import coarsest
 from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.progress import task
+from dreamlite_mobile.runtime.mil.program import read_program
 from dreamlite_mobile.runtime.rounding import Rounding
 from dreamlite_mobile.runtime.session import Session, prompt_encoder
 
@@ -71,10 +74,14 @@ class JudgeRequest:
 
 @dataclass(slots=True)
 class Judgement:
-    """Everything compared, the pictures of every side, the numbers of every layer, block by block where asked for."""
+    """Everything compared, the pictures of every side, the numbers of every layer, block by block where asked for.
+
+    `label` names the bundle in reports.
+    """
 
     bundle: Bundle
     request: JudgeRequest
+    label: str
     rows: list[Row] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
     source: Image.Image | None = None
@@ -97,12 +104,21 @@ def judge(request: JudgeRequest) -> Judgement:
     Raises:
         BundleError, CheckpointError: what cannot be used; a checkpoint that is not the one the bundle was made from.
     """
-    quiet_libraries()
+    (judgement,) = judge_all([request])
+    return judgement
+
+
+def opened(request: JudgeRequest) -> Bundle:
+    """The bundle, every file of it checked, and the components to walk through among its own."""
     bundle = checked(request.bundle, lambda progress: open_bundle(request.bundle, progress=progress))
     for name in request.blocks:
         bundle.component(name)
-    checkpoint = matching_checkpoint(bundle, request.checkpoint)
-    judgement = Judgement(bundle, request)
+    return bundle
+
+
+def judged(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, label: str) -> Judgement:
+    """Compare one opened bundle with its checkpoint."""
+    judgement = Judgement(bundle, request, label)
     geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
     specs = component_specs(geometry, modes, bundle.manifest.components)
     whole = [mode for mode in modes if all(name in specs for name in component_specs(geometry, [mode]))]
@@ -125,27 +141,46 @@ def judge(request: JudgeRequest) -> Judgement:
 
 
 def judge_all(requests: Sequence[JudgeRequest]) -> list[Judgement]:
-    """Judge several bundles; bundles of one checkpoint, size and set of components share one exported referee.
+    """Judge several bundles; those of one checkpoint, size, set of modes and of components share one exported referee.
+
+    All of them, and their checkpoints, are looked at before anything is computed.
 
     Raises:
         BundleError, CheckpointError: as `judge`.
     """
     quiet_libraries()
-    if len(requests) == 1 or all(request.referee for request in requests):
-        return [judge(request) for request in requests]
+    bundles = [opened(request) for request in requests]
+    checkpoints = [
+        matching_checkpoint(bundle, request.checkpoint) for bundle, request in zip(bundles, requests, strict=True)
+    ]
+    for bundle, request in zip(bundles, requests, strict=True):
+        if request.referee is not None and bundle.manifest.backend != "onnx":
+            referee_for(bundle, request.referee)
+    judgements = []
     with ExitStack() as stack:
         referees: dict[tuple[object, ...], Path] = {}
-        judgements = []
-        for request in requests:
-            bundle = open_bundle(request.bundle, verify="quick")
-            manifest = bundle.manifest
-            key = (manifest.checkpoint.sha256, manifest.size.width, manifest.size.height, *manifest.components)
-            shared = request.referee or referees.get(key)
-            if shared is None and manifest.backend != "onnx":
-                checkpoint = matching_checkpoint(bundle, request.checkpoint)
-                shared = referees[key] = export_referee(bundle, checkpoint, stack)
-            judgements.append(judge(replace(request, referee=shared)))
-        return judgements
+        everything = zip(bundles, checkpoints, requests, labels([bundle.path for bundle in bundles]), strict=True)
+        for bundle, checkpoint, request, label in everything:
+            shared, key = request.referee, referee_key(bundle)
+            if shared is None and bundle.manifest.backend != "onnx":
+                if key not in referees:
+                    referees[key] = export_referee(bundle, checkpoint, stack)
+                shared = referees[key]
+            judgements.append(judged(bundle, checkpoint, replace(request, referee=shared), label))
+    return judgements
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """A name for each folder: its own, with those above it as far as they are needed to tell two apart."""
+    parts = [path.resolve().parts for path in paths]
+
+    def named(mine: tuple[str, ...]) -> str:
+        for count in range(1, len(mine) + 1):
+            if sum(other[-count:] == mine[-count:] for other in set(parts)) == 1:
+                return "/".join(mine[-count:])
+        return "/".join(mine)
+
+    return [named(mine) for mine in parts]
 
 
 def last_cases(cases: list[Case], component: str) -> list[Case]:
@@ -176,10 +211,12 @@ def bisect_bench(
 
 
 def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, dict[str, Clipped]]:
-    """Component -> layer -> its weight codes, for what an XNNPACK bundle quantises."""
+    """Component -> layer -> its weight codes: read from a Core ML bundle's packages, made again for an XNNPACK one."""
     from export.probe import exporter_of
     from export.quantize import SCHEMES
 
+    if bundle.manifest.backend == "coreml":
+        return {name: packaged_weights(bundle, name) for name in bundle.manifest.components}
     if bundle.manifest.backend != "xnnpack":
         return {}
     geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
@@ -189,6 +226,14 @@ def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, dict[
         for name, entry in bundle.manifest.components.items()
         if entry.precision in SCHEMES
     }
+
+
+def packaged_weights(bundle: Bundle, component: str) -> dict[str, Clipped]:
+    """Layer -> its 8-bit weight codes, as the component's packages hold them; empty for other precisions."""
+    methods = bundle.component(component).methods.values()
+    files = dict.fromkeys(file for method in methods for file in (method.file, *method.then))
+    names = layer_names(component, bundle.manifest.checkpoint.dreamlite_config)
+    return package_layers((read_program(bundle.file(file)) for file in files), names)
 
 
 @contextmanager
@@ -211,49 +256,11 @@ def side_of(bundle: Bundle, stack: ExitStack, request: JudgeRequest, names: list
     return Side(bundle.manifest.backend, {name: session.component(name) for name in names}, precisions)
 
 
-def export_referee(bundle: Bundle, checkpoint: Checkpoint, stack: ExitStack) -> Path:
-    """The bundle's components in ONNX, in a folder that goes when the stack closes."""
-    from export.driver import ExportRequest, plan_export, run_export
-
-    manifest = bundle.manifest
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dreamlite-referee-"))) / "onnx"
-    request = ExportRequest(
-        checkpoint=checkpoint,
-        source=manifest.checkpoint.source,
-        backend="onnx",
-        width=manifest.size.width,
-        height=manifest.size.height,
-        modes=manifest.modes,
-        components=tuple(manifest.components),
-    )
-    plan = plan_export(request)
-    with task(stderr, "exporting the ONNX referee", len(plan.specs) + 3) as advance:
-        return run_export(plan, folder, notify=lambda _: advance(1)).bundle.path
-
-
-def referee_for(bundle: Bundle, folder: Path) -> Bundle:
-    """An ONNX bundle that can judge this one; BundleError when it is of another checkpoint, size or backend."""
-    referee = open_bundle(folder)
-    mine, its = bundle.manifest, referee.manifest
-    for what, found, wanted in (
-        ("backend", its.backend, "onnx"),
-        ("checkpoint", its.checkpoint.sha256, mine.checkpoint.sha256),
-        ("size", (its.size.width, its.size.height), (mine.size.width, mine.size.height)),
-    ):
-        if found != wanted:
-            raise BundleError(
-                f"{folder}: as referee for {bundle.path} it has {what} {found}, expected {wanted}. Export one with "
-                f"--backend onnx --size {mine.size.width}x{mine.size.height} from the same checkpoint."
-            )
-    return referee
-
-
-def trajectory(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest) -> list[Case]:
-    """Everything that the reference gives each component while it draws the scene in the bundle's modes."""
-    geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
-    reference = Side("torch", reference_components(checkpoint, geometry, modes))
+def trajectory(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, modes: Sequence[str]) -> list[Case]:
+    """Everything that the reference gives each component while it draws the scene in these modes."""
+    reference = Side("torch", reference_components(checkpoint, bundle_geometry(bundle.manifest), modes))
     cases: list[Case] = []
-    judge_pictures(Judgement(bundle, request), checkpoint, [reference], modes, cases)
+    judge_pictures(Judgement(bundle, request, bundle.path.name), checkpoint, [reference], modes, cases)
     return cases
 
 

@@ -26,7 +26,7 @@ MAX_FACTOR = 64
 def report_charts(judgements: Sequence[Judgement]) -> tuple[Chart, ...]:
     """The U-Net's error step by step, and blocks where they were walked."""
     found = [chart for judgement in judgements for chart in step_charts(judgement)]
-    found += [block_chart(one, judgement.bundle.path.name) for judgement in judgements for one in judgement.bisections]
+    found += [block_chart(one, judgement.label) for judgement in judgements for one in judgement.bisections]
     return tuple(found)
 
 
@@ -43,7 +43,7 @@ def step_charts(judgement: Judgement) -> list[Chart]:
         if series:
             bundle = judgement.bundle
             least = floor(bundle.component("unet").precision, bundle.manifest.backend).component_snr_db
-            title = f"{judgement.bundle.path.name}: unet.{mode} by step"
+            title = f"{judgement.label}: unet.{mode} by step"
             charts.append(Chart(title, "On the inputs of a real run.", "dB", steps, series, (floor_mark(least),)))
     return charts
 
@@ -64,7 +64,7 @@ def block_chart(found: Bisection, bundle: str) -> Chart:
     )
 
 
-def peak_charts(layers: Iterable[Layer]) -> tuple[Chart, ...]:
+def peak_charts(layers: Iterable[Layer], label: str = "") -> tuple[Chart, ...]:
     """Largest |x| of every layer, one chart a method, between where fp16 loses bits and where it ends."""
     charts = []
     layers = list(layers)
@@ -72,7 +72,7 @@ def peak_charts(layers: Iterable[Layer]) -> tuple[Chart, ...]:
         mine = [layer for layer in layers if (layer.component, layer.method) == (component, method)]
         charts.append(
             Chart(
-                title=f"{component}.{method}: largest number of every layer",
+                title=f"{label}{component}.{method}: largest number of every layer",
                 text="In float32 torch, over every input of this report.",
                 unit="|x|",
                 positions=tuple(layer.name for layer in mine),
@@ -101,7 +101,7 @@ def matrix_of(judgements: Sequence[Judgement]) -> Matrix:
     found = [worst_by_output(judgement) for judgement in judgements]
     names = dict.fromkeys(name for rows in found for name in rows)
     return Matrix(
-        tuple(f"{judgement.bundle.path.name} ({judgement.bundle.manifest.backend})" for judgement in judgements),
+        tuple(f"{judgement.label} ({judgement.bundle.manifest.backend})" for judgement in judgements),
         tuple((name, tuple(cell_of(rows.get(name)) for rows in found)) for name in names),
     )
 
@@ -118,22 +118,21 @@ def cell_of(row: Row | None) -> Cell | None:
     return Cell(f"{decibels(measured)} / {least:g} ({row.precision})", complaint(row) is None)
 
 
-def number_rows(layers: Sequence[Layer], count: int = 12) -> tuple[NumberRow, ...]:
-    """The layers nearest to trouble."""
-    return tuple(number_row(layer) for layer in notable(layers, count))
+def number_rows(layers: Sequence[Layer], count: int = 12, label: str = "") -> tuple[NumberRow, ...]:
+    """The layers nearest to trouble; `label` stands before their names."""
+    return tuple(number_row(layer, label) for layer in notable(layers, count))
 
 
-def number_row(layer: Layer) -> NumberRow:
+def number_row(layer: Layer, label: str) -> NumberRow:
     counts, clipped = layer.counts, layer.clipped
     return NumberRow(
-        layer=f"{layer.component}.{layer.method} {layer.name}",
+        layer=f"{label}{layer.component}.{layer.method} {layer.name}",
         kind=layer.kind,
         peak=f"{counts.peak:,.4g}",
         overflow=f"{counts.overflow:,}",
         denormal=share(counts.denormal, counts),
         flushed=share(counts.flushed, counts),
         weights_at_end="" if clipped is None else f"{clipped.at_end:,} of {clipped.weights:,}",
-        inputs_clipped="" if clipped is None else f"{clipped.clipped:,} of {clipped.inputs:,}",
         fits=not counts.overflow,
     )
 
@@ -188,12 +187,24 @@ def verdict(found: Bisection) -> list[str]:
     if culprit is not None:
         lines.append(f"{where}: {culprit.name} ({culprit.kind}) {reason(found)}")
     elif below(found.whole, found.floor_db):
-        lines.append(
-            f"{where}: the shipped program is at {decibels(found.whole.snr_db)} dB (floor {found.floor_db:g}), though "
-            "no block is below it when exported afresh: the fault is in the file. Export it again."
-        )
+        lines.append(f"{where}: the shipped program {of_whole(found)}")
     lines += [f"{where}: {text}" for block in found.blocks for text in block.differences]
     return lines + [f"{where}: {text}" for text in found.elsewhere]
+
+
+def of_whole(found: Bisection) -> str:
+    """What is to be said of a program below its floor when no block is."""
+    defects = "; ".join(found.whole.defects)
+    at = f"has a defect: {defects}" if defects else f"is at {decibels(found.whole.snr_db)} dB"
+    if found.left_out:
+        return (
+            f"{at} (floor {found.floor_db:g}), and none of the {len(found.blocks) - found.left_out} blocks looked at "
+            f"is below it; {found.left_out} were left out. Leave out --only to see them."
+        )
+    return (
+        f"{at} (floor {found.floor_db:g}), though no block is below it when exported afresh: the fault is in the file. "
+        "Export it again."
+    )
 
 
 def reason(found: Bisection) -> str:
@@ -203,10 +214,15 @@ def reason(found: Bisection) -> str:
     if block.problem is not None:
         return f"cannot be exported alone: {block.problem}"
     itself = block.by_itself
-    if itself is not None and not itself.snr_db >= found.floor_db:
+    if itself is not None and below(itself, found.floor_db):
         how = "with the shipped constants" if block.shipped is not None else "exported afresh"
-        return f"is at {decibels(itself.snr_db)} dB by itself, {how}; the floor is {found.floor_db:g} dB"
+        return f"is at {shown(itself)} by itself, {how}; the floor is {found.floor_db:g} dB"
     if block.differences:
         return "holds constants that the checkpoint does not give"
     assert block.cumulative is not None
-    return f"is the first below the floor of {found.floor_db:g} dB: {decibels(block.cumulative.snr_db)} dB at its end"
+    return f"is the first below the floor of {found.floor_db:g} dB: {shown(block.cumulative)} at its end"
+
+
+def shown(metrics: Metrics) -> str:
+    """`12.3 dB`, or what disqualifies it."""
+    return f"{decibels(metrics.snr_db)} dB" if not metrics.defects else f"no number ({'; '.join(metrics.defects)})"

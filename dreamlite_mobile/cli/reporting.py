@@ -16,7 +16,7 @@ from dreamlite_mobile.cli.report_parts import (
 )
 from dreamlite_mobile.cli.shared import print_json, stdout, table
 from dreamlite_mobile.errors import ParityError
-from dreamlite_mobile.parity.diff import Diff, check_diff, compare_reports
+from dreamlite_mobile.parity.diff import Diff, check_diff, compare_reports, diff_entry
 from dreamlite_mobile.parity.page import DelegateRow, Page, Picture, PictureGroup, StageTime, write_page
 from dreamlite_mobile.parity.page_tables import Matrix
 from dreamlite_mobile.parity.report import bisect_json, layer_json, parity_json, parity_table
@@ -49,6 +49,7 @@ def show_report(judgements: list[Judgement], output: Output) -> None:
     diff = None
     if output.against is not None:
         diff = compare_reports(read_report(output.against), ParityReport.model_validate(report), output.tolerance_db)
+        report["diff"] = diff_entry(diff, str(output.against)).model_dump()
     if output.html is not None:
         write_report(output.html, judgements, [output.command], diff)
         report["report"] = str(output.html)
@@ -64,10 +65,8 @@ def show_report(judgements: list[Judgement], output: Output) -> None:
 def check_all(judgements: list[Judgement]) -> None:
     """ParityError naming everything below its floor, and layers whose numbers do not fit, over all judgements."""
     check([row for judgement in judgements for row in judgement.rows])
-    problems = [f"{one.bundle.path.name}: {text}" for one in judgements for text in one.number_problems]
-    problems += [
-        f"{one.bundle.path.name}: {text}" for one in judgements for found in one.bisections for text in verdict(found)
-    ]
+    problems = [f"{one.label}: {text}" for one in judgements for text in one.number_problems]
+    problems += [f"{one.label}: {text}" for one in judgements for found in one.bisections for text in verdict(found)]
     if problems:
         raise ParityError("parity failed:\n" + "\n".join(f"  {text}" for text in problems))
 
@@ -88,14 +87,14 @@ def print_judgements(judgements: list[Judgement], diff: Diff | None = None) -> N
 def print_judgement(judgement: Judgement) -> None:
     """The worst row of every output and pair, and the layers nearest to the end of fp16."""
     parity = parity_table(worst_rows(judgement.rows))
-    parity.title = f"{judgement.bundle.path.name}: worst of {len(judgement.rows)} comparisons"
+    parity.title = f"{judgement.label}: worst of {len(judgement.rows)} comparisons"
     stdout.print(parity)
     rows = [
-        [row.layer, row.kind, row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end, row.inputs_clipped]
+        [row.layer, row.kind, row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end]
         for row in number_rows(judgement.layers, 5)
     ]
-    headings = ["layer", "kind", "peak", "over fp16", "denormal", "flushed", "weights at end", "inputs clipped"]
-    table(f"{judgement.bundle.path.name}: largest numbers of the float32 reference", headings, rows, tuple(range(2, 8)))
+    headings = ["layer", "kind", "peak", "over fp16", "denormal", "flushed", "weights at end"]
+    table(f"{judgement.label}: largest numbers of the float32 reference", headings, rows, tuple(range(2, 7)))
 
 
 def print_matrix(matrix: Matrix) -> None:
@@ -106,7 +105,7 @@ def print_matrix(matrix: Matrix) -> None:
 
 def report_json(judgements: list[Judgement]) -> dict[str, Any]:
     """Every row of every bundle, as `parity.schema.ParityReport` describes it."""
-    report = {"version": VERSION, "tools": versions(), "bundles": list(map(bundle_json, judgements)), "report": None}
+    report = {"version": VERSION, "tools": versions(), "bundles": list(map(bundle_json, judgements))}
     ParityReport.model_validate(report)
     return report
 
@@ -114,7 +113,7 @@ def report_json(judgements: list[Judgement]) -> dict[str, Any]:
 def bundle_json(judgement: Judgement) -> dict[str, Any]:
     manifest = judgement.bundle.manifest
     return {
-        "bundle": judgement.bundle.path.name,
+        "bundle": judgement.label,
         "backend": manifest.backend,
         "target": manifest.target,
         "size": f"{manifest.size.width}x{manifest.size.height}",
@@ -124,13 +123,17 @@ def bundle_json(judgement: Judgement) -> dict[str, Any]:
         "seconds": [{"side": drawn.side, "mode": drawn.mode, "stages": drawn.seconds} for drawn in judgement.drawn],
         "numbers": list(map(layer_json, judgement.layers)),
         "number_problems": judgement.number_problems,
-        "blocks": [bisect_json(found, judgement.bundle.path.name) for found in judgement.bisections],
+        "blocks": [bisect_json(found, judgement.label) for found in judgement.bisections],
     }
 
 
 def write_report(path: Path, judgements: list[Judgement], commands: list[str], diff: Diff | None = None) -> Path:
     """One self-contained page; OutputError when it cannot be written."""
-    first = judgements[0].bundle.manifest
+
+    def prefix(judgement: Judgement) -> str:
+        return f"{judgement.label}: " if len(judgements) > 1 else ""
+
+    licences = dict.fromkeys(judgement.bundle.manifest.licence for judgement in judgements)
     page = Page(
         title="DreamLite through exported files",
         intro=(
@@ -138,38 +141,56 @@ def write_report(path: Path, judgements: list[Judgement], commands: list[str], d
             "samples and on everything a real run gave it; whole pictures from the same initial noise. Where several "
             "inputs were compared, the worst is shown."
         ),
-        facts=(
-            ("checkpoint", f"{first.checkpoint.source} ({first.checkpoint.sha256[:12]})"),
-            ("size", f"{first.size.width}x{first.size.height}"),
-            ("backend", ", ".join(dict.fromkeys(backend_of(judgement) for judgement in judgements))),
-            ("bundles", ", ".join(judgement.bundle.path.name for judgement in judgements)),
-        ),
+        facts=page_facts(judgements),
         pictures=tuple(group for judgement in judgements for group in picture_groups(judgement)),
         parity=tuple(row for judgement in judgements for row in worst_rows(judgement.rows)),
         matrix=matrix_of(judgements) if len(judgements) > 1 else None,
         charts=report_charts(judgements),
         changes=() if diff is None else change_rows(diff),
-        numbers=number_rows([layer for judgement in judgements[:1] for layer in judgement.layers]),
-        number_charts=peak_charts(judgements[0].layers),
-        number_problems=tuple(text for judgement in judgements for text in judgement.number_problems),
+        numbers=tuple(
+            row for judgement in judgements for row in number_rows(judgement.layers, label=prefix(judgement))
+        ),
+        number_charts=tuple(
+            chart for judgement in judgements for chart in peak_charts(judgement.layers, prefix(judgement))
+        ),
+        number_problems=tuple(
+            prefix(judgement) + text for judgement in judgements for text in judgement.number_problems
+        ),
         stages=tuple(time for judgement in judgements for time in stage_times(judgement)),
         delegates=tuple(row for judgement in judgements for row in delegate_rows(judgement)),
         versions=tuple(versions().items()),
         commands=tuple(commands),
-        notes=(first.licence, "Times are of this machine, not of a phone: nothing here was measured on a phone."),
+        notes=(*licences, "Times are of this machine, not of a phone: nothing here was measured on a phone."),
     )
     write_page(path, page)
     return path
 
 
-def backend_of(judgement: Judgement) -> str:
-    return f"{judgement.bundle.manifest.backend} ({judgement.bundle.manifest.target})"
+def page_facts(judgements: list[Judgement]) -> tuple[tuple[str, str], ...]:
+    """What was compared: one bundle in tiles, several with a tile each."""
+    told = [bundle_facts(judgement) for judgement in judgements]
+    if len(judgements) == 1:
+        return (("bundle", judgements[0].label), *told[0].items())
+    return tuple(
+        (judgement.label, ", ".join(facts.values())) for judgement, facts in zip(judgements, told, strict=True)
+    )
+
+
+def bundle_facts(judgement: Judgement) -> dict[str, str]:
+    """What a bundle was made from, for what, and in which precisions."""
+    manifest = judgement.bundle.manifest
+    return {
+        "backend": f"{manifest.backend} ({manifest.target})",
+        "precision": "/".join(dict.fromkeys(part.precision for part in manifest.components.values())),
+        "size": f"{manifest.size.width}x{manifest.size.height}",
+        "checkpoint": f"{manifest.checkpoint.source} ({manifest.checkpoint.sha256[:12]})",
+    }
 
 
 def picture_groups(judgement: Judgement) -> list[PictureGroup]:
     """Side by side: each mode as every side drew it, and for edits the source."""
     groups = []
-    name, request = judgement.bundle.path.name, judgement.request
+    name, request = judgement.label, judgement.request
     for mode in judgement.bundle.manifest.modes:
         drawn = [item for item in judgement.drawn if item.mode == mode]
         pictures = [Picture(item.side, item.picture) for item in drawn]
@@ -187,7 +208,7 @@ def picture_groups(judgement: Judgement) -> list[PictureGroup]:
 def stage_times(judgement: Judgement) -> list[StageTime]:
     """Seconds of each stage of each run, in the order of the pipeline."""
     return [
-        StageTime(f"{judgement.bundle.path.name}, {drawn.mode}, {drawn.side}", stage, drawn.seconds[stage])
+        StageTime(f"{judgement.label}, {drawn.mode}, {drawn.side}", stage, drawn.seconds[stage])
         for drawn in judgement.drawn
         for stage in STAGES
         if stage in drawn.seconds
@@ -199,7 +220,7 @@ def delegate_rows(judgement: Judgement) -> list[DelegateRow]:
     manifest = judgement.bundle.manifest
     return [
         DelegateRow(
-            component=f"{judgement.bundle.path.name}: {name}",
+            component=f"{judgement.label}: {name}",
             method=method,
             precision=entry.precision,
             delegates=spec.delegates.count,

@@ -6,7 +6,7 @@ Cumulative: the shipped program itself with the values after each block as more 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from torch import nn
 from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_schema import ComponentEntry
 from dreamlite_mobile.components import ComponentSpec
-from dreamlite_mobile.errors import BundleError, ExportError
+from dreamlite_mobile.errors import BundleError, ConfigError, ExportError, ParityError, unknown_name
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.parity.block_bundle import export_module, run_module
 from dreamlite_mobile.parity.blocks import (
@@ -26,9 +26,11 @@ from dreamlite_mobile.parity.blocks import (
     Call,
     Tapped,
     block_outputs,
+    named_blocks,
     record_calls,
     tap_names,
     tapped_spec,
+    within,
 )
 from dreamlite_mobile.parity.metrics import Metrics, compare
 from dreamlite_mobile.parity.rows import digest
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from export.probe import Difference, Probe, Seen
 
 Notify = Callable[[str], None]
-SHIPPED, AGAIN = "shipped file", "exported again"
+SHIPPED, AGAIN, UNSEEN = "shipped file", "exported again", "not looked at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,11 @@ class Bisection:
     notes: tuple[str, ...] = ()
 
     @property
+    def left_out(self) -> int:
+        """Blocks that were not run by themselves because they were not asked for."""
+        return sum(block.by_itself is None and block.problem is None for block in self.blocks)
+
+    @property
     def first(self) -> Found | None:
         """The first block whose end is below the floor in the whole network."""
         return next((block for block in self.blocks if below(block.cumulative, self.floor_db)), None)
@@ -99,7 +106,8 @@ class Bisection:
     @property
     def culprit(self) -> Found | None:
         """The block to look at: the worst by itself if it is below the floor, one that could not be exported, one
-        whose constants differ, else the first one below the floor in the whole network."""
+        whose constants differ, else the first one below the floor in a network whose output is below it too: in the
+        middle of a sound quantised network, values may lie a little lower than what comes of them."""
         if self.worst is not None and below(self.worst.by_itself, self.floor_db):
             return self.worst
         for blocks in (
@@ -108,7 +116,7 @@ class Bisection:
         ):
             if blocks:
                 return blocks[0]
-        return self.first
+        return self.first if below(self.whole, self.floor_db) else None
 
 
 @dataclass(slots=True)
@@ -159,9 +167,11 @@ def bisect(bench: Bench, only: str | None = None, network: bool = True) -> Bisec
     of blocks alone and of the shipped program's outputs.
 
     Raises:
-        BundleError: a bundle that cannot run here. ExportError: a network that cannot be exported again.
+        ConfigError: `only` names no block. BundleError: a bundle that cannot run here. ExportError: a network that
+            cannot be exported again.
     """
     case, entry = bench.case, bench.entry
+    check_only(only, [name for name, _ in named_blocks(bench.reference)])
     calls = bench.calls
     limit = floor(entry.precision, bench.bundle.manifest.backend).component_snr_db
     probe, notes = opened(bench)
@@ -190,6 +200,12 @@ def bisect(bench: Bench, only: str | None = None, network: bool = True) -> Bisec
         elsewhere=elsewhere,
         notes=notes,
     )
+
+
+def check_only(only: str | None, names: Sequence[str]) -> None:
+    """ConfigError listing the blocks when `only` is the beginning of none of their names."""
+    if only is not None and not any(name.startswith(only) for name in names):
+        raise ConfigError(f"--only: {unknown_name('block', only, names)}")
 
 
 def opened(bench: Bench) -> "tuple[Probe | None, tuple[str, ...]]":
@@ -234,16 +250,13 @@ def by_block(differences: "list[Difference]", names: list[str]) -> tuple[dict[st
     return placed, tuple(elsewhere)
 
 
-def within(where: str, block: str) -> bool:
-    """Whether a weight's name, dotted or as a compiler writes it (`p_down_blocks_0_...`), is of that block."""
-    flat = block.replace(".", "_")
-    return where == block or where.startswith((f"{block}.", f"{block} ", f"p_{flat}_", f"b_{flat}_"))
-
-
 def cumulative(
     bench: Bench, calls: list[Call], probe: "Probe | None", network: bool
 ) -> tuple[dict[str, Metrics], Metrics, str]:
-    """The end of every block in the whole network; the shipped program's worst output; which program was opened."""
+    """The end of every block in the whole network; the shipped program's worst output; which program was opened.
+
+    With neither a probe nor `network`, no end is known.
+    """
     from export.probe import Seen
 
     method = bench.spec.methods[bench.case.method]
@@ -259,7 +272,7 @@ def cumulative(
     again = run_again(bench, calls) if network else {}
     outputs = run_module(bench.bundle, bench.case.component, bench.case.inputs, bench.case.method)
     ends = ends_of(calls, {name: Seen(array) for name, array in again.items()})
-    return ends, worst_output(outputs, wanted), AGAIN
+    return ends, worst_output(outputs, wanted), AGAIN if network else UNSEEN
 
 
 def worst_output(values: Mapping[str, Array], wanted: Mapping[str, torch.Tensor]) -> Metrics:
@@ -289,15 +302,15 @@ def alone(bench: Bench, call: Call, probe: "Probe | None") -> Found:
     """One block by itself; with a probe, also with the constants that the bundle ships for it."""
     begin = time.perf_counter()
     folder = bench.work / call.name
-    module = Alone(bench.block(call.name), call.arguments).eval()
+    module = Alone(call.name, bench.block(call.name), call.arguments).eval()
     found = Found(call.name, call.kind)
     try:
         bundle = export_module(bench.bundle, call.spec, module, bench.entry.precision, folder)
         bench.programs[call.name] = bundle
         found = replace(found, alone=measured(bundle, call))
-        if probe is not None and probe.transplant(folder):
+        if probe is not None and probe.transplant(folder, call.name):
             found = replace(found, shipped=measured(bundle, call))
-    except (ExportError, BundleError) as error:
+    except (ExportError, BundleError, ParityError) as error:
         found = replace(found, problem=str(error))
     return replace(found, seconds=time.perf_counter() - begin)
 

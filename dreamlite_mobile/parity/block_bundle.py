@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -11,6 +12,9 @@ from dreamlite_mobile.components import FORWARD, ComponentSpec, MethodSpec
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.runtime.load import load_component
+
+if TYPE_CHECKING:
+    from export.backends import Written
 
 
 def export_module(bundle: Bundle, spec: ComponentSpec, module: nn.Module, precision: Precision, folder: Path) -> Bundle:
@@ -29,20 +33,22 @@ def export_module(bundle: Bundle, spec: ComponentSpec, module: nn.Module, precis
     entry = ComponentEntry(
         files=written.files,
         precision=precision,
-        methods={FORWARD: method_entry(spec.methods[FORWARD], written.method_files[FORWARD])},
+        methods={FORWARD: method_entry(spec.methods[FORWARD], written)},
         lowering_seconds=0.0,
         peak_memory_bytes=0,
     )
     return over(bundle, folder, spec.name, entry)
 
 
-def method_entry(method: MethodSpec, file: str) -> MethodEntry:
-    """A method as the manifest states it."""
+def method_entry(method: MethodSpec, written: "Written") -> MethodEntry:
+    """The only method as the manifest states it."""
     inputs, outputs = (
         tuple(TensorSpec(name=tensor.name, shape=tensor.shape) for tensor in tensors)
         for tensors in (method.inputs, method.outputs)
     )
-    return MethodEntry(file=file, inputs=inputs, outputs=outputs)
+    return MethodEntry(
+        file=written.method_files[FORWARD], then=written.then.get(FORWARD, ()), inputs=inputs, outputs=outputs
+    )
 
 
 def over(bundle: Bundle, folder: Path, name: str, entry: ComponentEntry) -> Bundle:

@@ -14,7 +14,10 @@ import torch
 from torch import nn
 
 from dreamlite_mobile.components import FORWARD, ComponentSpec, MethodSpec, TensorSpec
+from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ParityError
+from dreamlite_mobile.networks import build, fold
+from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.networks.text import Rotary, TextEncoder, TextTower
 from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Transformer2D, UNet, UpBlock
 from dreamlite_mobile.networks.vae import VaeDecoder, VaeEncoder
@@ -23,6 +26,8 @@ from dreamlite_mobile.runtime import Array
 
 BLOCK = "block"
 """The component name under which a block alone is exported."""
+TOWER = "tower."
+"""Where a text encoder keeps the network that all of its modes share."""
 CONTAINERS = (
     *(UNet, DownBlock, MidBlock, UpBlock, Transformer2D),
     *(TextEncoder, TextTower, VisionEncoder, VaeEncoder, VaeDecoder),
@@ -58,6 +63,18 @@ class Call:
         return ComponentSpec(BLOCK, {FORWARD: method})
 
 
+def block_names(component: str, config: DreamLiteConfig) -> list[str]:
+    """The blocks of a component's methods, without reading a weight."""
+    prefix = TOWER if component == "text_encoder" else ""
+    return [prefix + name for name, _ in named_blocks(fold(build(component, config, REFERENCE)))]
+
+
+def layer_names(component: str, config: DreamLiteConfig) -> list[str]:
+    """Every module of a component's methods, without reading a weight."""
+    prefix = TOWER if component == "text_encoder" else ""
+    return [prefix + name for name, _ in build(component, config, REFERENCE).named_modules() if name]
+
+
 def named_blocks(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Name and module of every block, in the order of definition."""
     for name, child in network.named_children():
@@ -90,6 +107,12 @@ def record_calls(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[C
     return [Call(call.name, call.kind, call.arguments, call.output, index_of(call.output, results)) for call in calls]
 
 
+def within(where: str, block: str) -> bool:
+    """Whether a weight's name, dotted or as a compiler writes it (`p_down_blocks_0_...`), is of that block."""
+    flat = block.replace(".", "_")
+    return where == block or where.startswith((f"{block}.", f"{block} ", f"p_{flat}_", f"b_{flat}_"))
+
+
 def index_of(tensor: torch.Tensor, results: tuple[torch.Tensor, ...]) -> int | None:
     """Where this very tensor stands among the results, or None."""
     return next((index for index, result in enumerate(results) if result is tensor), None)
@@ -105,11 +128,15 @@ def hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[None
 
 
 class Alone(nn.Module):
-    """A copy of one block that takes tensors only; tables it was called with are its constants."""
+    """A copy of one block that takes tensors only; tables it was called with are its constants.
 
-    def __init__(self, block: nn.Module, arguments: tuple[Any, ...]) -> None:
+    The block keeps its name, underscores for dots: a backend may treat some layers otherwise by their names.
+    """
+
+    def __init__(self, name: str, block: nn.Module, arguments: tuple[Any, ...]) -> None:
         super().__init__()
-        self.block = deepcopy(block)
+        self.name = name.replace(".", "_")
+        self.add_module(self.name, deepcopy(block))
         self.given = [isinstance(argument, torch.Tensor) for argument in arguments]
         for index, argument in enumerate(arguments):
             if isinstance(argument, Rotary):
@@ -123,7 +150,7 @@ class Alone(nn.Module):
             next(left) if given else Rotary(getattr(self, f"cos_{index}"), getattr(self, f"sin_{index}"))
             for index, given in enumerate(self.given)
         ]
-        return self.block(*arguments)
+        return self.get_submodule(self.name)(*arguments)
 
 
 class Tapped(nn.Module):

@@ -1,10 +1,11 @@
 """A parity report against an earlier one: what became worse, what is no longer compared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from dreamlite_mobile.errors import ParityError
-from dreamlite_mobile.parity.schema import BundleReport, ParityReport, RowEntry
+from dreamlite_mobile.errors import ConfigError, ParityError
+from dreamlite_mobile.parity.schema import BundleReport, ChangeEntry, DiffEntry, ParityReport, RowEntry
 from dreamlite_mobile.parity.tolerance import TOLERANCE_DB
 
 INAUDIBLE_DB = 140.0
@@ -46,7 +47,7 @@ class Diff:
 
 
 def compare_reports(earlier: ParityReport, now: ParityReport, tolerance_db: float = TOLERANCE_DB) -> Diff:
-    """Match bundles by backend, target, size and precisions, rows by what they compare."""
+    """Match bundles by checkpoint, backend, target, size and precisions, rows by what they compare."""
     before, after = rows_by_key(earlier), rows_by_key(now)
     changes = tuple(
         Change(bundle, row, before[key][1].decibels, row.decibels, before[key][1].input_digest != row.input_digest)
@@ -81,12 +82,61 @@ def told(bundle: str, row: RowEntry) -> str:
 
 def check_diff(diff: Diff, earlier: str) -> None:
     """Raise ParityError naming every regression and everything that is no longer compared."""
-    lines = [
+    worse = [
         f"{told(change.bundle, change.row)}: {change.row.metric} {change.before_db:.1f} -> {change.now_db:.1f} dB"
         for change in diff.regressions
     ]
-    lines += [f"{text}: no longer compared" for text in diff.gone]
-    if lines:
-        raise ParityError(
-            f"worse than {earlier} by more than {diff.tolerance_db:g} dB:\n" + "\n".join(f"  {line}" for line in lines)
+    found = [
+        f"{heading}:\n" + "\n".join(f"  {line}" for line in lines)
+        for heading, lines in (
+            (f"worse than {earlier} by more than {diff.tolerance_db:g} dB", worse),
+            (f"in {earlier}, but no longer compared", diff.gone),
         )
+        if lines
+    ]
+    if found:
+        raise ParityError("\n".join(found))
+
+
+def check_checkpoints(earlier: ParityReport, path: str, bundles: Mapping[str, str]) -> None:
+    """Refuse (ConfigError) a report that has nothing of a bundle's weights. `bundles`: name -> checkpoint sha256."""
+    known = {bundle.checkpoint for bundle in earlier.bundles}
+    for name, checkpoint in bundles.items():
+        if checkpoint not in known:
+            raise ConfigError(
+                f"--against {path}: is of the checkpoint{'s' * (len(known) > 1)} "
+                f"{', '.join(sorted(one[:12] for one in known))}, but {name} was made from {checkpoint[:12]}: other "
+                "weights give other numbers. Give it a report of the same checkpoint."
+            )
+
+
+def diff_entry(diff: Diff, path: str) -> DiffEntry:
+    """The diff as the published schema has it."""
+    return DiffEntry(
+        against=path,
+        tolerance_db=diff.tolerance_db,
+        changes=[
+            ChangeEntry(
+                bundle=change.bundle,
+                component=change.row.component,
+                method=change.row.method,
+                output=change.row.output,
+                pair=change.row.pair,
+                origin=change.row.origin,
+                before_db=level(change.before_db),
+                now_db=level(change.now_db),
+                other_inputs=change.other_inputs,
+                regression=change.fall_db > diff.tolerance_db,
+            )
+            for change in diff.changes
+        ],
+        gone=list(diff.gone),
+        new=list(diff.new),
+    )
+
+
+def level(decibels: float) -> float | Literal["exact"] | None:
+    """A metric as JSON holds it: null for none at all."""
+    if decibels == float("inf"):
+        return "exact"
+    return None if decibels == float("-inf") else decibels

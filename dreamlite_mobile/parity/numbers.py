@@ -9,17 +9,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from dreamlite_mobile.runtime import Array, Component
+from dreamlite_mobile.runtime.mil.program import Program
 
 FP16_MAX = 65504.0
 FP16_NORMAL = 2.0**-14
 """Smaller values lose bits in fp16: 6.1e-5."""
 FP16_LEAST = 2.0**-24
 """The smallest value of fp16, 5.96e-8; what is smaller is flushed to zero or rounded to it."""
-INT8_STEPS = 255
+SCALED = "constexpr_blockwise_shift_scale"
+"""The operator of a Core ML program that holds a weight as codes and scales."""
 SATURATED = 4
 """How many times the share of codes that equally likely ones have at their ends (2 of 256) means a wrong scale."""
 
@@ -51,18 +54,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Clipped:
-    """Values of a quantised layer that do not fit their scale, of how many.
+    """Weight codes of a quantised layer, and those of them at an end of their range, over how many scales.
 
-    weights, at_end: weight codes, and those of them at an end of their range; one a scale is normal, many mean that
-    the scale is too small. inputs, clipped: activations, and those beyond the range of their scale.
+    One a scale is normal, many mean that the scale is too small. Activations are not counted: their scales are
+    measured while running, from the very row that they are of, so nothing lies beyond them.
     """
 
     bits: int = 8
     weights: int = 0
     at_end: int = 0
     scales: int = 0
-    inputs: int = 0
-    clipped: int = 0
 
     @property
     def saturated(self) -> bool:
@@ -87,7 +88,7 @@ class Watch:
     """Collects counts while components run. `where`: component and method that are running. Counting takes
     time, so it begins when `active` is set.
 
-    `quantised`: component -> layer -> its weights' counts, for the layers whose inputs are to be counted as well.
+    `quantised`: component -> layer -> its weights' counts, which are shown beside the layer's own.
     """
 
     quantised: Mapping[str, Mapping[str, Clipped]] = field(default_factory=dict)
@@ -95,20 +96,14 @@ class Watch:
     where: tuple[str, str] = ("", "")
     active: bool = False
 
-    def count(self, name: str, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+    def count(self, name: str, module: nn.Module, output: Any) -> None:
         """Count one call of one module."""
         if not (self.active and isinstance(output, torch.Tensor)):
             return
         key = (*self.where, name)
         weights = self.quantised.get(self.where[0], {}).get(name)
         known = self.layers.get(key) or Layer(*key, type(module).__name__, Counts(), weights)
-        clipped = known.clipped
-        if clipped is not None:
-            inputs: torch.Tensor = arguments[0]
-            clipped = replace(
-                clipped, inputs=clipped.inputs + inputs.numel(), clipped=clipped.clipped + clipped_by_row(inputs)
-            )
-        self.layers[key] = replace(known, counts=known.counts.plus(counts_of(output)), clipped=clipped)
+        self.layers[key] = replace(known, counts=known.counts.plus(counts_of(output)))
 
     def found(self) -> list[Layer]:
         """Every layer in the order of its first call."""
@@ -143,9 +138,9 @@ def attach(watch: Watch, modules: Iterable[nn.Module]) -> None:
                 layer.register_forward_hook(partial(called, watch, name))
 
 
-def called(watch: Watch, name: str, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+def called(watch: Watch, name: str, module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
     """What torch calls after a hooked layer."""
-    watch.count(name, module, arguments, output)
+    watch.count(name, module, output)
 
 
 def counts_of(values: torch.Tensor) -> Counts:
@@ -160,22 +155,6 @@ def counts_of(values: torch.Tensor) -> Counts:
         denormal=int(small.sum()),
         flushed=int((small & (sizes < FP16_LEAST)).sum()),
     )
-
-
-def clipped_by_row(values: torch.Tensor) -> int:
-    """Values that 8 bits with a scale and a zero point per row of the last axis clip by more than half a step."""
-    rows = values.detach().reshape(-1, values.shape[-1]).double()
-    low, high = rows.amin(1, keepdim=True).clamp(max=0), rows.amax(1, keepdim=True).clamp(min=0)
-    scale = ((high - low) / INT8_STEPS).clamp(min=torch.finfo(torch.float32).eps)
-    zero = (-128 - low / scale).round().clamp(-128, 127)
-    return clipped_by(rows, scale, zero, bits=8)
-
-
-def clipped_by(values: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, bits: int) -> int:
-    """Values that a static scale and zero point clip by more than half a step: what a calibrated quantiser asks for."""
-    half = 2 ** (bits - 1)
-    codes = values / scale + zero
-    return int(((codes > half - 0.5) | (codes < -half - 0.5)).sum())
 
 
 def weight_ends(codes: torch.Tensor, bits: int, scales: int) -> Clipped:
@@ -224,4 +203,21 @@ def quantised_layers(component: str, modules: Mapping[str, nn.Module], precision
             if isinstance(codes, torch.Tensor):
                 bits = int(str(weight.target_dtype).removeprefix("torch.int"))
                 found[name] = weight_ends(codes, bits, weight.scale.numel())
+    return found
+
+
+def package_layers(programs: Iterable[Program], names: Iterable[str]) -> dict[str, Clipped]:
+    """Layer -> its weight codes at the ends, as Core ML packages hold them in 8 bits.
+
+    `names`: those of the network's layers; a package writes them with underscores for dots.
+    """
+    known = {f"p_{name.replace('.', '_')}_weight": name for name in names}
+    found: dict[str, Clipped] = {}
+    for program in programs:
+        for operation in (one for function in program.functions.values() for one in function.operations):
+            layer = next((name for key, name in known.items() if operation.outputs[0].name.startswith(key)), None)
+            if layer is not None and operation.kind == SCALED:
+                held = {part: program.constant(value) for part, value in operation.held.items()}
+                codes, scales = np.asarray(held["data"]), np.asarray(held["scale"])
+                found[layer] = weight_ends(torch.from_numpy(codes.astype(np.int16)), 8, scales.size)
     return found

@@ -46,7 +46,6 @@ class NumberRow:
     denormal: str
     flushed: str
     weights_at_end: str
-    inputs_clipped: str
     fits: bool
 
 
@@ -93,12 +92,12 @@ def number_table(rows: Sequence[NumberRow]) -> str:
         f"<tr{'' if row.fits else ' class=failed'}>"
         + cells(
             (row.layer, row.kind),
-            (row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end, row.inputs_clipped),
+            (row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end),
         )
         + "</tr>\n"
         for row in rows
     )
-    numbers = ("peak |x|", "over fp16", "denormal", "flushed", "weights at end", "inputs clipped")
+    numbers = ("peak |x|", "over fp16", "denormal", "flushed", "weights at end")
     return table(("layer", "kind", *numbers), set(numbers), body) if rows else ""
 
 

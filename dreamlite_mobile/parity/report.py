@@ -9,6 +9,7 @@ from rich.table import Table
 from dreamlite_mobile.parity.bisect import Bisection, Found
 from dreamlite_mobile.parity.metrics import Metrics
 from dreamlite_mobile.parity.numbers import Layer
+from dreamlite_mobile.parity.repro import Description
 from dreamlite_mobile.parity.rows import Row
 from dreamlite_mobile.parity.schema import VERSION
 from dreamlite_mobile.parity.thresholds import complaint, measured_and_floor
@@ -115,8 +116,6 @@ def layer_json(layer: Layer) -> dict[str, Any]:
         "weights": clipped and clipped.weights,
         "weights_at_end": clipped and clipped.at_end,
         "scales": clipped and clipped.scales,
-        "inputs": clipped and clipped.inputs,
-        "inputs_clipped": clipped and clipped.clipped,
     }
 
 
@@ -134,6 +133,7 @@ def bisect_json(found: Bisection, bundle: str, repro: str | None = None) -> dict
         "floor_db": found.floor_db,
         "source": found.source,
         "whole_db": _block_db(found.whole),
+        "whole_defects": list(found.whole.defects),
         "blocks": [_block_json(block) for block in found.blocks],
         "first": found.first and found.first.name,
         "worst": found.worst and found.worst.name,
@@ -152,9 +152,28 @@ def _block_json(block: Found) -> dict[str, Any]:
         "alone_db": _block_db(block.alone),
         "shipped_db": _block_db(block.shipped),
         "cumulative_db": _block_db(block.cumulative),
+        "defects": defects(block),
         "differences": list(block.differences),
         "problem": block.problem,
         "seconds": block.seconds,
+    }
+
+
+def defects(block: Found) -> list[str]:
+    """What disqualifies a block's results, and which of them."""
+    measured = (("alone", block.alone), ("shipped", block.shipped), ("cumulative", block.cumulative))
+    return [f"{where}: {text}" for where, metrics in measured if metrics is not None for text in metrics.defects]
+
+
+def repro_json(said: Description, metrics: Metrics, again: bool) -> dict[str, Any]:
+    """What repeating one block gave, beside what was saved of it."""
+    return {
+        "block": said.block,
+        "snr_db": _block_db(metrics),
+        "defects": list(metrics.defects),
+        "saved_snr_db": said.snr_db,
+        "floor_db": said.floor_db,
+        "again": again,
     }
 
 

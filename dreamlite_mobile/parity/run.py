@@ -14,7 +14,7 @@ from PIL import Image
 from dreamlite_mobile.components import ComponentSpec, sample_inputs
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.rows import Row, digest
-from dreamlite_mobile.parity.thresholds import PICTURE, PIPELINE, coarsest
+from dreamlite_mobile.parity.thresholds import PICTURE, PIPELINE, coarsest, complaint, measured_and_floor
 from dreamlite_mobile.pipeline import Pipeline, Stages, finish
 from dreamlite_mobile.runtime import Array, Component
 
@@ -185,10 +185,17 @@ def picture_rows(found: Drawn, expected: Drawn, precision: str, scene: Scene) ->
 
 
 def worst_rows(rows: list[Row]) -> list[Row]:
-    """For every output and pair the row that comes out worst, in the order of first appearance."""
-    worst: dict[tuple[str, ...], Row] = {}
+    """For every output and pair the row that comes out worst, in the order of first appearance.
+
+    One that fails is worse than one that does not, then the one with less room above its floor is.
+    """
+    alike: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        key = (row.component, row.method, row.output, row.pair)
-        if key not in worst or row.metrics.snr_db < worst[key].metrics.snr_db:
-            worst[key] = row
-    return list(worst.values())
+        alike.setdefault((row.component, row.method, row.output, row.pair), []).append(row)
+    return [min(group, key=standing) for group in alike.values()]
+
+
+def standing(row: Row) -> tuple[bool, float]:
+    """What orders rows from the worst: whether it passes, then its margin in dB."""
+    _, measured, least = measured_and_floor(row)
+    return complaint(row) is None, measured - least

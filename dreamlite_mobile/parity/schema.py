@@ -1,4 +1,4 @@
-"""The published schema of what `dreamlite parity --json` and `dreamlite bisect --json` print, version 1.
+"""The published schema of what `dreamlite parity --json` and `dreamlite bisect --json` print, version 2.
 
 `schemas/` beside this file holds it as JSON Schema. Unknown keys are refused, values are never coerced. A decibel that
 is infinite is null, and `exact` says whether it stands for equality.
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dreamlite_mobile.errors import ConfigError
 
-VERSION = 1
+VERSION = 2
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -68,7 +68,7 @@ class StageSeconds(Strict):
 
 
 class LayerEntry(Strict):
-    """The numbers of one layer of the float32 reference. `peak` null: not finite. The last five are null where the
+    """The numbers of one layer of the float32 reference. `peak` null: not finite. The last three are null where the
     bundle's precision does not quantise the layer."""
 
     component: str
@@ -83,18 +83,19 @@ class LayerEntry(Strict):
     weights: int | None = None
     weights_at_end: int | None = None
     scales: int | None = None
-    inputs: int | None = None
-    inputs_clipped: int | None = None
 
 
 class BlockEntry(Strict):
-    """One block of a bisection; SNR in dB, null where it was not measured, `exact` where it is infinite."""
+    """One block of a bisection; SNR in dB, null where it was not measured or has none, `exact` where it is infinite.
+
+    `defects` say which result is not finite or constant, whatever its number."""
 
     block: str
     kind: str
     alone_db: float | Literal["exact"] | None
     shipped_db: float | Literal["exact"] | None
     cumulative_db: float | Literal["exact"] | None
+    defects: list[str]
     differences: list[str]
     problem: str | None
     seconds: float
@@ -103,7 +104,7 @@ class BlockEntry(Strict):
 class BisectReport(Strict):
     """Everything `dreamlite bisect` found. `first`, `worst` and `culprit` are names of blocks."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     bundle: str
     backend: str
     component: str
@@ -114,6 +115,7 @@ class BisectReport(Strict):
     floor_db: float
     source: str
     whole_db: float | Literal["exact"] | None
+    whole_defects: list[str]
     blocks: list[BlockEntry]
     first: str | None
     worst: str | None
@@ -143,16 +145,42 @@ class BundleReport(Strict):
     def key(self) -> tuple[str, ...]:
         """What makes it the same subject in another report: its name is a matter of taste."""
         precisions = ",".join(f"{name}={precision}" for name, precision in sorted(self.precision.items()))
-        return self.backend, self.target, self.size, precisions
+        return self.checkpoint, self.backend, self.target, self.size, precisions
+
+
+class ChangeEntry(Strict):
+    """One comparison in both reports, by the metric that decides: `exact` for equality, null for a defect."""
+
+    bundle: str
+    component: str
+    method: str
+    output: str
+    pair: str
+    origin: str
+    before_db: float | Literal["exact"] | None
+    now_db: float | Literal["exact"] | None
+    other_inputs: bool
+    regression: bool
+
+
+class DiffEntry(Strict):
+    """Everything that differs from an earlier report, and what only one of the two compares."""
+
+    against: str
+    tolerance_db: float
+    changes: list[ChangeEntry]
+    gone: list[str]
+    new: list[str]
 
 
 class ParityReport(Strict):
-    """Everything `dreamlite parity` found. `report`: where the page was written, if it was."""
+    """Everything `dreamlite parity` found. `report`: where the page was written, if it was; `diff`: with --against."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     tools: dict[str, str]
     bundles: list[BundleReport] = Field(min_length=1)
     report: str | None = None
+    diff: DiffEntry | None = None
 
 
 SCHEMAS: dict[str, type[Strict]] = {"parity-report.json": ParityReport, "bisect-report.json": BisectReport}

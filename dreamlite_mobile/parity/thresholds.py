@@ -46,7 +46,7 @@ ORDER = tuple(FLOORS)
 """From the closest to the coarsest: a pipeline is as precise as its coarsest component."""
 
 
-def floor(precision: str, backend: str = "") -> Floor:
+def floor(precision: str, backend: str) -> Floor:
     """The floor of a precision, or the backend's own for it; ConfigError listing the known ones otherwise."""
     if precision not in FLOORS:
         raise ConfigError(unknown_name("precision", precision, FLOORS))

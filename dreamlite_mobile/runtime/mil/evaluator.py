@@ -14,6 +14,7 @@ import torch
 from dreamlite_mobile.errors import BundleError, unknown_name
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.runtime.mil.arguments import Argument, Arguments
+from dreamlite_mobile.runtime.mil.checks import CONSTANTS, LISTED, check_function
 from dreamlite_mobile.runtime.mil.compressed import DECODERS
 from dreamlite_mobile.runtime.mil.elementwise import ELEMENTWISE, Kernel
 from dreamlite_mobile.runtime.mil.layers import LAYERS
@@ -22,10 +23,10 @@ from dreamlite_mobile.runtime.mil.shaping import SHAPING, split
 from dreamlite_mobile.runtime.rounding import Rounding
 
 KERNELS: Mapping[str, Kernel] = {**ELEMENTWISE, **SHAPING, **LAYERS}
-OPERATORS = ("const", "split", *KERNELS, *DECODERS)
+OPERATORS = (*CONSTANTS, "split", *KERNELS)
 """Everything a program may hold."""
-LISTED = {"concat": "values"}
-"""Inputs that take several tensors."""
+UNFIT = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
+"""What torch and numpy raise when they are given what they cannot take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Evaluator:
         """`name`: the function.
 
         Raises:
-            BundleError: no such function, or one with an operator that is not known here.
+            BundleError: no such function, or one that is damaged or has an operator that is not known here.
         """
         if name not in program.functions:
             raise BundleError(f"{program.path}: {unknown_name('function', name, program.functions)}")
@@ -51,10 +52,11 @@ class Evaluator:
         self._where = f"{program.path}: {name}"
         self._rounding = rounding
         check_operators(self._where, self.function)
+        check_function(self._where, self.function)
         self._constants: dict[str, Argument] = {}
         computed = []
         for operation in self.function.operations:
-            if operation.kind == "const" or operation.kind in DECODERS:
+            if operation.kind in CONSTANTS:
                 self._constants[operation.outputs[0].name] = decoded(program, operation)
             else:
                 computed.append(operation)
@@ -65,17 +67,22 @@ class Evaluator:
         """Named inputs of the declared shapes -> named outputs, float32.
 
         Raises:
-            BundleError: an operator that gives another shape than is declared, or is given what it cannot take.
+            BundleError: an input that is missing or of another shape, an operator that gives another shape than is
+                declared, or is given what it cannot take.
         """
         values: dict[str, Argument] = dict(self._constants)
         for spec in self.function.inputs:
-            values[spec.name] = torch.from_numpy(np.array(inputs[spec.name]))
+            given = inputs.get(spec.name)
+            if given is None or given.shape != spec.type.shape:
+                found = "is missing" if given is None else f"has shape {list(given.shape)}"
+                raise BundleError(f"{self._where}: input {spec.name!r} {found}, expected {list(spec.type.shape)}")
+            values[spec.name] = torch.from_numpy(np.array(given))
         with torch.inference_mode():
             for step in self._steps:
                 self._compute(step.operation, values)
                 for name in step.last:
                     del values[name]
-            return {name: as_array(values[name]) for name in self.function.outputs}
+            return {name: as_array(f"{self._where}: {name}", values[name]) for name in self.function.outputs}
 
     def _compute(self, operation: Operation, values: dict[str, Argument]) -> None:
         where = f"{self._where}: {operation.label}"
@@ -83,8 +90,10 @@ class Evaluator:
         arguments = Arguments(where, given)
         try:
             made = split(arguments) if operation.kind == "split" else [KERNELS[operation.kind](arguments)]
-        except (RuntimeError, ValueError, IndexError) as error:
+        except UNFIT as error:
             raise BundleError(f"{where}: cannot be computed: {error}") from error
+        if len(made) != len(operation.outputs):
+            raise BundleError(f"{where}: gives {len(made)} results, declared are {len(operation.outputs)}")
         for result, spec in zip(made, operation.outputs, strict=True):
             if tuple(result.shape) != spec.type.shape:
                 raise BundleError(f"{where}: gives {list(result.shape)}, declared is {list(spec.type.shape)}")
@@ -116,7 +125,7 @@ def decoded(program: Program, operation: Operation) -> Argument:
     given |= {name: raw(program, value) for name, value in operation.attributes.items() if name != "name"}
     try:
         dense = DECODERS[operation.kind](given)
-    except (ValueError, IndexError, KeyError) as error:
+    except UNFIT as error:
         raise BundleError(f"{program.path}: {operation.label}: cannot be expanded: {error}") from error
     if dense.shape != spec.type.shape:
         raise BundleError(
@@ -149,8 +158,7 @@ def with_last_uses(operations: list[Operation], outputs: tuple[str, ...], kept: 
     """Operators with what can be dropped after each: every result is held for as long as something reads it."""
     seen, steps = {*outputs, *kept}, []
     for operation in reversed(operations):
-        names = [item for bound in operation.inputs.values() for item in bound if isinstance(item, str)]
-        names += [spec.name for spec in operation.outputs]
+        names = [*operation.read, *(spec.name for spec in operation.outputs)]
         last = tuple(dict.fromkeys(name for name in names if name not in seen))
         seen.update(last)
         steps.append(Step(operation, last))
@@ -165,7 +173,8 @@ def as_argument(constant: Constant) -> Argument:
     return torch.from_numpy(np.array(constant, dtype=kind))
 
 
-def as_array(value: Argument) -> Array:
-    """A result as float32 of its own memory."""
-    assert isinstance(value, torch.Tensor)
+def as_array(where: str, value: Argument) -> Array:
+    """A result as float32 of its own memory; BundleError for a text."""
+    if not isinstance(value, torch.Tensor):
+        raise BundleError(f"{where}: is no tensor. The package is damaged: copy or export the bundle again.")
     return np.array(value.float().numpy())

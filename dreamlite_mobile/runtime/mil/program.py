@@ -82,6 +82,22 @@ class Operation:
         """Names the layer in messages: the operator and its first result."""
         return f"{self.kind} {self.outputs[0].name!r}" if self.outputs else self.kind
 
+    @property
+    def held(self) -> dict[str, Value]:
+        """The constants written into it, by the name of their input or attribute; lists of them by their place too."""
+        found = {
+            name if len(bound) == 1 else f"{name}.{place}": item
+            for name, bound in self.inputs.items()
+            for place, item in enumerate(bound)
+            if isinstance(item, Value)
+        }
+        return found | {name: value for name, value in self.attributes.items() if name != "name"}
+
+    @property
+    def read(self) -> list[str]:
+        """The names bound to its inputs."""
+        return [item for bound in self.inputs.values() for item in bound if isinstance(item, str)]
+
 
 @dataclass(frozen=True, slots=True)
 class Function:
@@ -105,13 +121,23 @@ class Program:
         """The array (or the text) that a constant stands for; BundleError when it cannot be read."""
         if value.blob is not None:
             name, offset = value.blob
-            if name not in self.files:
-                self.files[name] = WeightFile(self.path.parent / weight_path(self.path, name))
-            return self.files[name].read(offset, value.type.dtype, value.type.shape)
+            return self.weight_file(name).read(offset, value.type.dtype, value.type.shape)
         try:
             return immediate(value)
-        except (ValueError, KeyError) as error:
+        except (ValueError, LookupError, TypeError, OverflowError) as error:
             raise BundleError(f"{self.path}: a constant of type {value.type} cannot be read: {error}") from error
+
+    def weight_file(self, name: str) -> WeightFile:
+        """A weight file, opened once; BundleError for one that is missing or not the package's own."""
+        if name not in self.files:
+            self.files[name] = WeightFile(self.path.parent / weight_path(self.path, name))
+        return self.files[name]
+
+    def stored_bytes(self, value: Value) -> bytes:
+        """A constant of a weight file as it lies there."""
+        assert value.blob is not None
+        name, offset = value.blob
+        return self.weight_file(name).stored(offset)
 
 
 def read_program(path: Path) -> Program:
@@ -124,7 +150,7 @@ def read_program(path: Path) -> Program:
         return Program(path, _functions(memoryview(path.read_bytes())))
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}. Copy or export the bundle again.") from error
-    except (WireError, KeyError) as error:
+    except (ValueError, LookupError, OverflowError) as error:
         raise BundleError(f"{path}: not a program that can be read: {error}. Export the bundle again.") from error
 
 

@@ -60,7 +60,7 @@ class WeightFile:
 
     def __init__(self, path: Path) -> None:
         """BundleError for a file that is missing or of another format."""
-        self._path = path
+        self.path = path
         try:
             self._data: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
@@ -75,20 +75,39 @@ class WeightFile:
         Raises:
             BundleError: no blob there, another kind of number, or another count.
         """
-        mark, stored, size, begin, padding = _BLOB_HEADER.unpack(self._piece(offset, _BLOB_HEADER.size))
-        where = f"{self._path}: blob at {offset}"
-        if mark != _MARK:
-            raise BundleError(f"{where}: there is none (mark {mark:#x}). Copy or export the bundle again.")
+        stored, size, begin, padding = self._header(offset)
+        where = f"{self.path}: blob at {offset}"
         if stored != _KINDS.get(kind):
             raise BundleError(f"{where}: holds numbers of kind {stored}, the program expects {kind}")
         bits = prod(shape) * BITS.get(kind, 8 * np.dtype(STORED.get(kind, "u1")).itemsize)
         if 8 * size - padding != bits:
             raise BundleError(f"{where}: holds {8 * size - padding} bits, {kind} {list(shape)} needs {bits}")
-        return unpacked(self._piece(begin, size), kind, shape)
+        try:
+            return unpacked(self._piece(begin, size), kind, shape)
+        except (ValueError, KeyError, OverflowError) as error:
+            raise BundleError(f"{where}: cannot be read as {kind} {list(shape)}: {error}") from error
+
+    def span(self, offset: int) -> tuple[int, int]:
+        """Where in the file the numbers of a blob begin and end; BundleError where there is no blob."""
+        _, size, begin, _ = self._header(offset)
+        return begin, begin + size
+
+    def stored(self, offset: int) -> bytes:
+        """The numbers of a blob as they lie in the file."""
+        begin, end = self.span(offset)
+        return self._piece(begin, end - begin)
+
+    def _header(self, offset: int) -> tuple[int, int, int, int]:
+        """Kind of number, bytes, where they begin, bits of padding."""
+        mark, stored, size, begin, padding = _BLOB_HEADER.unpack(self._piece(offset, _BLOB_HEADER.size))
+        if mark != _MARK:
+            where = f"{self.path}: blob at {offset}"
+            raise BundleError(f"{where}: there is none (mark {mark:#x}). Copy or export the bundle again.")
+        return stored, size, begin, padding
 
     def _piece(self, begin: int, size: int) -> bytes:
         if begin + size > len(self._data):
-            raise BundleError(f"{self._path}: {len(self._data)} bytes, something at {begin} needs {size} more")
+            raise BundleError(f"{self.path}: {len(self._data)} bytes, something at {begin} needs {size} more")
         return self._data[begin : begin + size].tobytes()
 
 
