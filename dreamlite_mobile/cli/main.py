@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from dreamlite_mobile.cli import bisect, check, demo, export, pictures, score
+from dreamlite_mobile.cli import bisect, check, demo, export, golden, pictures, score
 from dreamlite_mobile.cli.shared import stderr
 from dreamlite_mobile.errors import DreamLiteError
 
@@ -34,6 +34,7 @@ app.command("inspect")(check.inspect)
 app.command("targets")(check.targets)
 app.command("doctor")(check.doctor)
 app.command("demo")(demo.demo)
+app.command("golden")(golden.golden)
 
 
 def main() -> None:
