@@ -22,6 +22,11 @@ public fun readManifest(bytes: ByteArray): Manifest {
     } catch (problem: JsonProblem) {
         throw BundleException("manifest.json: ${problem.message}. $AGAIN", problem)
     }
+    return readManifest(document)
+}
+
+/** Reads a parsed manifest; refusals as above. */
+internal fun readManifest(document: Json): Manifest {
     checkVersion(document)
     val problems = Problems()
     val manifest = try {
@@ -181,7 +186,7 @@ private fun readTensor(node: Node) = node.members {
     TensorSpec(get("name").text(), sides)
 }
 
-private fun readPrompt(node: Node) = node.members {
+internal fun readPrompt(node: Node) = node.members {
     PromptEntry(
         tokenizer = path(get("tokenizer")),
         stateWidth = get("state_width").int(1),
@@ -215,7 +220,7 @@ private fun readModePrompt(node: Node) = node.members {
     prompt
 }
 
-private fun readVisionEntry(node: Node) = node.members {
+internal fun readVisionEntry(node: Node) = node.members {
     val vision = VisionEntry(
         pictureSize = get("picture_size").int(1),
         patchSize = get("patch_size").int(1),

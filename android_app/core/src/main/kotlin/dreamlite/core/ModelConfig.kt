@@ -94,7 +94,7 @@ private fun readUNet(node: Node) = node.members {
     counts("in_channels", "out_channels", "num_mid_layers", "num_kv_heads", "cross_attention_dim", "ff_mult")
     counts("norm_num_groups", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
     for (key in listOf("down_kinds", "up_kinds")) get(key).list(ANY) { it.choice(BLOCK_KINDS) }
-    for (key in listOf("layers_per_block", "num_heads", "transformer_layers")) get(key).list(ANY) { it.int(0) }
+    for (key in listOf("layers_per_block", "num_heads", "transformer_layers")) get(key).list(ANY) { it.long(Long.MIN_VALUE).toInt() }
     get("norm_eps").double()
     get("freq_shift").double()
     get("flip_sin_to_cos").truth()
@@ -105,7 +105,7 @@ private fun readText(node: Node) = node.members {
     counts("intermediate_size", "num_layers", "num_heads", "num_kv_heads", "head_dim")
     get("rms_norm_eps").double()
     get("rope_theta").double()
-    get("mrope_section").list(THREE) { it.int(0) }
+    get("mrope_section").list(THREE) { it.long(Long.MIN_VALUE).toInt() }
     TextConfig(
         vocabSize = get("vocab_size").int(1),
         hiddenSize = get("hidden_size").int(1),
@@ -125,7 +125,7 @@ private fun readVision(node: Node) = node.members {
         patchSize = get("patch_size").int(1),
         mergeSize = get("spatial_merge_size").int(1),
         outHiddenSize = get("out_hidden_size").int(1),
-        deepstackLayers = get("deepstack_layers").list(ANY) { it.int(0) },
+        deepstackLayers = get("deepstack_layers").list(ANY) { it.long(Long.MIN_VALUE).toInt() },
         mean = get("image_mean").list(THREE) { it.double() },
         std = get("image_std").list(THREE) { it.double() },
     )
@@ -133,9 +133,9 @@ private fun readVision(node: Node) = node.members {
 
 private fun readVae(node: Node) = node.members {
     counts("out_channels", "encoder_channels", "decoder_channels")
-    get("num_decoder_blocks").list(ANY) { it.int(0) }
+    get("num_decoder_blocks").list(ANY) { it.long(Long.MIN_VALUE).toInt() }
     get("act_fn").choice(VAE_ACTS)
-    val levels = get("num_encoder_blocks").list(1..Int.MAX_VALUE) { it.int(0) }.size
+    val levels = get("num_encoder_blocks").list(1..Int.MAX_VALUE) { it.long(Long.MIN_VALUE) }.size
     VaeConfig(
         inChannels = get("in_channels").int(1),
         latentChannels = get("latent_channels").int(1),
@@ -147,6 +147,7 @@ private fun readVae(node: Node) = node.members {
 
 private const val MOST_DOUBLINGS = 16
 
+/** Whole numbers that fix no shape here: the exporter judges them. */
 private fun Fields.counts(vararg keys: String) {
-    for (key in keys) get(key).int(0)
+    for (key in keys) get(key).long(Long.MIN_VALUE)
 }
