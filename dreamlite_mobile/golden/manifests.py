@@ -31,7 +31,11 @@ def manifest_cases(bundle: Path) -> dict[str, Any]:
     """The bundle's manifest (with fewer sigma tables) and changes to it, each with Python's verdict.
 
     A change is {path, value} or {path, delete}; `texts` are whole documents that are refused.
+
+    Raises:
+        BundleError: the bundle's own manifest is not sound.
     """
+    read_manifest(bundle)
     base = json.loads((bundle / MANIFEST_NAME).read_text())
     size = base["sizes"][0]
     size["sigmas"] = {steps: size["sigmas"][steps] for steps in KEPT_STEPS}

@@ -18,7 +18,10 @@ public class Picture(public val width: Int, public val height: Int, public val r
         if (maxOf(width, height) > MAX_SIDE) throw ImageException("picture: ${width}x$height px is too large; sides up to $MAX_SIDE px are supported; make it smaller first")
     }
 
-    /** Resized with LANCZOS, equal to the exporter's (Pillow's 8-bit resampling) bit for bit. */
+    /**
+     * Resized with LANCZOS along the rows, then along the columns: Pillow's 8-bit resampling bit for bit. Where a picture
+     * is tall Pillow itself may go along the columns first, which moves single pixels by a level or two.
+     */
     public fun resized(width: Int, height: Int): Picture {
         val wide = if (width == this.width) this else pass(Weights(this.width, width), horizontal = true)
         return if (height == wide.height) wide else wide.pass(Weights(wide.height, height), horizontal = false)
@@ -88,12 +91,18 @@ public class Picture(public val width: Int, public val height: Int, public val r
         public fun of(image: FloatBuffer, width: Int, height: Int): Picture {
             val plane = width * height
             val rgb = ByteArray(CHANNELS * plane)
-            for (channel in 0 until CHANNELS) for (pixel in 0 until plane) {
-                val value = image.get(channel * plane + pixel)
-                if (!value.isFinite()) throw ImageException("decoded picture: NaN or infinity inside; check the component with `dreamlite parity`")
-                val unit = (value * 0.5f + 0.5f).coerceIn(0f, 1f)
-                // adding and taking away 1.5 * 2^23 rounds a float to the nearest whole number, ties to even
-                rgb[pixel * CHANNELS + channel] = (unit * 255f + ROUNDER - ROUNDER).toInt().toByte()
+            val row = FloatArray(width)
+            val source = image.duplicate().apply { clear() }
+            for (channel in 0 until CHANNELS) for (y in 0 until height) {
+                source.get(row)
+                var at = y * width * CHANNELS + channel
+                for (value in row) {
+                    if (!(Math.abs(value) <= Float.MAX_VALUE)) throw ImageException("decoded picture: NaN or infinity inside; check the component with `dreamlite parity`")
+                    val unit = Math.min(Math.max(value * 0.5f + 0.5f, 0f), 1f)
+                    // adding and taking away 1.5 * 2^23 rounds a float to the nearest whole number, ties to even
+                    rgb[at] = (unit * 255f + ROUNDER - ROUNDER).toInt().toByte()
+                    at += CHANNELS
+                }
             }
             return Picture(width, height, rgb)
         }

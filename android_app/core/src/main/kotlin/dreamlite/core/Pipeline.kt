@@ -39,8 +39,7 @@ public class Pipeline(private val session: Session) {
             val run = start(Mode.GENERATE, seed, steps)
             val layout = prompts.generate(prompt)
             announce(layout)
-            val condition = inputs("unet", Mode.GENERATE.key).getValue("condition")
-            for (index in 0 until condition.capacity()) condition.put(index, 0f)
+            inputs("unet", Mode.GENERATE.key).getValue("condition").fill(FloatArray(run.latents.size))
             encode(run, layout, null)
             denoise(run)
         }
@@ -94,7 +93,7 @@ public class Pipeline(private val session: Session) {
         val states = call(run, "text_encoder", run.mode.key, texts).getValue("prompt_states")
         val unet = inputs("unet", run.mode.key)
         unet.getValue("prompt_states").fill(states)
-        for ((index, value) in layout.mask.withIndex()) unet.getValue("mask").put(index, value)
+        unet.getValue("mask").fill(layout.mask)
     }
 
     /** The Euler loop, then the decoder. */
@@ -103,7 +102,7 @@ public class Pipeline(private val session: Session) {
         val (noisy, embedding) = inputs.getValue("latents") to inputs.getValue("step_embedding")
         for (index in 0 until run.steps) {
             val begin = System.nanoTime()
-            for (at in run.latents.indices) noisy.put(at, run.latents[at])
+            noisy.fill(run.latents)
             stepTable.row(run.steps, index, embedding)
             val velocity = call(run, "unet", run.mode.key, inputs, announce = index == 0).getValue("velocity")
             Schedule.eulerStep(run.latents, velocity, run.sigmas[index], run.sigmas[index + 1])
@@ -117,7 +116,7 @@ public class Pipeline(private val session: Session) {
         val inputs = inputs("vae_decoder", FORWARD)
         val (scaled, vae) = inputs.getValue("latents") to manifest.vae
         val (factor, shift) = vae.scalingFactor.toFloat() to vae.shiftFactor.toFloat()
-        for (index in run.latents.indices) scaled.put(index, run.latents[index] / factor + shift)
+        scaled.fill(FloatArray(run.latents.size) { run.latents[it] / factor + shift })
         val image = call(run, "vae_decoder", FORWARD, inputs).getValue("image")
         val picture = Picture.of(image, manifest.size.width, manifest.size.height)
         return Progress.Done(picture, run.latents, run.watch.timings())
@@ -141,6 +140,10 @@ public class Pipeline(private val session: Session) {
     private fun inputs(name: String, method: String): Map<String, FloatBuffer> = buffers.getOrPut(name to method) {
         bundle.component(name).methods.getValue(method).inputs.associate { it.name to floatBuffer(it.count) }
     }
+}
+
+private fun FloatBuffer.fill(source: FloatArray) {
+    duplicate().apply { clear() }.put(source)
 }
 
 /** Copies all of [source] here, from index [at] on; positions are left alone. */

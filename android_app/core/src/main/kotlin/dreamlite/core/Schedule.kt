@@ -6,6 +6,7 @@ import kotlin.math.exp
 /** The flow-match Euler schedule: `dreamlite_mobile/scheduler.py`, float32 with the same order of operations. */
 public object Schedule {
     private const val PATCH = 2
+    private const val ROW = 4096
 
     /**
      * Noise levels of a run of [steps] steps on a picture of [width] x [height] pixels: steps + 1 values from 1 to 0.
@@ -40,7 +41,13 @@ public object Schedule {
     /** One Euler step in place: latents += (next - sigma) * velocity, in float32; [velocity] is read from its start. */
     public fun eulerStep(latents: FloatArray, velocity: FloatBuffer, sigma: Float, next: Float) {
         val dt = next - sigma
-        for (index in latents.indices) latents[index] += dt * velocity.get(index)
+        val row = FloatArray(minOf(latents.size, ROW))
+        val source = velocity.duplicate().apply { clear() }
+        for (first in latents.indices step ROW) {
+            val count = minOf(ROW, latents.size - first)
+            source.get(row, 0, count)
+            for (index in 0 until count) latents[first + index] += dt * row[index]
+        }
     }
 
     private fun mu(positions: Int, config: ScheduleConfig): Double {

@@ -15,18 +15,25 @@ public class EmbeddingTable(path: Path, private val entry: EmbeddingsEntry) {
     /** Writes one row for each id from the start of [target]. PromptException for an id outside the table. */
     public fun lookup(ids: IntArray, target: FloatBuffer) {
         val width = entry.columns
-        for ((row, id) in ids.withIndex()) {
+        val row = FloatArray(width)
+        val position = target.duplicate().apply { clear() }
+        for (id in ids) {
             if (id !in 0 until entry.rows) {
                 throw PromptException("token id $id is outside the embedding table of ${entry.rows} rows: the tokenizer does not belong to this model")
             }
-            for (column in 0 until width) target.put(row * width + column, value(id * width + column))
+            read(id * width, row)
+            position.put(row)
         }
     }
 
-    private fun value(index: Int): Float = when (entry.dtype) {
-        TableDtype.FLOAT32 -> bytes.getFloat(index * Float.SIZE_BYTES)
-        TableDtype.BFLOAT16 -> Float.fromBits(bytes.getShort(index * Short.SIZE_BYTES).toInt() shl Short.SIZE_BITS)
-        TableDtype.FLOAT16 -> halfToFloat(bytes.getShort(index * Short.SIZE_BYTES).toInt() and 0xFFFF)
+    private fun read(first: Int, row: FloatArray) = when (entry.dtype) {
+        TableDtype.FLOAT32 -> for (at in row.indices) row[at] = bytes.getFloat((first + at) * Float.SIZE_BYTES)
+        TableDtype.BFLOAT16 -> for (at in row.indices) {
+            row[at] = Float.fromBits(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() shl Short.SIZE_BITS)
+        }
+        TableDtype.FLOAT16 -> for (at in row.indices) {
+            row[at] = halfToFloat(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() and 0xFFFF)
+        }
     }
 }
 
