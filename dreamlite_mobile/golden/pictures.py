@@ -1,9 +1,4 @@
-"""Resized and normalised pictures: raw RGB bytes and raw little-endian float32 beside a list of what they are.
-
-Pillow resizes rows first or columns first, whichever it holds cheaper, with 8 bits in between; which one is not
-documented and has changed between its versions. The vectors go row by row first: `tests/test_golden.py` says how
-little that changes a picture.
-"""
+"""Resized and normalised pictures: raw RGB bytes and raw little-endian float32 beside a list of what they are."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,12 +24,10 @@ def picture_cases() -> tuple[dict[str, Any], dict[str, bytes]]:
         source = _source(width, height, index)
         name = f"pictures/{index}"
         files[f"{name}.rgb"] = source.tobytes()
-        seen = rows_first(source, VISION.image_size, VISION.image_size)
-        files[f"{name}-patches.f32"] = vision_patches(seen, VISION).astype("<f4").tobytes()
+        files[f"{name}-patches.f32"] = vision_patches(source, VISION).astype("<f4").tobytes()
         for wide, high in TARGETS:
-            resized = rows_first(source, wide, high)
-            files[f"{name}-{wide}x{high}.rgb"] = resized.tobytes()
-            files[f"{name}-{wide}x{high}.f32"] = condition_image(resized, wide, high).astype("<f4").tobytes()
+            files[f"{name}-{wide}x{high}.rgb"] = source.resize((wide, high), Image.Resampling.LANCZOS).tobytes()
+            files[f"{name}-{wide}x{high}.f32"] = condition_image(source, wide, high).astype("<f4").tobytes()
         cases.append({"name": name, "width": width, "height": height})
     files["pictures/decoded.f32"], files["pictures/decoded.rgb"] = _decoded()
     vision = {
@@ -43,12 +36,6 @@ def picture_cases() -> tuple[dict[str, Any], dict[str, bytes]]:
     }  # fmt: skip
     targets = [list(target) for target in TARGETS]
     return {"sources": cases, "targets": targets, "vision": vision, "decoded": list(DECODED)}, files
-
-
-def rows_first(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """LANCZOS along the rows, then along the columns."""
-    rows = picture.resize((width, picture.height), Image.Resampling.LANCZOS)
-    return rows.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _source(width: int, height: int, seed: int) -> Image.Image:

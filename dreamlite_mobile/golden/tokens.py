@@ -12,7 +12,7 @@ from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig
 from dreamlite_mobile.errors import PromptError
 from dreamlite_mobile.golden.texts import hard_texts
 from dreamlite_mobile.networks.positions import mrope_positions
-from dreamlite_mobile.prompt import PAD, PromptConfig, PromptEncoder, PromptLayout
+from dreamlite_mobile.prompt import PAD, VISION_END, VISION_START, PromptConfig, PromptEncoder, PromptLayout
 
 TEXTS = 4000
 PROMPTS = 150
@@ -89,11 +89,17 @@ def _entry(encoder: PromptEncoder, model: DreamLiteConfig, path: Path) -> Prompt
             ),
         },
         image_token_id=encoder.image_token_id,
-        vision_start_token_id=tokenizer.token_to_id("<|vision_start|>"),
-        vision_end_token_id=tokenizer.token_to_id("<|vision_end|>"),
-        pad_token_id=tokenizer.token_to_id(PAD),
+        vision_start_token_id=_id(tokenizer, VISION_START),
+        vision_end_token_id=_id(tokenizer, VISION_END),
+        pad_token_id=_id(tokenizer, PAD),
         vision=VisionEntry(
             picture_size=vision.image_size, patch_size=vision.patch_size, merge_size=vision.spatial_merge_size,
             mean=vision.image_mean, std=vision.image_std, deepstack_count=len(vision.deepstack_layers),
         ),
     )  # fmt: skip
+
+
+def _id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that every vocabulary used here has."""
+    (found,) = tokenizer.encode(token).ids
+    return int(found)

@@ -104,7 +104,7 @@ public fun sha256(file: Path, progress: HashProgress? = null): String {
     }
 }
 
-private fun hex(bytes: ByteArray) = bytes.joinToString("") { "%02x".format(it) }
+internal fun hex(bytes: ByteArray) = bytes.joinToString("") { "%02x".format(it) }
 
 /** Everything in the folder that differs from the manifest's list: names, kinds, sizes and, if asked, digests. */
 internal fun fileProblems(folder: Path, manifest: Manifest, hashes: Boolean, progress: HashProgress?): List<String> = try {

@@ -1,7 +1,5 @@
 package dreamlite.core
 
-import java.nio.file.Files
-
 /**
  * Bytes that a run of a mode needs at most, from what the manifest lists.
  *
@@ -12,10 +10,10 @@ public data class MemoryEstimate(val all: Long, val largest: Long, val byCompone
 /** How components stay in memory. */
 public enum class Residency { KEEP_ALL, ONE_AT_A_TIME }
 
-/** What a mode of this bundle needs; see [MemoryEstimate]. */
-public fun Bundle.memoryEstimate(mode: Mode): MemoryEstimate {
-    val components = componentsOf(mode).mapNotNull { name -> manifest.components[name]?.let { name to bytesOf(it) } }.toMap()
-    val between = manifest.components.values.flatMap { it.methods.values }.maxOfOrNull(::buffers) ?: 0
+/** What a mode of a bundle needs, also before it is copied; see [MemoryEstimate]. */
+public fun Manifest.memoryEstimate(mode: Mode): MemoryEstimate {
+    val components = componentsOf(mode).mapNotNull { name -> components[name]?.let { name to bytesOf(it) } }.toMap()
+    val between = this.components.values.flatMap { it.methods.values }.maxOfOrNull(::buffers) ?: 0
     return MemoryEstimate(components.values.sum() + between, (components.values.maxOrNull() ?: 0) + between, components)
 }
 
@@ -24,21 +22,21 @@ public fun Bundle.memoryEstimate(mode: Mode): MemoryEstimate {
  *
  * @throws BundleException not even one at a time; says how much is needed and how much there is.
  */
-public fun Bundle.residency(mode: Mode, available: Long): Residency {
+public fun Manifest.residency(mode: Mode, available: Long): Residency {
     val estimate = memoryEstimate(mode)
     if (estimate.all <= available) return Residency.KEEP_ALL
     if (estimate.largest <= available) return Residency.ONE_AT_A_TIME
     val (needed, found) = estimate.largest / MEGABYTE to available / MEGABYTE
     throw BundleException(
-        "$path: ${mode.key} needs about $needed MB of memory even with one component at a time, $found MB are free. " +
+        "this bundle: ${mode.key} needs about $needed MB of memory even with one component at a time, $found MB are free. " +
             "Close other apps, or use a bundle of a lower precision or smaller size.",
     )
 }
 
 /** XNNPACK packs a copy of the weights beside the mapped file; a compiled context is read into memory once. */
-private fun Bundle.bytesOf(entry: ComponentEntry): Long {
-    val weights = entry.files.sumOf { Files.size(file(it)) }
-    val copies = if (manifest.backend == Backend.QNN) 1 else 2
+private fun Manifest.bytesOf(entry: ComponentEntry): Long {
+    val weights = entry.files.sumOf { files.getValue(it).bytes }
+    val copies = if (backend == Backend.QNN) 1 else 2
     return weights * copies + ACTIVATIONS * entry.methods.values.maxOf(::buffers)
 }
 

@@ -84,13 +84,13 @@ class BundleTest {
 
     @Test
     fun `memory decides what stays loaded`() {
-        val bundle = Bundle.open(fake.path)
-        val estimate = bundle.memoryEstimate(Mode.EDIT)
+        val manifest = Bundle.open(fake.path).manifest
+        val estimate = manifest.memoryEstimate(Mode.EDIT)
         assertTrue(estimate.largest < estimate.all)
         assertEquals(COMPONENTS.toSet(), estimate.byComponent.keys)
-        assertEquals(Residency.KEEP_ALL, bundle.residency(Mode.EDIT, estimate.all))
-        assertEquals(Residency.ONE_AT_A_TIME, bundle.residency(Mode.EDIT, estimate.all - 1))
-        val message = assertFailsWith<BundleException> { bundle.residency(Mode.EDIT, estimate.largest - 1) }.message!!
+        assertEquals(Residency.KEEP_ALL, manifest.residency(Mode.EDIT, estimate.all))
+        assertEquals(Residency.ONE_AT_A_TIME, manifest.residency(Mode.EDIT, estimate.all - 1))
+        val message = assertFailsWith<BundleException> { manifest.residency(Mode.EDIT, estimate.largest - 1) }.message!!
         assertContains(message, "MB are free")
     }
 }

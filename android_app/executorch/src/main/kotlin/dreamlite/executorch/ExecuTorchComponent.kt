@@ -7,6 +7,7 @@ import dreamlite.core.Component
 import dreamlite.core.ComponentException
 import dreamlite.core.ComponentFactory
 import dreamlite.core.Fault
+import dreamlite.core.Manifest
 import dreamlite.core.MethodEntry
 import dreamlite.core.TensorSpec
 import dreamlite.core.checkInputs
@@ -24,7 +25,7 @@ public data class Runtime(val executorch: String, val soc: String?, val qnn: Str
 /** Components of XNNPACK and QNN bundles. [threads] 0 leaves the choice to the runtime. */
 public class ExecuTorchFactory(private val runtime: Runtime, private val threads: Int = 0) : ComponentFactory {
     override fun open(bundle: Bundle, name: String): Component {
-        checkRuntime(bundle, runtime)
+        checkRuntime(bundle.manifest, runtime)
         val entry = bundle.component(name)
         val file = entry.methods.values.first().file
         return ExecuTorchComponent("$name of ${bundle.path}", bundle.file(file).toString(), entry.methods, threads)
@@ -32,26 +33,25 @@ public class ExecuTorchFactory(private val runtime: Runtime, private val threads
 }
 
 /**
- * Refuses a bundle that this app or phone cannot run, before anything is loaded.
+ * Refuses a bundle that this app or phone cannot run, before anything of it is copied or loaded.
  *
  * @throws BundleException made for another backend or another ExecuTorch.
  * @throws ComponentException [Fault.WRONG_SOC] or [Fault.QNN_TOO_OLD].
  */
-public fun checkRuntime(bundle: Bundle, runtime: Runtime) {
-    val manifest = bundle.manifest
+public fun checkRuntime(manifest: Manifest, runtime: Runtime) {
     if (manifest.backend != Backend.XNNPACK && manifest.backend != Backend.QNN) {
-        throw BundleException("${bundle.path}: made for ${manifest.backend.key}; this app runs xnnpack and qnn. Export it with --backend xnnpack.")
+        throw BundleException("this bundle: made for ${manifest.backend.key}; this app runs xnnpack and qnn. Export it with --backend xnnpack.")
     }
     if (manifest.needs.executorch != runtime.executorch) {
-        throw BundleException("${bundle.path}: compiled for executorch ${manifest.needs.executorch}, this app has ${runtime.executorch}. Export the bundle again, or install the app that matches.")
+        throw BundleException("this bundle: compiled for executorch ${manifest.needs.executorch}, this app has ${runtime.executorch}. Export the bundle again, or install the app that matches.")
     }
     val chip = manifest.htp ?: return
     if (runtime.soc != null && runtime.soc != chip.soc) {
-        throw ComponentException(Fault.WRONG_SOC, "${bundle.path}: compiled for ${chip.soc}, this phone has ${runtime.soc}. Get the bundle for ${runtime.soc}, or one for xnnpack.")
+        throw ComponentException(Fault.WRONG_SOC, "this bundle: compiled for ${chip.soc}, this phone has ${runtime.soc}. Get the bundle for ${runtime.soc}, or one for xnnpack.")
     }
     val needed = manifest.needs.qnn ?: return
     if (runtime.qnn == null || isOlder(runtime.qnn, needed)) {
-        throw ComponentException(Fault.QNN_TOO_OLD, "${bundle.path}: needs QNN $needed or newer, this app has ${runtime.qnn ?: "none"}. Install the app built with it.")
+        throw ComponentException(Fault.QNN_TOO_OLD, "this bundle: needs QNN $needed or newer, this app has ${runtime.qnn ?: "none"}. Install the app built with it.")
     }
 }
 

@@ -1,10 +1,12 @@
 package dreamlite.executorch
 
+import dreamlite.core.Backend
 import dreamlite.core.Bundle
 import dreamlite.core.BundleException
 import dreamlite.core.ComponentException
 import dreamlite.core.Fault
 import dreamlite.core.FORWARD
+import dreamlite.core.HtpEntry
 import dreamlite.core.floatBuffer
 import java.nio.file.Files
 import java.nio.file.Path
@@ -101,14 +103,41 @@ class ExecuTorchComponentTest {
 
     @Test
     fun `another executorch is refused`() {
-        val error = assertFailsWith<BundleException> { checkRuntime(bundle, runtime.copy(executorch = "9.9")) }
+        val error = assertFailsWith<BundleException> { checkRuntime(bundle.manifest, runtime.copy(executorch = "9.9")) }
         assertContains(error.message!!, "this app has 9.9")
     }
 
     @Test
     fun `a bundle for another backend is refused`() {
-        val error = assertFailsWith<BundleException> { checkRuntime(Bundle.open(folder("dreamlite.onnx"), hashes = false), runtime) }
+        val error = assertFailsWith<BundleException> { checkRuntime(Bundle.open(folder("dreamlite.onnx"), hashes = false).manifest, runtime) }
         assertContains(error.message!!, "made for onnx")
+    }
+
+    private fun compiledFor(soc: String, qnn: String) = bundle.manifest.copy(
+        backend = Backend.QNN,
+        target = soc,
+        needs = bundle.manifest.needs.copy(qnn = qnn),
+        htp = HtpEntry(soc, 57, "V75", 8, qnn, sharedWeights = true),
+    )
+
+    @Test
+    fun `another chip's bundle names both chips`() {
+        val phone = runtime.copy(soc = "SM8650", qnn = "2.49.40")
+        val error = assertFailsWith<ComponentException> { checkRuntime(compiledFor("SM8750", "2.49.40"), phone) }
+        assertEquals(Fault.WRONG_SOC, error.fault)
+        assertContains(error.message!!, "compiled for SM8750, this phone has SM8650")
+    }
+
+    @Test
+    fun `an older QNN, or none, is refused and a newer one is not`() {
+        val phone = runtime.copy(soc = "SM8650", qnn = "2.49.40")
+        val manifest = compiledFor("SM8650", "2.49.40")
+        checkRuntime(manifest, phone)
+        checkRuntime(manifest, phone.copy(qnn = "2.50.0"))
+        for (qnn in listOf("2.9.99", null)) {
+            val error = assertFailsWith<ComponentException> { checkRuntime(manifest, phone.copy(qnn = qnn)) }
+            assertEquals(Fault.QNN_TOO_OLD, error.fault)
+        }
     }
 
     @Test
