@@ -74,7 +74,7 @@ def test_manifest_cases_are_accepted_and_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("source", [(96, 200), (200, 96), (80, 80), (60, 110), (110, 60), (40, 150)])
 def test_pillow_resizes_along_the_axis_first_that_kotlin_does(source: tuple[int, int]) -> None:
-    """Between the two passes values are rounded and clipped to 8 bits: the order shows. `Picture.resized` has the rule."""
+    """Between the passes values are rounded and clipped to 8 bits: the order shows. `Picture.resized` has the rule."""
     lanczos, (width, height) = Image.Resampling.LANCZOS, source
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
     for wide, high in ((64, 64), (30, 90), (90, 30), (100, 100), (75, 55), (20, 60)):

@@ -31,7 +31,9 @@ public class Bundle private constructor(public val path: Path, public val manife
         }
         val missing = componentsOf(mode) - manifest.components.keys
         if (missing.isNotEmpty()) {
-            throw BundleException("$path: ${mode.key} needs ${missing.joinToString()}, which this bundle lacks. Export it again without --components.")
+            throw BundleException(
+                "$path: ${mode.key} needs ${missing.joinToString()}, which this bundle lacks. Export it again without --components.",
+            )
         }
     }
 
@@ -74,8 +76,12 @@ public class Bundle private constructor(public val path: Path, public val manife
         private fun plainBytes(folder: Path, name: String): ByteArray {
             val where = folder.resolve(name)
             try {
-                if (!Files.isDirectory(folder)) throw BundleException("$folder: no such folder. Name a folder that `dreamlite export` made.")
-                if (!Files.exists(where, NOFOLLOW_LINKS)) throw BundleException("$folder: has no $name, so it is not a whole bundle. $AGAIN")
+                if (!Files.isDirectory(folder)) {
+                    throw BundleException("$folder: no such folder. Name a folder that `dreamlite export` made.")
+                }
+                if (!Files.exists(where, NOFOLLOW_LINKS)) {
+                    throw BundleException("$folder: has no $name, so it is not a whole bundle. $AGAIN")
+                }
                 if (!Files.isRegularFile(where, NOFOLLOW_LINKS)) throw BundleException("$where: not a plain file. $AGAIN")
                 val size = Files.size(where)
                 if (size > MANIFEST_LIMIT) throw BundleException("$where: $size bytes, expected at most $MANIFEST_LIMIT. $AGAIN")

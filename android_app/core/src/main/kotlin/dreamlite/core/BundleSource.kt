@@ -55,7 +55,11 @@ public class ZipSource(private val open: () -> InputStream) : BundleSource {
             var seen = 0
             while (true) {
                 val entry = zip.nextEntry ?: break
-                if (++seen > MOST_ENTRIES) throw BundleException("the zip has more than $MOST_ENTRIES entries; a bundle has a few dozen. $AGAIN")
+                if (++seen >
+                    MOST_ENTRIES
+                ) {
+                    throw BundleException("the zip has more than $MOST_ENTRIES entries; a bundle has a few dozen. $AGAIN")
+                }
                 if (!entry.isDirectory && !each(entry.name, zip)) break
             }
         } catch (error: IllegalArgumentException) {

@@ -17,11 +17,13 @@ import java.security.MessageDigest
  */
 public class BundleStore(private val home: Path, private val freeBytes: () -> Long) {
     /** Names of the bundles that are here. */
-    public fun names(): List<String> =
-        if (!Files.isDirectory(home)) emptyList()
-        else Files.list(home).use { paths -> paths.toList() }
+    public fun names(): List<String> = if (!Files.isDirectory(home)) {
+        emptyList()
+    } else {
+        Files.list(home).use { paths -> paths.toList() }
             .filter { Files.isRegularFile(it.resolve(MANIFEST_NAME)) }
             .map { it.fileName.toString() }.filter { NAME.matches(it) }.sorted()
+    }
 
     /** Where a bundle lies. */
     public fun path(name: String): Path {
@@ -46,7 +48,9 @@ public class BundleStore(private val home: Path, private val freeBytes: () -> Lo
      */
     public fun import(source: BundleSource, name: String, check: (Manifest) -> Unit = {}, progress: HashProgress? = null): Path {
         if (!NAME.matches(name)) throw BundleException("bundle name '$name': use letters, digits, '_' and '-', at most 60")
-        if (Files.exists(home.resolve(name))) throw BundleException("a bundle '$name' is here already. Delete it first, or choose another name.")
+        if (Files.exists(home.resolve(name))) {
+            throw BundleException("a bundle '$name' is here already. Delete it first, or choose another name.")
+        }
         val head = readHead(source)
         check(head.manifest)
         val staging = home.resolve("$name$PART")
@@ -94,7 +98,9 @@ public class BundleStore(private val home: Path, private val freeBytes: () -> Lo
         val left = head.manifest.files.filter { (name, entry) -> !isDone(staging.resolve(name), entry) }.values.sumOf { it.bytes }
         val (needed, free) = left + MARGIN to freeBytes()
         if (needed > free) {
-            throw BundleException("needs ${needed / MEGABYTE} MB of storage, ${free / MEGABYTE} MB are free. Delete a bundle or other files.")
+            throw BundleException(
+                "needs ${needed / MEGABYTE} MB of storage, ${free / MEGABYTE} MB are free. Delete a bundle or other files.",
+            )
         }
         Files.createDirectories(staging)
         Files.write(manifest, head.raw)
@@ -130,7 +136,11 @@ public class BundleStore(private val home: Path, private val freeBytes: () -> Lo
                 val count = stream.read(piece)
                 if (count < 0) break
                 size += count
-                if (size > entry.bytes) throw BundleException("file '$name' holds more than the ${entry.bytes} bytes of the manifest. $AGAIN")
+                if (size >
+                    entry.bytes
+                ) {
+                    throw BundleException("file '$name' holds more than the ${entry.bytes} bytes of the manifest. $AGAIN")
+                }
                 writeOrRefuse { out.write(piece, 0, count) }
                 progress?.advance(count.toLong())
             }
@@ -145,7 +155,10 @@ public class BundleStore(private val home: Path, private val freeBytes: () -> Lo
     private fun writeOrRefuse(write: () -> Unit) = try {
         write()
     } catch (error: IOException) {
-        throw BundleException("cannot be written (${error.message}); ${freeBytes() / MEGABYTE} MB are free. Delete a bundle or other files.", error)
+        throw BundleException(
+            "cannot be written (${error.message}); ${freeBytes() / MEGABYTE} MB are free. Delete a bundle or other files.",
+            error,
+        )
     }
 
     private fun isDone(path: Path, entry: FileEntry) = Files.isRegularFile(path) && Files.size(path) == entry.bytes

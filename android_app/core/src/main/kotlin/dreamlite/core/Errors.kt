@@ -16,11 +16,7 @@ public class ImageException(message: String) : DreamLiteException(message)
 public class BundleException(message: String, cause: Throwable? = null) : DreamLiteException(message, cause)
 
 /** A component that could not be loaded or run; [fault] names why. */
-public class ComponentException(
-    public val fault: Fault,
-    message: String,
-    cause: Throwable? = null,
-) : DreamLiteException(message, cause)
+public class ComponentException(public val fault: Fault, message: String, cause: Throwable? = null) : DreamLiteException(message, cause)
 
 /** Why a component failed, for an app that answers each in its own words. */
 public enum class Fault {

@@ -60,7 +60,10 @@ internal class JsonCursor(private val text: String) {
         while (true) {
             if (at >= text.length) fail("a string without an end")
             when (text[at]) {
-                '"' -> { at++; return checked(found.toString()) }
+                '"' -> {
+                    at++
+                    return checked(found.toString())
+                }
                 '\\' -> found.append(escape())
                 else -> found.append(plain())
             }
@@ -178,7 +181,10 @@ internal fun JsonCursor.value(): Json = when (peek()) {
     '[' -> Json.Elements(buildList { elements { add(value()) } })
     '"' -> Json.Text(string())
     't', 'f' -> Json.Truth(word() == "true")
-    'n' -> { word(); Json.Null }
+    'n' -> {
+        word()
+        Json.Null
+    }
     else -> Json.Number(finite(number()))
 }
 

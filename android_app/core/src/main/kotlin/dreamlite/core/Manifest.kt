@@ -54,30 +54,16 @@ public data class TensorSpec(val name: String, val shape: List<Int>) {
 }
 
 /** One callable of a component; [then] are the programs that go on where [file] ends. */
-public data class MethodEntry(
-    val file: String,
-    val then: List<String>,
-    val inputs: List<TensorSpec>,
-    val outputs: List<TensorSpec>,
-)
+public data class MethodEntry(val file: String, val then: List<String>, val inputs: List<TensorSpec>, val outputs: List<TensorSpec>)
 
 /** One exported network and everything it reads. */
-public data class ComponentEntry(
-    val files: List<String>,
-    val precision: String,
-    val methods: Map<String, MethodEntry>,
-)
+public data class ComponentEntry(val files: List<String>, val precision: String, val methods: Map<String, MethodEntry>)
 
 /** Size and digest of one file of the bundle. */
 public data class FileEntry(val bytes: Long, val sha256: String)
 
 /** Where the weights came from; [sha256] identifies them, wherever they lie. */
-public data class CheckpointIdentity(
-    val source: String,
-    val revision: String?,
-    val sha256: String,
-    val config: ModelConfig,
-)
+public data class CheckpointIdentity(val source: String, val revision: String?, val sha256: String, val config: ModelConfig)
 
 /** Raw little-endian float32 rows; the row of step i of n is n*(n-1)/2 + i. */
 public data class StepTable(val file: String, val columns: Int) {
@@ -97,12 +83,7 @@ public data class EmbeddingsEntry(val file: String, val rows: Int, val columns: 
 }
 
 /** One picture size in pixels and what depends on it; [sigmas]: steps to steps + 1 noise levels. */
-public data class SizeEntry(
-    val width: Int,
-    val height: Int,
-    val sigmas: Map<Int, List<Double>>,
-    val stepEmbeddings: StepTable?,
-)
+public data class SizeEntry(val width: Int, val height: Int, val sigmas: Map<Int, List<Double>>, val stepEmbeddings: StepTable?)
 
 /** How one mode words its prompt: template({wording({prompt})}), and the static lengths of its tokens. */
 public data class ModePrompt(
@@ -141,12 +122,7 @@ public data class PromptEntry(
 )
 
 /** [scale] picture pixels per latent; decoder input is latents / [scalingFactor] + [shiftFactor]. */
-public data class VaeEntry(
-    val scale: Int,
-    val latentChannels: Int,
-    val scalingFactor: Double,
-    val shiftFactor: Double,
-)
+public data class VaeEntry(val scale: Int, val latentChannels: Int, val scalingFactor: Double, val shiftFactor: Double)
 
 /** Runtime versions that must match what compiled the programs; [qnn] is the least. */
 public data class Needs(val executorch: String?, val onnxruntime: String?, val qnn: String?)

@@ -30,8 +30,7 @@ internal fun referencedFiles(manifest: Manifest): Set<String> = buildSet {
 }
 
 /** The folders above a relative path, outermost first. */
-internal fun parents(path: String): List<String> =
-    path.indices.filter { path[it] == '/' }.map { path.substring(0, it) }
+internal fun parents(path: String): List<String> = path.indices.filter { path[it] == '/' }.map { path.substring(0, it) }
 
 /** The sections written out for readers in other languages must repeat the checkpoint's configuration. */
 private fun MutableList<String>.agreement(manifest: Manifest) {

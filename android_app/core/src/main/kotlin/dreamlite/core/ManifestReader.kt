@@ -82,8 +82,11 @@ private fun path(node: Node): String = node.text().also { checkPath(it, node) }
 
 private fun checkPath(path: String, node: Node) {
     val plain = path.split("/").all { PATH_PART.matches(it) && !it.endsWith(".") }
-    if (path.length > PATH_LIMIT) node.problem("a path of ${path.length} characters is longer than $PATH_LIMIT")
-    else if (!plain) node.problem("path '$path' is not a plain relative path inside the bundle")
+    if (path.length > PATH_LIMIT) {
+        node.problem("a path of ${path.length} characters is longer than $PATH_LIMIT")
+    } else if (!plain) {
+        node.problem("path '$path' is not a plain relative path inside the bundle")
+    }
 }
 
 private fun readFile(name: String, node: Node): FileEntry {

@@ -56,8 +56,12 @@ public object Noise {
         }
     }
 
-    private fun pick(quadrant: Int, a: Double, b: Double, c: Double, d: Double) =
-        when (quadrant) { 0 -> a; 1 -> b; 2 -> c; else -> d }
+    private fun pick(quadrant: Int, a: Double, b: Double, c: Double, d: Double) = when (quadrant) {
+        0 -> a
+        1 -> b
+        2 -> c
+        else -> d
+    }
 
     /** ln((word + 0.5) / 2^32). */
     private fun logOfUniform(word: Long): Double {

@@ -14,8 +14,18 @@ public class Picture(public val width: Int, public val height: Int, public val r
 
     /** Refuses a source picture that is too small or too large to edit. */
     public fun checkSource() {
-        if (minOf(width, height) < MIN_SIDE) throw ImageException("picture: ${width}x$height px is too small; sides from $MIN_SIDE px are supported")
-        if (maxOf(width, height) > MAX_SIDE) throw ImageException("picture: ${width}x$height px is too large; sides up to $MAX_SIDE px are supported; make it smaller first")
+        if (minOf(width, height) <
+            MIN_SIDE
+        ) {
+            throw ImageException("picture: ${width}x$height px is too small; sides from $MIN_SIDE px are supported")
+        }
+        if (maxOf(width, height) >
+            MAX_SIDE
+        ) {
+            throw ImageException(
+                "picture: ${width}x$height px is too large; sides up to $MAX_SIDE px are supported; make it smaller first",
+            )
+        }
     }
 
     /**
@@ -38,14 +48,16 @@ public class Picture(public val width: Int, public val height: Int, public val r
         val step = CHANNELS * if (horizontal) 1 else width
         val out = ByteArray(CHANNELS * w * h)
         var at = 0
-        for (y in 0 until h) for (x in 0 until w) {
-            val target = if (horizontal) x else y
-            val first = CHANNELS * if (horizontal) y * width + weights.first[target] else weights.first[target] * width + x
-            val row = weights.rows[target]
-            for (channel in 0 until CHANNELS) {
-                var sum = 1 shl Weights.BITS - 1
-                for (index in row.indices) sum += row[index] * (rgb[first + channel + index * step].toInt() and BYTE)
-                out[at++] = (sum shr Weights.BITS).coerceIn(0, BYTE).toByte()
+        for (y in 0 until h) {
+            for (x in 0 until w) {
+                val target = if (horizontal) x else y
+                val first = CHANNELS * if (horizontal) y * width + weights.first[target] else weights.first[target] * width + x
+                val row = weights.rows[target]
+                for (channel in 0 until CHANNELS) {
+                    var sum = 1 shl Weights.BITS - 1
+                    for (index in row.indices) sum += row[index] * (rgb[first + channel + index * step].toInt() and BYTE)
+                    out[at++] = (sum shr Weights.BITS).coerceIn(0, BYTE).toByte()
+                }
             }
         }
         return Picture(w, h, out)
@@ -55,9 +67,11 @@ public class Picture(public val width: Int, public val height: Int, public val r
     public fun toCondition(width: Int, height: Int, target: FloatBuffer) {
         val source = resized(width, height).rgb
         val plane = width * height
-        for (channel in 0 until CHANNELS) for (pixel in 0 until plane) {
-            val value = (source[pixel * CHANNELS + channel].toInt() and BYTE).toFloat()
-            target.put(channel * plane + pixel, value / 255f * 2f - 1f)
+        for (channel in 0 until CHANNELS) {
+            for (pixel in 0 until plane) {
+                val value = (source[pixel * CHANNELS + channel].toInt() and BYTE).toFloat()
+                target.put(channel * plane + pixel, value / 255f * 2f - 1f)
+            }
         }
     }
 
@@ -74,9 +88,13 @@ public class Picture(public val width: Int, public val height: Int, public val r
             val (block, inside) = token / (merge * merge) to token % (merge * merge)
             val top = (block / blocks * merge + inside / merge) * patch
             val left = (block % blocks * merge + inside % merge) * patch
-            for (channel in 0 until CHANNELS) for (y in top until top + patch) for (x in left until left + patch) {
-                val value = (source[(y * side + x) * CHANNELS + channel].toInt() and BYTE).toFloat()
-                target.put(at++, (value - mean[channel]) / std[channel])
+            for (channel in 0 until CHANNELS) {
+                for (y in top until top + patch) {
+                    for (x in left until left + patch) {
+                        val value = (source[(y * side + x) * CHANNELS + channel].toInt() and BYTE).toFloat()
+                        target.put(at++, (value - mean[channel]) / std[channel])
+                    }
+                }
             }
         }
     }
@@ -98,15 +116,21 @@ public class Picture(public val width: Int, public val height: Int, public val r
             val rgb = ByteArray(CHANNELS * plane)
             val row = FloatArray(width)
             val source = image.duplicate().apply { clear() }
-            for (channel in 0 until CHANNELS) for (y in 0 until height) {
-                source.get(row)
-                var at = y * width * CHANNELS + channel
-                for (value in row) {
-                    if (!(Math.abs(value) <= Float.MAX_VALUE)) throw ImageException("decoded picture: NaN or infinity inside; check the component with `dreamlite parity`")
-                    val unit = Math.min(Math.max(value * 0.5f + 0.5f, 0f), 1f)
-                    // adding and taking away 1.5 * 2^23 rounds a float to the nearest whole number, ties to even
-                    rgb[at] = (unit * 255f + ROUNDER - ROUNDER).toInt().toByte()
-                    at += CHANNELS
+            for (channel in 0 until CHANNELS) {
+                for (y in 0 until height) {
+                    source.get(row)
+                    var at = y * width * CHANNELS + channel
+                    for (value in row) {
+                        if (!(Math.abs(value) <= Float.MAX_VALUE)) {
+                            throw ImageException(
+                                "decoded picture: NaN or infinity inside; check the component with `dreamlite parity`",
+                            )
+                        }
+                        val unit = Math.min(Math.max(value * 0.5f + 0.5f, 0f), 1f)
+                        // adding and taking away 1.5 * 2^23 rounds a float to the nearest whole number, ties to even
+                        rgb[at] = (unit * 255f + ROUNDER - ROUNDER).toInt().toByte()
+                        at += CHANNELS
+                    }
                 }
             }
             return Picture(width, height, rgb)

@@ -81,7 +81,8 @@ internal class Pieces(private val text: String) {
         val point = text.codePointAt(at)
         return when (Character.getType(point).toByte()) {
             Character.UPPERCASE_LETTER, Character.LOWERCASE_LETTER, Character.TITLECASE_LETTER,
-            Character.MODIFIER_LETTER, Character.OTHER_LETTER -> Kind.LETTER
+            Character.MODIFIER_LETTER, Character.OTHER_LETTER,
+            -> Kind.LETTER
             Character.DECIMAL_DIGIT_NUMBER, Character.LETTER_NUMBER, Character.OTHER_NUMBER -> Kind.DIGIT
             Character.SPACE_SEPARATOR, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR -> Kind.SPACE
             else -> if (point in 0x09..0x0D || point == 0x85) Kind.SPACE else Kind.MARK

@@ -1,11 +1,11 @@
 package dreamlite.core
 
-import java.nio.FloatBuffer
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.FlowCollector
 import kotlinx.coroutines.flow.flow
+import java.nio.FloatBuffer
 
 /**
  * Generate and edit over a [Session]: `dreamlite_mobile/pipeline.py`, with the same numbers.
@@ -25,9 +25,16 @@ public class Pipeline(private val session: Session) {
     private val buffers = HashMap<Pair<String, String>, Map<String, FloatBuffer>>()
 
     init {
-        if (manifest.noise != Noise.NAME) throw BundleException("${bundle.path}: made for noise '${manifest.noise}'; this app makes ${Noise.NAME}. Update the app.")
-        val table = manifest.embeddings ?: throw BundleException("${bundle.path}: has no embedding table. Export it again with the text_encoder.")
-        val steps = manifest.size.stepEmbeddings ?: throw BundleException("${bundle.path}: has no step-embedding table. Export it again with the unet.")
+        if (manifest.noise !=
+            Noise.NAME
+        ) {
+            throw BundleException("${bundle.path}: made for noise '${manifest.noise}'; this app makes ${Noise.NAME}. Update the app.")
+        }
+        val table =
+            manifest.embeddings ?: throw BundleException("${bundle.path}: has no embedding table. Export it again with the text_encoder.")
+        val steps =
+            manifest.size.stepEmbeddings
+                ?: throw BundleException("${bundle.path}: has no step-embedding table. Export it again with the unet.")
         prompts = PromptEncoder(Tokenizer.read(bundle.file(manifest.prompt.tokenizer)), manifest.prompt)
         embeddings = EmbeddingTable(bundle.file(table.file), table)
         stepTable = StepEmbeddings(bundle.file(steps.file), steps)

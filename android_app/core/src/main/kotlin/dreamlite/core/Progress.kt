@@ -18,11 +18,7 @@ public sealed interface Progress {
     ) : Progress
 
     /** The picture, the final latents it was decoded from, and where the time went. */
-    public class Done(
-        public val picture: Picture,
-        public val latents: FloatArray,
-        public val timings: Timings,
-    ) : Progress
+    public class Done(public val picture: Picture, public val latents: FloatArray, public val timings: Timings) : Progress
 }
 
 /** Seconds of one run by component, `loading` apart; [total] also holds what is outside of components. */

@@ -102,7 +102,13 @@ public class PromptEncoder(private val tokenizer: Tokenizer, private val prompt:
         refusePlaceholders(ids, at + 2)
         val tokens = prompt.vision.numTokens
         val full = IntArray(ids.size + tokens - 1) {
-            if (it < at) ids[it] else if (it < at + tokens) prompt.imageTokenId else ids[it - tokens + 1]
+            if (it < at) {
+                ids[it]
+            } else if (it < at + tokens) {
+                prompt.imageTokenId
+            } else {
+                ids[it - tokens + 1]
+            }
         }
         return layout(encoded, full, shape, at until at + tokens, tokens - 1)
     }
@@ -126,8 +132,10 @@ public class PromptEncoder(private val tokenizer: Tokenizer, private val prompt:
     }
 
     private fun refusePlaceholders(ids: IntArray, from: Int) {
-        for (index in from until ids.size) placeholders[ids[index]]?.let { token ->
-            throw PromptException("prompt: contains $token, which stands for a picture; remove it or put a space inside it")
+        for (index in from until ids.size) {
+            placeholders[ids[index]]?.let { token ->
+                throw PromptException("prompt: contains $token, which stands for a picture; remove it or put a space inside it")
+            }
         }
     }
 
@@ -167,8 +175,7 @@ public class PromptEncoder(private val tokenizer: Tokenizer, private val prompt:
         return places[0]
     }
 
-    private fun entry(mode: Mode) =
-        prompt.modes[mode] ?: throw PromptException("prompt: this bundle was not made for ${mode.key}")
+    private fun entry(mode: Mode) = prompt.modes[mode] ?: throw PromptException("prompt: this bundle was not made for ${mode.key}")
 
     private fun tokenId(token: String): Int = tokenizer.idOf(token)
         ?: throw PromptException("tokenizer: has no token $token; take tokenizer.json from the checkpoint")

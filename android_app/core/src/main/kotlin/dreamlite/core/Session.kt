@@ -9,11 +9,8 @@ import kotlinx.coroutines.sync.withLock
  * One run at a time; a second one waits. [close] and [trim] may be called from any thread at any time: while a run
  * goes on, they take effect when it can spare what they free.
  */
-public class Session(
-    public val bundle: Bundle,
-    private val factory: ComponentFactory,
-    residency: Residency = Residency.KEEP_ALL,
-) : AutoCloseable {
+public class Session(public val bundle: Bundle, private val factory: ComponentFactory, residency: Residency = Residency.KEEP_ALL) :
+    AutoCloseable {
     private val turn = Mutex()
     private val loaded = LinkedHashMap<String, Component>()
     private var frugal = residency == Residency.ONE_AT_A_TIME

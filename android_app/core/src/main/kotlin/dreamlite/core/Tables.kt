@@ -19,7 +19,9 @@ public class EmbeddingTable(path: Path, private val entry: EmbeddingsEntry) {
         val position = target.duplicate().apply { clear() }
         for (id in ids) {
             if (id !in 0 until entry.rows) {
-                throw PromptException("token id $id is outside the embedding table of ${entry.rows} rows: the tokenizer does not belong to this model")
+                throw PromptException(
+                    "token id $id is outside the embedding table of ${entry.rows} rows: the tokenizer does not belong to this model",
+                )
             }
             read(id * width, row)
             position.put(row)

@@ -92,7 +92,15 @@ public class Tokenizer internal constructor(private val file: TokenizerFile) {
         var at = start
         while (at < end) {
             val point = text.codePointAt(at)
-            val length = if (point < 0x80) 1 else if (point < 0x800) 2 else if (point < 0x10000) 3 else 4
+            val length = if (point < 0x80) {
+                1
+            } else if (point < 0x800) {
+                2
+            } else if (point < 0x10000) {
+                3
+            } else {
+                4
+            }
             owners.fill(at, byte, byte + length)
             byte += length
             at += Character.charCount(point)

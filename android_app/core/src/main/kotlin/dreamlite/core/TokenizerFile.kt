@@ -39,12 +39,7 @@ internal class Merges(count: Int) {
 }
 
 /** What a Qwen `tokenizer.json` says: ids of bytes, merges, and tokens that stand outside of them. */
-internal class TokenizerFile(
-    val byteIds: IntArray,
-    val merges: Merges,
-    val added: Map<String, Int>,
-    val vocabSize: Int,
-)
+internal class TokenizerFile(val byteIds: IntArray, val merges: Merges, val added: Map<String, Int>, val vocabSize: Int)
 
 /** Reads a `tokenizer.json`; PromptException where it is damaged or works otherwise than Qwen's. */
 internal fun readTokenizerFile(text: String, where: String): TokenizerFile = try {
@@ -66,7 +61,10 @@ private class TokenizerReader(private val where: String) {
                 "added_tokens" -> cursor.elements { addedToken(parse(cursor)) }
                 "normalizer" -> normalizer(parse(cursor))
                 "pre_tokenizer" -> preTokenizer(parse(cursor))
-                "model" -> { model(cursor); seen++ }
+                "model" -> {
+                    model(cursor)
+                    seen++
+                }
                 else -> cursor.skip()
             }
         }
@@ -83,7 +81,11 @@ private class TokenizerReader(private val where: String) {
             "ignore_merges", "fuse_unk", "byte_fallback" -> if (cursor.word() == "true") refuse("sets $key")
             "dropout", "unk_token" -> if (cursor.peek() != 'n') refuse("sets $key") else cursor.skip()
             "continuing_subword_prefix", "end_of_word_suffix" ->
-                if (cursor.peek() == 'n') cursor.skip() else if (cursor.string() != "") refuse("sets $key")
+                if (cursor.peek() == 'n') {
+                    cursor.skip()
+                } else if (cursor.string() != "") {
+                    refuse("sets $key")
+                }
             else -> cursor.skip()
         }
     }

@@ -1,5 +1,6 @@
 package dreamlite.core
 
+import org.junit.jupiter.api.io.TempDir
 import java.io.ByteArrayOutputStream
 import java.io.IOException
 import java.io.InputStream
@@ -12,7 +13,6 @@ import kotlin.test.assertContains
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertTrue
-import org.junit.jupiter.api.io.TempDir
 
 /** Import: what arrives is whole and checked, what is refused leaves nothing. */
 class BundleStoreTest {
@@ -70,7 +70,10 @@ class BundleStoreTest {
 
     @Test
     fun `a path that leaves the folder is refused`() {
-        val source = zip { it.putNextEntry(ZipEntry("../../evil.txt")); it.write(1) }
+        val source = zip {
+            it.putNextEntry(ZipEntry("../../evil.txt"))
+            it.write(1)
+        }
         assertContains(refused(source), "'../../evil.txt' is not in the manifest")
         assertTrue(!Files.exists(folder.resolve("evil.txt")))
     }
@@ -110,7 +113,10 @@ class BundleStoreTest {
     fun `an import that was cut off goes on where it was`() {
         assertFailsWith<IOException> { store.import(Torn(FolderSource(fake.path), 6), "mine") }
         assertEquals(emptyList(), store.names())
-        val done = Files.walk(home).use { paths -> paths.toList() }.filter { it.fileName.toString().endsWith(".pte") || it.fileName.toString().endsWith(".bin") }
+        val done = Files.walk(home).use { paths -> paths.toList() }.filter {
+            it.fileName.toString().endsWith(".pte") ||
+                it.fileName.toString().endsWith(".bin")
+        }
         assertTrue(done.isNotEmpty())
         val before = done.associateWith { Files.getLastModifiedTime(it) }
         val path = store.import(FolderSource(fake.path), "mine")

@@ -1,5 +1,6 @@
 package dreamlite.core
 
+import org.junit.jupiter.api.io.TempDir
 import java.nio.file.Files
 import java.nio.file.Path
 import kotlin.test.Test
@@ -7,7 +8,6 @@ import kotlin.test.assertContains
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertTrue
-import org.junit.jupiter.api.io.TempDir
 
 /** A bundle's folder against its manifest. */
 class BundleTest {
@@ -40,7 +40,12 @@ class BundleTest {
         Files.write(fake.path.resolve("notes.txt"), ByteArray(2))
         Files.createDirectory(fake.path.resolve("empty"))
         val message = refused(hashes = false)
-        for (problem in listOf("'unet.pte' has 2 bytes", "'vae_decoder.pte' is missing", "'notes.txt' is not in the manifest", "folder 'empty'")) {
+        for (problem in listOf(
+            "'unet.pte' has 2 bytes",
+            "'vae_decoder.pte' is missing",
+            "'notes.txt' is not in the manifest",
+            "folder 'empty'",
+        )) {
             assertContains(message, problem)
         }
     }

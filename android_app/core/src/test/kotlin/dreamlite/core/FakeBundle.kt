@@ -67,8 +67,14 @@ internal class FakeBundle(folder: Path, side: Int = 64, width: Int? = null) {
     private fun tensor(tensor: Json, side: Int, width: Int?): Json {
         val shape = tensor["shape"].ints.toMutableList()
         when (tensor["name"].text) {
-            "latents", "condition", "velocity" -> { shape[2] = side / SCALE; shape[3] = side / SCALE }
-            "image" -> { shape[2] = side; shape[3] = side }
+            "latents", "condition", "velocity" -> {
+                shape[2] = side / SCALE
+                shape[3] = side / SCALE
+            }
+            "image" -> {
+                shape[2] = side
+                shape[3] = side
+            }
             "embeddings", "prompt_states", "deepstack", "image_tokens" -> if (width != null) shape[shape.size - 1] = width
         }
         return tensor.changed(listOf("shape"), Json.Elements(shape.map(::number)))

@@ -14,7 +14,9 @@ object Golden {
 
     init {
         val list = folder.resolve("golden.sha256")
-        check(Files.isRegularFile(list)) { "no golden vectors at '$folder': write them with `dreamlite golden` and give -Ddreamlite.golden=FOLDER" }
+        check(Files.isRegularFile(list)) {
+            "no golden vectors at '$folder': write them with `dreamlite golden` and give -Ddreamlite.golden=FOLDER"
+        }
         digests = Files.readAllLines(list).associate { it.substring(66) to it.substring(0, 64) }
     }
 
@@ -74,11 +76,22 @@ internal fun Json.changed(path: List<String>, value: Json?): Json {
     val leaf = rest.isEmpty()
     return when (this) {
         is Json.Members -> Json.Members(
-            if (leaf && value == null) values - first
-            else values + (first to if (leaf) value!! else values.getValue(first).changed(rest, value)),
+            if (leaf && value == null) {
+                values - first
+            } else {
+                values + (first to if (leaf) value!! else values.getValue(first).changed(rest, value))
+            },
         )
         is Json.Elements -> Json.Elements(
-            values.mapIndexed { index, old -> if (index != first.toInt()) old else if (leaf) value!! else old.changed(rest, value) },
+            values.mapIndexed { index, old ->
+                if (index != first.toInt()) {
+                    old
+                } else if (leaf) {
+                    value!!
+                } else {
+                    old.changed(rest, value)
+                }
+            },
         )
         else -> error("nothing lies below $path")
     }

@@ -41,7 +41,11 @@ class GoldenNumbersTest {
         for (case in tables) {
             val config = node(case["scheduler"]) { it.members { readSchedule() } }
             val found = Schedule.sigmas(case["steps"].int, case["width"].int, case["height"].int, case["vae_scale"].int, config)
-            assertContentEquals(case["bits"].bits, bits(found), "${case["steps"].int} steps, ${case["width"].int}x${case["height"].int}, $config")
+            assertContentEquals(
+                case["bits"].bits,
+                bits(found),
+                "${case["steps"].int} steps, ${case["width"].int}x${case["height"].int}, $config",
+            )
         }
     }
 
@@ -69,7 +73,22 @@ class GoldenNumbersTest {
                 else -> Math.scalb(1f + fraction / 1024f, exponent - 15)
             }
             val found = halfToFloat(bits)
-            if (size.isNaN()) assertTrue(found.isNaN()) else assertEquals((if (bits < 0x8000) size else -size).toRawBits(), found.toRawBits())
+            if (size.isNaN()) {
+                assertTrue(found.isNaN())
+            } else {
+                assertEquals(
+                    (
+                        if (bits <
+                            0x8000
+                        ) {
+                            size
+                        } else {
+                            -size
+                        }
+                        ).toRawBits(),
+                    found.toRawBits(),
+                )
+            }
         }
     }
 }

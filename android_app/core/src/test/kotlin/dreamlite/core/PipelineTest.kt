@@ -1,13 +1,5 @@
 package dreamlite.core
 
-import java.lang.management.ManagementFactory
-import java.nio.file.Path
-import kotlin.test.Test
-import kotlin.test.assertContains
-import kotlin.test.assertContentEquals
-import kotlin.test.assertEquals
-import kotlin.test.assertFailsWith
-import kotlin.test.assertTrue
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers
@@ -21,6 +13,14 @@ import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.io.TempDir
+import java.lang.management.ManagementFactory
+import java.nio.file.Path
+import kotlin.test.Test
+import kotlin.test.assertContains
+import kotlin.test.assertContentEquals
+import kotlin.test.assertEquals
+import kotlin.test.assertFailsWith
+import kotlin.test.assertTrue
 
 /** What a run does around its components: order, cancellation, failures, memory. The numbers are for ParityTest. */
 class PipelineTest {
@@ -200,8 +200,29 @@ class PipelineTest {
             pipeline.generate("a red circle left of a blue square", it.toULong()).last()
             (clock.currentThreadCpuTime - begin) / 1e9
         }.sorted()
-        println("outside the components at 1024x1024, CPU time: best ${"%.1f".format(seconds[0] * 1e3)} ms, median ${"%.1f".format(seconds[20] * 1e3)} ms of ${seconds.size}")
+        println(
+            "outside the components at 1024x1024, CPU time: best ${"%.1f".format(
+                seconds[0] * 1e3,
+            )} ms, median ${"%.1f".format(seconds[20] * 1e3)} ms of ${seconds.size}",
+        )
         assertTrue(seconds[0] <= 0.020, "$seconds")
+    }
+
+    @Test
+    fun `a step allocates its progress and little else`() = runBlocking {
+        val bundle = Bundle.open(FakeBundle(folder.resolve("large"), side = 1024).path)
+        val pipeline = Pipeline(Session(bundle, FakeFactory()))
+        val threads = ManagementFactory.getThreadMXBean() as com.sun.management.ThreadMXBean
+        suspend fun allocated(steps: Int): Long {
+            val before = threads.getThreadAllocatedBytes(Thread.currentThread().id)
+            pipeline.generate("a red circle", 1u, steps).last()
+            return threads.getThreadAllocatedBytes(Thread.currentThread().id) - before
+        }
+        allocated(2)
+        val perStep = (allocated(12) - allocated(2)) / 10
+        val latents = 4 * 128 * 128 * Float.SIZE_BYTES
+        println("allocated per step: $perStep bytes, $latents of them the latents that are told")
+        assertTrue(perStep <= latents + 32_000, "$perStep")
     }
 
     @Test

@@ -12,12 +12,12 @@ import dreamlite.core.MethodEntry
 import dreamlite.core.TensorSpec
 import dreamlite.core.checkInputs
 import dreamlite.core.floatBuffer
-import java.nio.FloatBuffer
 import org.pytorch.executorch.DType
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.ExecutorchRuntimeException
 import org.pytorch.executorch.Module
 import org.pytorch.executorch.Tensor
+import java.nio.FloatBuffer
 
 /** What runs here: the ExecuTorch that the app was built with, this phone's chip, and its QNN runtime if it has one. */
 public data class Runtime(val executorch: String, val soc: String?, val qnn: String?)
@@ -40,18 +40,28 @@ public class ExecuTorchFactory(private val runtime: Runtime, private val threads
  */
 public fun checkRuntime(manifest: Manifest, runtime: Runtime) {
     if (manifest.backend != Backend.XNNPACK && manifest.backend != Backend.QNN) {
-        throw BundleException("this bundle: made for ${manifest.backend.key}; this app runs xnnpack and qnn. Export it with --backend xnnpack.")
+        throw BundleException(
+            "this bundle: made for ${manifest.backend.key}; this app runs xnnpack and qnn. Export it with --backend xnnpack.",
+        )
     }
     if (manifest.needs.executorch != runtime.executorch) {
-        throw BundleException("this bundle: compiled for executorch ${manifest.needs.executorch}, this app has ${runtime.executorch}. Export the bundle again, or install the app that matches.")
+        throw BundleException(
+            "this bundle: compiled for executorch ${manifest.needs.executorch}, this app has ${runtime.executorch}. Export the bundle again, or install the app that matches.",
+        )
     }
     val chip = manifest.htp ?: return
     if (runtime.soc != null && runtime.soc != chip.soc) {
-        throw ComponentException(Fault.WRONG_SOC, "this bundle: compiled for ${chip.soc}, this phone has ${runtime.soc}. Get the bundle for ${runtime.soc}, or one for xnnpack.")
+        throw ComponentException(
+            Fault.WRONG_SOC,
+            "this bundle: compiled for ${chip.soc}, this phone has ${runtime.soc}. Get the bundle for ${runtime.soc}, or one for xnnpack.",
+        )
     }
     val needed = manifest.needs.qnn ?: return
     if (runtime.qnn == null || isOlder(runtime.qnn, needed)) {
-        throw ComponentException(Fault.QNN_TOO_OLD, "this bundle: needs QNN $needed or newer, this app has ${runtime.qnn ?: "none"}. Install the app built with it.")
+        throw ComponentException(
+            Fault.QNN_TOO_OLD,
+            "this bundle: needs QNN $needed or newer, this app has ${runtime.qnn ?: "none"}. Install the app built with it.",
+        )
     }
 }
 
@@ -90,7 +100,10 @@ public class ExecuTorchComponent internal constructor(
         val opened = module ?: translated("cannot be opened") { Module.load(path, Module.LOAD_MODE_MMAP, threads) }.also { module = it }
         val known = translated("cannot be read") { opened.getMethods() }
         if (method !in known) {
-            throw ComponentException(Fault.BAD_PROGRAM, "$where: the program has only ${known.sorted().joinToString()}, not $method. Export the bundle again.")
+            throw ComponentException(
+                Fault.BAD_PROGRAM,
+                "$where: the program has only ${known.sorted().joinToString()}, not $method. Export the bundle again.",
+            )
         }
         translated("$method cannot be loaded") { opened.loadMethod(method) }
         resident = method
@@ -102,7 +115,10 @@ public class ExecuTorchComponent internal constructor(
         val values = bind(method, entry, inputs)
         val results = translated("$method failed to run") { module!!.execute(method, *values) }
         if (results.size != entry.outputs.size) {
-            throw ComponentException(Fault.BAD_PROGRAM, "$where.$method: gave ${results.size} outputs, the manifest lists ${entry.outputs.size}. Export the bundle again.")
+            throw ComponentException(
+                Fault.BAD_PROGRAM,
+                "$where.$method: gave ${results.size} outputs, the manifest lists ${entry.outputs.size}. Export the bundle again.",
+            )
         }
         val targets = outputs.getOrPut(method) { entry.outputs.associate { it.name to floatBuffer(it.count) } }
         entry.outputs.forEachIndexed { index, spec -> copy(method, results[index], spec, targets.getValue(spec.name)) }
@@ -136,7 +152,10 @@ public class ExecuTorchComponent internal constructor(
         val tensor = value.toTensor()
         if (tensor.dtype() != DType.FLOAT || !tensor.shape().contentEquals(shape(spec))) {
             val found = "${tensor.dtype()} ${tensor.shape().toList()}"
-            throw ComponentException(Fault.BAD_PROGRAM, "$where.$method: output '${spec.name}' is $found, expected FLOAT ${spec.shape}. Export the bundle again.")
+            throw ComponentException(
+                Fault.BAD_PROGRAM,
+                "$where.$method: output '${spec.name}' is $found, expected FLOAT ${spec.shape}. Export the bundle again.",
+            )
         }
         target.clear()
         tensor.copyDataInto(target)
@@ -165,10 +184,12 @@ internal fun faultOf(code: Int): Fault = when (code) {
     ExecutorchRuntimeException.OPERATOR_MISSING, ExecutorchRuntimeException.NOT_FOUND -> Fault.MISSING_OPERATOR
     ExecutorchRuntimeException.MEMORY_ALLOCATION_FAILED,
     ExecutorchRuntimeException.OUT_OF_RESOURCES,
-    ExecutorchRuntimeException.DELEGATE_MEMORY_ALLOCATION_FAILED -> Fault.OUT_OF_MEMORY
+    ExecutorchRuntimeException.DELEGATE_MEMORY_ALLOCATION_FAILED,
+    -> Fault.OUT_OF_MEMORY
     ExecutorchRuntimeException.INVALID_PROGRAM,
     ExecutorchRuntimeException.INVALID_EXTERNAL_DATA,
-    ExecutorchRuntimeException.ACCESS_FAILED -> Fault.BAD_PROGRAM
+    ExecutorchRuntimeException.ACCESS_FAILED,
+    -> Fault.BAD_PROGRAM
     ExecutorchRuntimeException.DELEGATE_INVALID_COMPATIBILITY -> Fault.QNN_TOO_OLD
     else -> Fault.OTHER
 }

@@ -4,10 +4,13 @@ import dreamlite.core.Backend
 import dreamlite.core.Bundle
 import dreamlite.core.BundleException
 import dreamlite.core.ComponentException
-import dreamlite.core.Fault
 import dreamlite.core.FORWARD
+import dreamlite.core.Fault
 import dreamlite.core.HtpEntry
 import dreamlite.core.floatBuffer
+import org.junit.jupiter.api.io.TempDir
+import org.pytorch.executorch.ExecutorchRuntimeException
+import org.pytorch.executorch.Module
 import java.nio.file.Files
 import java.nio.file.Path
 import kotlin.test.AfterTest
@@ -17,9 +20,6 @@ import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertSame
 import kotlin.test.assertTrue
-import org.junit.jupiter.api.io.TempDir
-import org.pytorch.executorch.ExecutorchRuntimeException
-import org.pytorch.executorch.Module
 
 /** One real component: what it refuses, what it reuses, what it frees. */
 class ExecuTorchComponentTest {
@@ -109,7 +109,8 @@ class ExecuTorchComponentTest {
 
     @Test
     fun `a bundle for another backend is refused`() {
-        val error = assertFailsWith<BundleException> { checkRuntime(Bundle.open(folder("dreamlite.onnx"), hashes = false).manifest, runtime) }
+        val error =
+            assertFailsWith<BundleException> { checkRuntime(Bundle.open(folder("dreamlite.onnx"), hashes = false).manifest, runtime) }
         assertContains(error.message!!, "made for onnx")
     }
 

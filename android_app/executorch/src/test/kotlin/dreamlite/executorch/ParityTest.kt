@@ -6,12 +6,12 @@ import dreamlite.core.Mode
 import dreamlite.core.Pipeline
 import dreamlite.core.Residency
 import dreamlite.core.Session
+import kotlinx.coroutines.runBlocking
+import org.pytorch.executorch.Module
 import kotlin.test.Test
 import kotlin.test.assertContentEquals
 import kotlin.test.assertEquals
 import kotlin.test.assertTrue
-import kotlinx.coroutines.runBlocking
-import org.pytorch.executorch.Module
 
 /** Oracle: the Python runtime on the same bundle, prompt and seed. Real `.pte` files, run by ExecuTorch's own library. */
 class ParityTest {
@@ -35,8 +35,7 @@ class ParityTest {
         assertNear(Mode.GENERATE, Bundle.open(folder("dreamlite.onnx")), OnnxFactory, 1e-4)
 
     @Test
-    fun `onnxruntime is of the same opinion on edit`() =
-        assertNear(Mode.EDIT, Bundle.open(folder("dreamlite.onnx")), OnnxFactory, 1e-4)
+    fun `onnxruntime is of the same opinion on edit`() = assertNear(Mode.EDIT, Bundle.open(folder("dreamlite.onnx")), OnnxFactory, 1e-4)
 
     @Test
     fun `one component at a time draws the same and leaves nothing open`() = runBlocking {

@@ -9,6 +9,7 @@ import dreamlite.core.Progress
 import dreamlite.core.Residency
 import dreamlite.core.Session
 import dreamlite.core.sha256
+import kotlinx.coroutines.flow.toList
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.nio.file.Files
@@ -17,12 +18,13 @@ import java.util.Properties
 import kotlin.math.log10
 import kotlin.math.sqrt
 import kotlin.test.assertEquals
-import kotlinx.coroutines.flow.toList
 
 /** A folder given on Maven's command line; a test that needs it fails where it is missing. */
 fun folder(property: String): Path {
     val path = Path.of(System.getProperty(property).orEmpty())
-    check(Files.isDirectory(path) && path.toString().isNotEmpty()) { "no folder '$path': give -D$property=FOLDER (see android_app/README.md)" }
+    check(Files.isDirectory(path) && path.toString().isNotEmpty()) {
+        "no folder '$path': give -D$property=FOLDER (see android_app/README.md)"
+    }
     return path
 }
 
