@@ -1,0 +1,61 @@
+package dreamlite.core
+
+import kotlin.test.Test
+import kotlin.test.assertContains
+import kotlin.test.assertEquals
+import kotlin.test.assertFailsWith
+import kotlin.test.assertTrue
+
+/** Oracle: the verdict of the exporter's `read_manifest` on the same documents. */
+class GoldenManifestTest {
+    private val document = Golden.json("manifests.json")
+
+    private fun verdict(read: () -> Unit): String? = try {
+        read()
+        null
+    } catch (error: BundleException) {
+        error.message
+    }
+
+    private fun key(json: Json) = if (json is Json.Number) json.text else json.text
+
+    @Test
+    fun `one changed place is accepted or refused as by the exporter`() {
+        val changes = document["changes"].all
+        assertTrue(changes.size > 1000 && changes.count { !it.has("refused") } > 100)
+        val wrong = changes.mapNotNull { change ->
+            val path = change["path"].all.map(::key)
+            val value = (change as Json.Members).values["value"]
+            val found = verdict { readManifest(document["base"].changed(path, value)) }
+            val agrees = (found != null) == change.has("refused")
+            if (agrees) null else "$path = ${value?.let(::write)}: $found, the exporter: ${write(change["refused"])}"
+        }
+        assertEquals(emptyList(), wrong.take(30), "${wrong.size} of ${changes.size} differ")
+    }
+
+    @Test
+    fun `what is no manifest is refused as by the exporter`() {
+        for (case in document["texts"].all) {
+            val found = verdict { readManifest(case["text"].text.toByteArray()) }
+            assertEquals(case.has("refused"), found != null, case["text"].text)
+        }
+    }
+
+    @Test
+    fun `a newer schema says what to update`() {
+        val error = assertFailsWith<BundleException> { readManifest("""{"schema_version": 2}""".toByteArray()) }
+        assertContains(error.message!!, "schema version 2, this app reads version 1. Update the app.")
+    }
+
+    @Test
+    fun `a refusal names every place`() {
+        val changed = document["base"].changed(listOf("vae", "scale"), Json.Text("8")).changed(listOf("licence"), null)
+        val message = assertFailsWith<BundleException> { readManifest(changed) }.message!!
+        assertContains(message, "vae.scale: must be a whole number")
+    }
+
+    @Test
+    fun `bytes that are no UTF-8 are refused`() {
+        assertFailsWith<BundleException> { readManifest(byteArrayOf('{'.code.toByte(), 0xC3.toByte(), '}'.code.toByte())) }
+    }
+}

@@ -1,0 +1,105 @@
+"""What the manifest's reader accepts and refuses: one sound manifest and many that differ from it in one place."""
+
+import copy
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dreamlite_mobile.bundle_checks import DIGEST_NAME, MANIFEST_NAME
+from dreamlite_mobile.bundle_files import read_manifest
+from dreamlite_mobile.errors import BundleError
+
+Place = tuple[str | int, ...]
+VALUES: tuple[Any, ...] = (None, True, -1, 0, 1, 7, 2.5, 4.0, "", "x", "4", [], {}, [1], {"x": 1})
+"""What stands in for every value in turn."""
+KEPT_STEPS = ("1", "4")
+PATHS = (
+    "../a", "/a", "a/../b", "a//b", "./a", "a\\b", "a b", "-a", ".a", "a.", "a/", "ä", "a\u0000", "C:a", "a" * 241,
+    "a/b", "a", "UNET.pte",
+)  # fmt: skip
+NOT_JSON = (
+    "", "{", "[]", "null", "4", "\ufeff{}", "{'a': 1}", '{"a": 1,}', '{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}',
+    '{"a": 1, "a": 2}', '{"a": "\\ud800"}', '{"a": "\n"}', '{"a": 01}', '{"a": +1}', '{"a": .5}', '{"a": 1.}', "{} x",
+    '{"a": tru}', '{"schema_version": 2}', '{"schema_version": 0}', '{"schema_version": "1"}', '{"schema_version": 1}',
+)  # fmt: skip
+
+
+def manifest_cases(bundle: Path) -> dict[str, Any]:
+    """The bundle's manifest (with fewer sigma tables) and changes to it, each with Python's verdict.
+
+    A change is {path, value} or {path, delete}; `texts` are whole documents that are refused.
+
+    Raises:
+        BundleError: the bundle's own manifest is not sound.
+    """
+    read_manifest(bundle)
+    base = json.loads((bundle / MANIFEST_NAME).read_text())
+    size = base["sizes"][0]
+    size["sigmas"] = {steps: size["sigmas"][steps] for steps in KEPT_STEPS}
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        assert verdict(place, json.dumps(base)) is None
+        changes = [_judged(place, base, change) for change in _changes(base)]
+        texts = [{"text": text, "refused": verdict(place, text)} for text in NOT_JSON]
+    return {"base": base, "changes": changes, "texts": texts}
+
+
+def verdict(folder: Path, text: str) -> str | None:
+    """None when a manifest of this text is accepted, else why it is not."""
+    raw = text.encode()
+    (folder / MANIFEST_NAME).write_bytes(raw)
+    (folder / DIGEST_NAME).write_text(f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST_NAME}\n")
+    try:
+        read_manifest(folder)
+    except BundleError as error:
+        return str(error).replace(str(folder), "")
+    except (IndexError, ArithmeticError) as error:  # a configuration that no shape can be worked out from
+        return repr(error)
+    return None
+
+
+def _judged(folder: Path, base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    changed = copy.deepcopy(base)
+    *parents, last = change["path"]
+    node = changed
+    for part in parents:
+        node = node[part]
+    if change.get("delete"):
+        del node[last]
+    else:
+        node[last] = change["value"]
+    return {**change, "refused": verdict(folder, json.dumps(changed))}
+
+
+def _changes(base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path, value in _places(base, ()):
+        yield from ({"path": path, "value": other} for other in VALUES if _differs(other, value))
+        if isinstance(path[-1], str):
+            yield {"path": path, "delete": True}
+        if isinstance(value, dict):
+            yield {"path": (*path, "unknown"), "value": 1}
+        if isinstance(value, int) and not isinstance(value, bool):
+            yield {"path": path, "value": value + 1}
+    for text in PATHS:
+        yield {"path": ("prompt", "tokenizer"), "value": text}
+        yield {"path": ("files", text), "value": {"bytes": 1, "sha256": "0" * 64}}
+        yield {"path": ("documents",), "value": [text]}
+
+
+def _places(value: Any, path: Place) -> Iterator[tuple[Place, Any]]:
+    """Every key, and the first element of every list; of alike entries (components, files, ...) the first only."""
+    if path:
+        yield path, value
+    if isinstance(value, dict):
+        alike = path in (("components",), ("files",)) or path[-1:] in (("methods",), ("sigmas",))
+        for key in list(value)[: 1 if alike else None]:
+            yield from _places(value[key], (*path, key))
+    elif isinstance(value, list) and value:
+        yield from _places(value[0], (*path, 0))
+
+
+def _differs(other: Any, value: Any) -> bool:
+    return type(other) is not type(value) or other != value
