@@ -349,7 +349,10 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = cross_checks(self)
+        try:
+            problems = cross_checks(self)
+        except (IndexError, ArithmeticError) as error:  # no level, no head, nothing in a group
+            raise ValueError(f"checkpoint.config describes no network: {error}") from error
         if problems:
             raise ValueError("; ".join(problems))
         return self

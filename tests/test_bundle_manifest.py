@@ -73,6 +73,10 @@ def partial_config(data: Data) -> None:
     del data["checkpoint"]["config"]["unet"]["ff_mult"]
 
 
+def no_levels(data: Data) -> None:
+    data["checkpoint"]["config"]["unet"]["block_out_channels"] = []
+
+
 def text_for_number(data: Data) -> None:
     data["prompt"]["state_width"] = "16"
 
@@ -107,6 +111,7 @@ CHANGES: list[tuple[Callable[[Data], None], str]] = [
     (unlisted_program, "which unet.files does not list"),
     (disagreeing_scale, "vae.scale is 16, the checkpoint's configuration gives 8"),
     (partial_config, "ff_mult"),
+    (no_levels, "checkpoint.config describes no network"),
     (text_for_number, r"prompt.state_width: Input should be a valid integer \(found '16'\)"),
     (case_twin, "are one file where case is ignored"),
     (file_and_folder, "listed both as a file and as a folder"),
