@@ -14,6 +14,7 @@ import secrets
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def check_file_target(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: it is a folder or a device. Name a file.")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path}: cannot be written: no file may be made in {path.parent}. Name another place.")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:  # to root every place looks writable
+        raise _cannot_write(path, error) from error
 
 
 def check_folder_target(path: Path) -> None:
