@@ -166,6 +166,24 @@ def test_interrupting_an_export_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interruption_that_a_library_turned_into_its_own_error_is_still_one() -> None:
+    program = """
+import os, signal
+import dreamlite_mobile.cli.main
+import sys
+command = sys.modules["dreamlite_mobile.cli.main"]
+def app():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt as error:
+        raise RuntimeError("a library's") from error
+command.app = app
+command.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143)])
 def test_terminating_an_export_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
     command = [sys.executable, "-c", "from dreamlite_mobile.cli import main; main()", "export", str(tiny_checkpoint())]

@@ -4,6 +4,8 @@ import errno
 import os
 import signal
 import sys
+import threading
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -41,22 +43,32 @@ app.command("golden")(golden.golden)
 
 def main() -> None:
     """Run the command line and exit: results on stdout, everything else on stderr."""
+    interrupted = threading.Event()
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, partial(_interrupted, interrupted))
     try:
         app()
         sys.stdout.flush()
-    except DreamLiteError as error:
+    except Exception as error:
+        if not interrupted.is_set():
+            _explain(error)
+        sys.exit(128 + signal.SIGINT)  # whatever a library made of the KeyboardInterrupt
+
+
+def _explain(error: Exception) -> NoReturn:
+    """Exit with a message for what a user can mend; anything else is a fault of ours and passes through."""
+    if isinstance(error, DreamLiteError):
         stderr.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         _give_up_stdout()
         sys.exit(0)
-    except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
-            raise
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
         _give_up_stdout()
         stderr.print("error: standard output is full: send it to a place with room", style="bold red")
         sys.exit(1)
+    raise error
 
 
 def _give_up_stdout() -> None:
@@ -67,3 +79,8 @@ def _give_up_stdout() -> None:
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     """Leave as on Ctrl-C, cleaning up, with the exit code that shells expect of SIGTERM."""
     sys.exit(128 + signal.SIGTERM)
+
+
+def _interrupted(noted: threading.Event, number: int, frame: FrameType | None) -> NoReturn:
+    noted.set()
+    signal.default_int_handler(number, frame)
