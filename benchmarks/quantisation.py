@@ -77,7 +77,7 @@ def load(path: Path, method: str) -> Method:
 def components(folder: Path) -> Iterator[str]:
     """One line per component, method and precision of the embedded checkpoint."""
     checkpoint = open_checkpoint(embedded_checkpoint(folder / "tiny"))
-    geometry = geometry_of(checkpoint, prompt_encoder(checkpoint), SIZE, SIZE)
+    geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), SIZE, SIZE)
     yield "| component.method | precision | layers | delegates | outside | MB | SNR dB, torch | SNR dB, .pte |"
     yield "|---|---|---|---|---|---|---|---|"
     for spec in component_specs(geometry).values():

@@ -31,7 +31,7 @@ def read_manifest(folder: Path) -> Manifest:
     where = folder / MANIFEST_NAME
     raw = _plain_bytes(folder, MANIFEST_NAME)
     _check_version(where, _parse_json(where, raw))
-    digest, expected = _digest_line(raw), _plain_bytes(folder, DIGEST_NAME)
+    digest, expected = digest_line(raw), _plain_bytes(folder, DIGEST_NAME)
     if digest != expected:
         raise BundleError(
             f"{where}: sha256 is {digest[:64].decode()}, {DIGEST_NAME} says {expected[:64].decode('latin-1')!a}: "
@@ -47,7 +47,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json` and, in the format of `sha256sum`, its digest."""
     text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
     (folder / MANIFEST_NAME).write_bytes(text.encode())
-    (folder / DIGEST_NAME).write_bytes(_digest_line(text.encode()))
+    (folder / DIGEST_NAME).write_bytes(digest_line(text.encode()))
 
 
 def describe(error: ValidationError) -> str:
@@ -93,7 +93,8 @@ def _plain_bytes(folder: Path, name: str) -> bytes:
         raise BundleError(f"{where!s}: cannot be read: {error}") from error
 
 
-def _digest_line(raw: bytes) -> bytes:
+def digest_line(raw: bytes) -> bytes:
+    """What the digest's file holds for a manifest of these bytes."""
     return f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST_NAME}\n".encode()
 
 

@@ -43,15 +43,8 @@ def sha256_file(path: Path, progress: Progress | None = None) -> str:
 
 def check_file_target(path: Path) -> None:
     """Refuse (OutputError) a place that `write_atomic` could not write: no folder, a folder itself, or a device."""
-    _check_parent(path)
-    if os.path.lexists(path) and path.exists() and not path.is_file():
-        raise OutputError(f"{path}: cannot be written: it is a folder or a device. Name a file.")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path}: cannot be written: no file may be made in {path.parent}. Name another place.")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:  # to root every place looks writable
-        raise _cannot_write(path, error) from error
+    _check_file(path)
+    _check_writable(path)
 
 
 def check_folder_target(path: Path) -> None:
@@ -59,13 +52,12 @@ def check_folder_target(path: Path) -> None:
     path = Path.cwd() / path
     _check_free(path, replace=False)
     _check_parent(path)
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path}: cannot be written: no folder may be made in {path.parent}. Name another place.")
+    _check_writable(path)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or nothing, replacing what was there. OutputError when the place cannot be written."""
-    check_file_target(path)
+    _check_file(path)
     try:
         _remove_leftovers(path)
         with _staging_file(path) as (staging, descriptor):
@@ -113,6 +105,20 @@ def _check_free(target: Path, replace: bool) -> None:
         raise OutputError(f"{target}: exists already. Name a place that does not exist, or pass --force to replace it.")
     if os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
         raise OutputError(f"{target}: is not a folder, so it cannot be replaced by one. Name another place.")
+
+
+def _check_file(path: Path) -> None:
+    _check_parent(path)
+    if os.path.lexists(path) and path.exists() and not path.is_file():
+        raise OutputError(f"{path}: cannot be written: it is a folder or a device. Name a file.")
+
+
+def _check_writable(path: Path) -> None:
+    """By trying: to root every place looks writable."""
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
 def _check_parent(target: Path) -> None:

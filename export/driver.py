@@ -21,6 +21,7 @@ from dreamlite_mobile.bundle_schema import (
 )
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.components import ComponentSpec, Geometry, MethodSpec, component_specs
+from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.images import check_size
 from dreamlite_mobile.measure import Cost, measured
@@ -78,11 +79,11 @@ class Exported:
     seconds: float
 
 
-def geometry_of(checkpoint: Checkpoint, encoder: PromptEncoder, width: int, height: int) -> Geometry:
+def geometry_of(config: DreamLiteConfig, encoder: PromptEncoder, width: int, height: int) -> Geometry:
     """What fixes every shape for this picture size."""
     generate, edit = encoder.generate_shape, encoder.edit_shape
     return Geometry(
-        config=checkpoint.config,
+        config=config,
         width=width,
         height=height,
         drop_generate=generate.drop,
@@ -115,7 +116,7 @@ def plan_export(request: ExportRequest) -> Plan:
             f"{checkpoint.tokenizer.name} gives <|image_pad|> the id {encoder.image_token_id}; supported: equal. "
             "Take both files from the same checkpoint."
         )
-    geometry = geometry_of(checkpoint, encoder, request.width, request.height)
+    geometry = geometry_of(checkpoint.config, encoder, request.width, request.height)
     specs = component_specs(geometry, request.modes, request.components)
     precisions = component_precisions(request.precision, specs, chosen.precisions)
     return Plan(request, geometry, encoder, chosen, specs, precisions)

@@ -192,7 +192,7 @@ def test_only_that_names_no_block_is_refused_with_the_names(run, monkeypatch: py
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_blocks_are_known_without_weights(component: str) -> None:
     checkpoint = open_checkpoint(tiny_checkpoint())
-    geometry = geometry_of(checkpoint, prompt_encoder(checkpoint), 64, 64)
+    geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), 64, 64)
     for network in component_methods(checkpoint, component, REFERENCE, geometry, ["generate", "edit"]).values():
         assert block_names(component, checkpoint.config) == [name for name, _ in named_blocks(network)]
 

@@ -17,7 +17,7 @@ PUBLISHED = Geometry(MOBILE, 1024, 1024, drop_generate=34, drop_edit=64, states_
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_declared_outputs_are_what_the_networks_return(name: str) -> None:
     checkpoint = open_checkpoint(tiny_checkpoint())
-    geometry = geometry_of(checkpoint, prompt_encoder(checkpoint), 96, 64)
+    geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), 96, 64)
     component = reference_components(checkpoint, geometry, list(MODES))[name]
     for method, spec in component_specs(geometry)[name].methods.items():
         outputs = component.run(method, sample_inputs(spec, 0))

@@ -48,13 +48,13 @@ SIZE = 64
 @cache
 def specs() -> dict[str, ComponentSpec]:
     checkpoint = open_checkpoint(tiny_checkpoint())
-    return component_specs(geometry_of(checkpoint, prompt_encoder(checkpoint), SIZE, SIZE))
+    return component_specs(geometry_of(checkpoint.config, prompt_encoder(checkpoint), SIZE, SIZE))
 
 
 @cache
 def modules(name: str) -> dict[str, nn.Module]:
     checkpoint = open_checkpoint(tiny_checkpoint())
-    geometry = geometry_of(checkpoint, prompt_encoder(checkpoint), SIZE, SIZE)
+    geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), SIZE, SIZE)
     return component_methods(checkpoint, name, COREML, geometry, ["generate", "edit"])
 
 

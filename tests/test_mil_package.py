@@ -212,6 +212,14 @@ def other_shape(model: Any) -> None:
     operations(model)[-1].outputs[0].type.tensorType.dimensions[1].constant.size = 7
 
 
+def refuses(package: Path, folder: Path, change: Callable[[Any], None], message: str) -> None:
+    """A copy of the package with its model changed is refused with this message."""
+    spoilt = Path(shutil.copytree(package, folder / "a.mlpackage"))
+    change_model(spoilt, change)
+    with pytest.raises(BundleError, match=message):
+        run(spoilt, np.ones((1, 4), np.float32))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -227,10 +235,7 @@ def other_shape(model: Any) -> None:
 def test_a_changed_package_is_refused(
     package: Path, tmp_path: Path, change: Callable[[Any], None], message: str
 ) -> None:
-    spoilt = Path(shutil.copytree(package, tmp_path / "a.mlpackage"))
-    change_model(spoilt, change)
-    with pytest.raises(BundleError, match=message):
-        run(spoilt, np.ones((1, 4), np.float32))
+    refuses(package, tmp_path, change, message)
 
 
 def no_value(model: Any) -> None:
@@ -285,10 +290,7 @@ def text_output(model: Any) -> None:
 def test_a_damaged_function_is_refused_by_name(
     package: Path, tmp_path: Path, change: Callable[[Any], None], message: str
 ) -> None:
-    spoilt = Path(shutil.copytree(package, tmp_path / "a.mlpackage"))
-    change_model(spoilt, change)
-    with pytest.raises(BundleError, match=message):
-        run(spoilt, np.ones((1, 4), np.float32))
+    refuses(package, tmp_path, change, message)
 
 
 def test_an_input_that_is_missing_or_of_another_shape_is_refused(package: Path) -> None:

@@ -232,7 +232,7 @@ EXPORTED = [(name, form) for name in COMPONENTS for form in ("xnnpack", "htp")]
 def test_graphs_are_static_of_rank_4_and_copy_no_keys(name: str, form: str) -> None:
     """What HTP and XNNPACK need; keys and values must not be repeated over query heads."""
     checkpoint = open_checkpoint(tiny_checkpoint())
-    geometry = geometry_of(checkpoint, prompt_encoder(checkpoint), 64, 96)
+    geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), 64, 96)
     modules = component_methods(checkpoint, name, tiled(FORMS[form]), geometry, ["generate", "edit"])
     method, spec = list(component_specs(geometry)[name].methods.items())[-1]
     nodes = torch.export.export(modules[method], example_inputs(spec)).graph.nodes

@@ -35,7 +35,7 @@ def published(folder: Path) -> PublishedPipeline:
 def ours(folder: Path, width: int, height: int) -> Pipeline:
     checkpoint = open_checkpoint(folder)
     encoder = prompt_encoder(checkpoint)
-    geometry = geometry_of(checkpoint, encoder, width, height)
+    geometry = geometry_of(checkpoint.config, encoder, width, height)
     return reference_pipeline(
         checkpoint, geometry, encoder, reference_components(checkpoint, geometry, ["generate", "edit"])
     )

@@ -117,6 +117,6 @@ def reference_of(source: str, size: int) -> "Pipeline":
     checkpoint = open_checkpoint(resolve_checkpoint(source, None))
     check_size(size, size, checkpoint.config.size_multiple)
     encoder = prompt_encoder(checkpoint)
-    geometry = geometry_of(checkpoint, encoder, size, size)
+    geometry = geometry_of(checkpoint.config, encoder, size, size)
     components = reference_components(checkpoint, geometry, ("generate", "edit"))
     return reference_pipeline(checkpoint, geometry, encoder, components)

@@ -1,7 +1,6 @@
 """What the manifest's reader accepts and refuses: one sound manifest and many that differ from it in one place."""
 
 import copy
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamlite_mobile.bundle_checks import DIGEST_NAME, MANIFEST_NAME
-from dreamlite_mobile.bundle_files import read_manifest
+from dreamlite_mobile.bundle_files import digest_line, read_manifest
 from dreamlite_mobile.errors import BundleError
 
 Place = tuple[str | int, ...]
@@ -51,7 +50,7 @@ def verdict(folder: Path, text: str) -> str | None:
     """None when a manifest of this text is accepted, else why it is not."""
     raw = text.encode()
     (folder / MANIFEST_NAME).write_bytes(raw)
-    (folder / DIGEST_NAME).write_text(f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST_NAME}\n")
+    (folder / DIGEST_NAME).write_bytes(digest_line(raw))
     try:
         read_manifest(folder)
     except BundleError as error:

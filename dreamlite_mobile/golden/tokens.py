@@ -7,15 +7,17 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from dreamlite_mobile.bundle_schema import Mode, ModePrompt, PromptEntry, VisionEntry
-from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig
+from dreamlite_mobile.bundle_schema import Mode
+from dreamlite_mobile.config import MOBILE, TINY
 from dreamlite_mobile.errors import PromptError
 from dreamlite_mobile.golden.texts import hard_texts
 from dreamlite_mobile.networks.positions import mrope_positions
-from dreamlite_mobile.prompt import PAD, VISION_END, VISION_START, PromptConfig, PromptEncoder, PromptLayout
+from dreamlite_mobile.prompt import PromptConfig, PromptEncoder, PromptLayout
 
 TEXTS = 4000
 PROMPTS = 150
+SIDE = 64
+"""A picture's side in pixels; no prompt depends on it."""
 LONG = ("snow " * 150, "snow " * 197, "ein Bär " * 400, "\U00013080" * 120, "cafe\u0301 " * 150, "x" * 3000)
 """Prompts at and over the limit, cut inside words and characters."""
 REFUSED = ("", " \n\t\u3000", "a <|image_pad|> b", "<|vision_start|>")
@@ -36,6 +38,9 @@ def token_cases(path: Path, count: int = TEXTS) -> str:
 
 def prompt_cases(path: Path, count: int = PROMPTS) -> dict[str, Any]:
     """The manifest's prompt section for this tokenizer, and layouts or refusals in both modes."""
+    from export.driver import geometry_of
+    from export.manifest import prompt_entry
+
     published = PromptEncoder(path).is_published
     model = MOBILE if published else TINY
     encoder = PromptEncoder(path, replace(PromptConfig(), image_tokens=model.vision.num_tokens))
@@ -43,7 +48,7 @@ def prompt_cases(path: Path, count: int = PROMPTS) -> dict[str, Any]:
     modes: tuple[Mode, ...] = ("generate", "edit")
     return {
         "published": published,
-        "prompt": _entry(encoder, model, path).model_dump(mode="json"),
+        "prompt": prompt_entry(encoder, geometry_of(model, encoder, SIDE, SIDE), list(modes)).model_dump(mode="json"),
         "cases": [_case(encoder, mode, prompt, index == 0) for mode in modes for index, prompt in enumerate(prompts)],
     }
 
@@ -69,37 +74,3 @@ def _positions(layout: PromptLayout) -> list[list[int]]:
     grid = 0 if layout.image is None else round((layout.image[1] - layout.image[0]) ** 0.5)
     positions: list[list[int]] = mrope_positions(len(layout.ids), layout.image, grid).tolist()
     return positions
-
-
-def _entry(encoder: PromptEncoder, model: DreamLiteConfig, path: Path) -> PromptEntry:
-    cfg, vision = encoder.cfg, model.vision
-    tokenizer = Tokenizer.from_file(str(path))
-    generate, edit = encoder.generate_shape, encoder.edit_shape
-    return PromptEntry(
-        tokenizer="tokenizer.json",
-        state_width=model.text.hidden_size,
-        modes={
-            "generate": ModePrompt(
-                template=cfg.generate_template, wording=cfg.generate_wording, drop_tokens=generate.drop,
-                input_length=generate.tokens, sequence_length=generate.states, max_prompt_tokens=cfg.max_prompt_tokens,
-            ),
-            "edit": ModePrompt(
-                template=cfg.edit_template, wording=cfg.edit_wording, drop_tokens=edit.drop,
-                input_length=edit.tokens, sequence_length=edit.states, max_prompt_tokens=cfg.edit_text_tokens,
-            ),
-        },
-        image_token_id=encoder.image_token_id,
-        vision_start_token_id=_id(tokenizer, VISION_START),
-        vision_end_token_id=_id(tokenizer, VISION_END),
-        pad_token_id=_id(tokenizer, PAD),
-        vision=VisionEntry(
-            picture_size=vision.image_size, patch_size=vision.patch_size, merge_size=vision.spatial_merge_size,
-            mean=vision.image_mean, std=vision.image_std, deepstack_count=len(vision.deepstack_layers),
-        ),
-    )  # fmt: skip
-
-
-def _id(tokenizer: Tokenizer, token: str) -> int:
-    """The id of a token that every vocabulary used here has."""
-    (found,) = tokenizer.encode(token).ids
-    return int(found)

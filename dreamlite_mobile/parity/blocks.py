@@ -4,7 +4,7 @@ A block is the outermost module that is no container: a resnet, a transformer bl
 convolution between them. What stands between blocks (sums, concatenations) shows in the cumulative run only.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -65,14 +65,17 @@ class Call:
 
 def block_names(component: str, config: DreamLiteConfig) -> list[str]:
     """The blocks of a component's methods, without reading a weight."""
-    prefix = TOWER if component == "text_encoder" else ""
-    return [prefix + name for name, _ in named_blocks(fold(build(component, config, REFERENCE)))]
+    return _within(component, (name for name, _ in named_blocks(fold(build(component, config, REFERENCE)))))
 
 
 def layer_names(component: str, config: DreamLiteConfig) -> list[str]:
     """Every module of a component's methods, without reading a weight."""
-    prefix = TOWER if component == "text_encoder" else ""
-    return [prefix + name for name, _ in build(component, config, REFERENCE).named_modules() if name]
+    return _within(component, (name for name, _ in build(component, config, REFERENCE).named_modules() if name))
+
+
+def _within(component: str, names: Iterable[str]) -> list[str]:
+    """Names in the network that methods run: a text encoder's modes share what is named here."""
+    return [TOWER * (component == "text_encoder") + name for name in names]
 
 
 def named_blocks(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

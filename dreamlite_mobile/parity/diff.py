@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from dreamlite_mobile.errors import ConfigError, ParityError
-from dreamlite_mobile.parity.schema import BundleReport, ChangeEntry, DiffEntry, ParityReport, RowEntry
+from dreamlite_mobile.parity.schema import BundleReport, ChangeEntry, DiffEntry, ParityReport, RowEntry, level
 from dreamlite_mobile.parity.tolerance import TOLERANCE_DB
 
 INAUDIBLE_DB = 140.0
@@ -133,10 +132,3 @@ def diff_entry(diff: Diff, path: str) -> DiffEntry:
         gone=list(diff.gone),
         new=list(diff.new),
     )
-
-
-def level(decibels: float) -> float | Literal["exact"] | None:
-    """A metric as JSON holds it: null for none at all."""
-    if decibels == float("inf"):
-        return "exact"
-    return None if decibels == float("-inf") else decibels

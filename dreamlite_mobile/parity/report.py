@@ -11,11 +11,10 @@ from dreamlite_mobile.parity.metrics import Metrics
 from dreamlite_mobile.parity.numbers import Layer
 from dreamlite_mobile.parity.repro import Description
 from dreamlite_mobile.parity.rows import Row
-from dreamlite_mobile.parity.schema import VERSION
+from dreamlite_mobile.parity.schema import EXACT, VERSION, level
 from dreamlite_mobile.parity.thresholds import complaint, measured_and_floor
 from dreamlite_mobile.parity.versions import versions
 
-EXACT = "exact"
 _ROUNDING = 1e-15
 """Of a cosine in float64."""
 
@@ -132,7 +131,7 @@ def bisect_json(found: Bisection, bundle: str, repro: str | None = None) -> dict
         "input_digest": found.input_digest,
         "floor_db": found.floor_db,
         "source": found.source,
-        "whole_db": _block_db(found.whole),
+        "whole_db": _snr(found.whole),
         "whole_defects": list(found.whole.defects),
         "blocks": [_block_json(block) for block in found.blocks],
         "first": found.first and found.first.name,
@@ -149,9 +148,9 @@ def _block_json(block: Found) -> dict[str, Any]:
     return {
         "block": block.name,
         "kind": block.kind,
-        "alone_db": _block_db(block.alone),
-        "shipped_db": _block_db(block.shipped),
-        "cumulative_db": _block_db(block.cumulative),
+        "alone_db": _snr(block.alone),
+        "shipped_db": _snr(block.shipped),
+        "cumulative_db": _snr(block.cumulative),
         "defects": defects(block),
         "differences": list(block.differences),
         "problem": block.problem,
@@ -169,7 +168,7 @@ def repro_json(said: Description, metrics: Metrics, again: bool) -> dict[str, An
     """What repeating one block gave, beside what was saved of it."""
     return {
         "block": said.block,
-        "snr_db": _block_db(metrics),
+        "snr_db": _snr(metrics),
         "defects": list(metrics.defects),
         "saved_snr_db": said.snr_db,
         "floor_db": said.floor_db,
@@ -177,10 +176,8 @@ def repro_json(said: Description, metrics: Metrics, again: bool) -> dict[str, An
     }
 
 
-def _block_db(metrics: Metrics | None) -> float | str | None:
-    if metrics is None or metrics.snr_db == -math.inf:
-        return None
-    return EXACT if metrics.snr_db == math.inf else metrics.snr_db
+def _snr(metrics: Metrics | None) -> float | str | None:
+    return None if metrics is None else level(metrics.snr_db)
 
 
 def _finite(value: float) -> float | None:

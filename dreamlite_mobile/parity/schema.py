@@ -15,6 +15,16 @@ VERSION = 2
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
+EXACT: Literal["exact"] = "exact"
+
+
+def level(decibels: float) -> float | Literal["exact"] | None:
+    """A metric as JSON holds it: null for none at all."""
+    if decibels == float("inf"):
+        return EXACT
+    return None if decibels == float("-inf") else decibels
+
+
 class Strict(BaseModel):
     """Nothing unknown, nothing coerced, nothing that JSON cannot hold."""
 

@@ -130,9 +130,9 @@ def narrowed(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def warmup_and_decay(step: int, steps: int) -> float:
-    """Up over the first twentieth, level, down to a twentieth over the last third."""
+    """Up over the first twentieth, level, down to a twentieth over the second half."""
     part = (step + 1) / steps
-    return min(1.0, part / 0.05, 0.05 + 0.95 * max(0.0, (1 - part) / 0.33))
+    return min(1.0, part / 0.05, 0.05 + 0.95 * max(0.0, (1 - part) / 0.5))
 
 
 @torch.no_grad()
