@@ -20,8 +20,8 @@ BUS_SHARE = 60 / 76.8
 PARAMETERS = {"conv": 0.17, "linear": 0.25, "depthwise": 1.0, "softmax": 10.0, "elementwise": 3.0, "weight bytes": 16.7,
               "traced bytes": 8.3, "operators": 0.3, "call": 0.2, "a16": 0.6, "a8": 0.25, "w4": 1.0}  # fmt: skip
 """What is expected of each parameter before any measurement: fp16 products and bytes as measured on SM8650 (arXiv
-2509.23324, table 2: 6.02 TMAC/s, 60 GB/s), half of the traced bytes in memory, the others guesses of the right size. The
-last three are what a precision makes of the time that fp16 takes."""
+2509.23324, table 2: 6.02 TMAC/s, 60 GB/s), half of the traced bytes in memory, the others guesses of the right size.
+The last three are what a precision makes of the time that fp16 takes."""
 FACTORS: Mapping[str, tuple[str, ...]] = {
     "conv fp16": ("conv",),
     "conv w8a16": ("conv", "a16"),
@@ -37,8 +37,8 @@ MEMORY = ("weight bytes", "traced bytes")
 OVERHEAD = ("operators", "call")
 PULLS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 PULL = 0.4
-"""How strongly parameters are drawn to what is expected of them; of `PULLS` the one that predicts left-out networks
-best, up to the second digit."""
+"""How strongly parameters are drawn to what is expected of them: the weakest of `PULLS` that predicts left-out networks
+within 2 % as well as the best."""
 CLIP = 0.3
 """Residuals beyond this count linearly, not squared (Huber)."""
 

@@ -81,12 +81,15 @@ def estimate(
         )
         return
     for one in found:
-        show(bundle, one, rates)
+        show(bundle.resolve().name, one, rates)
+    if any(one.extrapolated for one in found):
+        notice("no published network has linear layers in 8-bit activations on the HTP: those rates are extrapolated")
+    notice(f"predicted: {LIMITS}")
     if manifest.backend == "qnn" and chip != manifest.target:
         notice(f"the bundle is compiled for {manifest.target}: {chip} needs an export of its own (--soc {chip})")
 
 
-def show(bundle: Path, found: "Estimate", rates: "Rates") -> None:
+def show(bundle: str, found: "Estimate", rates: "Rates") -> None:
     """The stage table and how far to trust it."""
     rows = [
         [stage.name, stage.call.precision, f"{stage.call.work.macs / 1e9:,.1f}", gigabytes(round(stage.each.bytes)),
@@ -104,6 +107,3 @@ def show(bundle: Path, found: "Estimate", rates: "Rates") -> None:
         f"{found.mode}: {found.low:,.0f} to {found.high:,.0f} ms; so far off were {held} of {rates.measurements} "
         "published measurements, each predicted without its network"
     )
-    if found.extrapolated:
-        notice("no published network has linear layers in 8-bit activations on the HTP: those rates are extrapolated")
-    notice(f"predicted: {LIMITS}")
