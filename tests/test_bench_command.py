@@ -1,32 +1,17 @@
 """`dreamlite bench` from push to report: an emulated phone behind a real adb server, whose app runs the very bundle."""
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from adb_device.phone import Phone
-from adb_device.server import PORT_VARIABLE, Adb, adb_server, attached
 from bench_reports import bench_case, bench_report
 from bundles import exported
 
 from dreamlite_mobile.device.report import BenchReport, read_report
 
+pytestmark = pytest.mark.usefixtures("plugged")
 QUICK = ("--runs", 4, "--warm-up", 1, "--rounds", 2, "--steps", 2)
-
-
-@pytest.fixture(scope="module")
-def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adb]:
-    with adb_server(tmp_path_factory.mktemp("home")) as server:
-        yield server
-
-
-@pytest.fixture
-def phone(adb: Adb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Phone]:
-    monkeypatch.setenv(PORT_VARIABLE, str(adb.port))
-    made = Phone(tmp_path / "phone")
-    with attached(adb, made):
-        yield made
 
 
 def test_a_bundle_is_pushed_run_judged_and_reported(run, phone: Phone, tmp_path: Path) -> None:
