@@ -193,6 +193,7 @@ def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: P
         (("--steps", 0), "steps: found 0"),
         (("--prompt", ""), "prompt: empty"),
         (("--seed", -1), "seed: found -1"),
+        (("--mode", ","), "--mode: found ','"),
         (("--runner", "/nowhere/executor_runner", "--gate", "1"), "--gate is for whole pictures"),
         (("--runner", "/nowhere/executor_runner", "--checkpoint", "tiny"), "--checkpoint is for whole pictures"),
         (("--html", "/nowhere/a.html"), "does not exist"),
@@ -204,6 +205,12 @@ def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: P
 def test_what_cannot_work_is_refused(run, phone: Phone, arguments: tuple, message: str) -> None:
     found = run("bench", exported("fp32"), *arguments)
     assert found.code == 1 and message in found.err and not phone.started
+
+
+@pytest.mark.parametrize("option", ["--gate", "--cool-down", "--limit", "--sustained"])
+def test_times_without_end_are_wrong_usage(run, phone: Phone, option: str) -> None:
+    found = run("bench", exported("fp32"), *ONCE, option, "inf")
+    assert found.code == 2 and option in found.err and not phone.started
 
 
 def test_reports_are_compared_by_the_command(run, tmp_path: Path) -> None:

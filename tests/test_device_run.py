@@ -118,6 +118,21 @@ def test_an_app_that_never_answers_is_stopped(app: App, phone: Phone) -> None:
     assert not phone.app_runs()
 
 
+def test_ctrl_c_stops_the_app(app: App, phone: Phone) -> None:
+    """Or it would work on, and heat the phone, for as long as it was asked to."""
+
+    def interrupt(*_: object) -> None:
+        assert phone.app_runs()
+        raise KeyboardInterrupt
+
+    phone.faults.hang = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(App, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            app.run(request_for())
+    assert not phone.app_runs()
+
+
 def test_an_app_that_is_not_installed_is_said(app: App, phone: Phone) -> None:
     phone.packages = ()
     with pytest.raises(AppMissingError, match="adb install"):

@@ -109,7 +109,7 @@ def run(
     Example: dreamlite bench bundle --mode generate,edit --gate 1.0
     """
     check_outputs(html, csv, save)
-    modes = cast("tuple[Mode, ...]", names(mode) or ())
+    modes = cast("tuple[Mode, ...]", names(mode, "--mode") or ())
     check_names("mode", modes, MODES)
     check_runner(runner, gate, checkpoint)
     quiet_libraries()

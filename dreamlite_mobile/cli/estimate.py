@@ -59,10 +59,10 @@ def estimate(
 
     check_steps(steps)
     manifest = read_manifest(bundle)
-    chosen = names(mode) or manifest.modes
+    chosen = names(mode, "--mode") or manifest.modes
     check_names("mode", chosen, MODES)
     own = manifest.target if manifest.backend == "qnn" else DEFAULT_SOC
-    chip, rates = target(soc or own).soc, packaged_rates()
+    chip, rates = target(own if soc is None else soc).soc, packaged_rates()
     rates.chip(chip)
     check_bundle(manifest, chosen, precision)
     with stderr.status("counting") as status:

@@ -65,17 +65,18 @@ def notice(message: str) -> None:
     stderr.print(f"note: {message}", style="yellow", markup=False, soft_wrap=True)
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
-    """Comma-separated names; None stays None.
+def names(text: str | None, option: str | None = None) -> tuple[str, ...] | None:
+    """Comma-separated names, each once; None stays None. `option`: where they were given.
 
     Raises:
         ConfigError: an empty list.
     """
     if text is None:
         return None
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not found:
-        raise ConfigError(f"found {text!r}; expected names separated by commas")
+        where = "" if option is None else f"{option}: "
+        raise ConfigError(f"{where}found {text!r}; expected names separated by commas")
     return found
 
 
