@@ -104,6 +104,6 @@ def show(bundle: str, found: "Estimate", rates: "Rates") -> None:
     notice(f"{found.mode}: " + ", ".join(f"{part} {ms / found.ms:.0%}" for part, ms in largest))
     held = "all" if found.extrapolated else "four of five"
     notice(
-        f"{found.mode}: {found.low:,.0f} to {found.high:,.0f} ms; so far off were {held} of {rates.measurements} "
-        "published measurements, each predicted without its network"
+        f"{found.mode}: {found.low:,.0f} to {found.high:,.0f} ms: so wide an interval holds {held} of "
+        f"{rates.measurements} published measurements, each predicted without its network"
     )
