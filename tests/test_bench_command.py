@@ -76,7 +76,9 @@ def test_a_phone_without_room_is_said_before_pushing(run, phone: Phone) -> None:
 
 def test_a_sustained_run_is_told_by_the_minute(run, phone: Phone) -> None:
     """3 seconds in one process a mode, though two rounds were asked for; more runs than were asked for."""
-    found = run("bench", exported("fp32"), *ONCE, "--runs", 2, "--rounds", 2, "--sustained", 0.05, "--unchecked", "--json")
+    found = run(
+        "bench", exported("fp32"), *ONCE, "--runs", 2, "--rounds", 2, "--sustained", 0.05, "--unchecked", "--json"
+    )
     assert found.code == 0, found.err
     report = BenchReport.model_validate_json(found.out)
     (case,) = report.cases
