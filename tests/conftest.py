@@ -4,10 +4,19 @@ side by side share the cores instead of each starting a thread on every one."""
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from outcome import Outcome
 from run_folder import run_folder
+
+if TYPE_CHECKING:
+    from adb_device.phone import Phone
+    from adb_device.server import Adb
+
+    from dreamlite_mobile.device.link import Link
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -35,3 +44,37 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
         return Outcome(int(stop.value.code or 0), out, err)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def adb(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Adb]":
+    """A real adb server on a port of its own."""
+    from adb_device.server import adb_server
+
+    with adb_server(tmp_path_factory.mktemp("home")) as server:
+        yield server
+
+
+@pytest.fixture
+def phone(tmp_path: Path) -> "Phone":
+    """An emulated phone that is not plugged in."""
+    from adb_device.phone import Phone
+
+    return Phone(tmp_path / "phone")
+
+
+@pytest.fixture
+def link(adb: "Adb", phone: "Phone") -> "Iterator[Link]":
+    """The phone, plugged in."""
+    from adb_device.server import attached
+
+    with attached(adb, phone) as found:
+        yield found
+
+
+@pytest.fixture
+def plugged(adb: "Adb", link: "Link", monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phone, plugged in where `dreamlite` looks for it."""
+    from adb_device.server import PORT_VARIABLE
+
+    monkeypatch.setenv(PORT_VARIABLE, str(adb.port))

@@ -1,32 +1,21 @@
 """`dreamlite bench` from push to report: an emulated phone behind a real adb server, whose app runs the very bundle."""
 
 import csv
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import pytest
 from adb_device.phone import Phone
-from adb_device.server import PORT_VARIABLE, Adb, adb_server, attached
 from bench_reports import bench_case, bench_report
 from bundles import exported
+from checkpoint_files import tiny_checkpoint
+from small_bundle import change_manifest, manifest_data
 
 from dreamlite_mobile.device.report import BenchReport, read_report
+from dreamlite_mobile.synthetic import make_checkpoint
 
+pytestmark = pytest.mark.usefixtures("plugged")
 QUICK = ("--runs", 4, "--warm-up", 1, "--rounds", 2, "--steps", 2)
-
-
-@pytest.fixture(scope="module")
-def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adb]:
-    with adb_server(tmp_path_factory.mktemp("home")) as server:
-        yield server
-
-
-@pytest.fixture
-def phone(adb: Adb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Phone]:
-    monkeypatch.setenv(PORT_VARIABLE, str(adb.port))
-    made = Phone(tmp_path / "phone")
-    with attached(adb, made):
-        yield made
 
 
 def test_a_bundle_is_pushed_run_judged_and_reported(run, phone: Phone, tmp_path: Path) -> None:
@@ -85,6 +74,101 @@ def test_a_phone_without_room_is_said_before_pushing(run, phone: Phone) -> None:
     assert found.code == 1 and "MB of free storage" in found.err and phone.faults.taken == 0
 
 
+def test_a_sustained_run_is_told_by_the_minute(run, phone: Phone) -> None:
+    """3 seconds in one process a mode, though two rounds were asked for; more runs than were asked for."""
+    found = run(
+        "bench", exported("fp32"), *ONCE, "--runs", 2, "--rounds", 2, "--sustained", 0.05, "--unchecked", "--json"
+    )
+    assert found.code == 0, found.err
+    report = BenchReport.model_validate_json(found.out)
+    (case,) = report.cases
+    assert len(phone.started) == 1 and report.method.sustain_s == 3 and len(case.sustained) == 1
+    samples = case.rounds[0].result.samples
+    assert len(case.warm_ms) > 1 and samples[-1].begin_ms + samples[-1].total_ms - samples[0].begin_ms >= 3000
+
+
+def copied(folder: Path) -> Path:
+    """The exported bundle in another folder."""
+    shutil.copytree(exported("fp32"), folder)
+    return folder
+
+
+def test_two_bundles_of_one_name_take_turns(run, phone: Phone, tmp_path: Path) -> None:
+    """In the second round the other one is first, as their clocks tell."""
+    bundles = copied(tmp_path / "old/bundle"), copied(tmp_path / "new/bundle")
+    found = run("bench", *bundles, *ONCE, "--runs", 2, "--rounds", 2, "--json")
+    assert found.code == 0, found.err
+    report = BenchReport.model_validate_json(found.out)
+    assert [bundle.name for bundle in report.bundles] == ["old/bundle", "new/bundle"]
+    begun = {(case.bundle, number): one.result.begin.monotonic_ms
+             for case in report.cases for number, one in enumerate(case.rounds)}  # fmt: skip
+    order = [("old/bundle", 0), ("new/bundle", 0), ("new/bundle", 1), ("old/bundle", 1)]
+    assert sorted(begun, key=begun.__getitem__) == order and len(phone.started) == 4
+
+
+def test_a_bundle_is_measured_once(run, phone: Phone) -> None:
+    found = run("bench", exported("fp32"), exported("fp32"), *ONCE)
+    assert found.code == 1 and "is named twice" in found.err and not phone.started
+
+
+def test_a_checkpoint_is_the_reference_in_torch(run, phone: Phone) -> None:
+    found = run("bench", exported("fp32"), *ONCE, "--checkpoint", tiny_checkpoint(), "--json")
+    assert found.code == 0, found.err
+    right = BenchReport.model_validate_json(found.out).cases[0].correctness
+    assert right is not None and right.reference == "torch fp32 on this machine"
+    assert right.passed and (right.exact or (right.psnr_db or 0) > right.floor_db)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [("/nowhere/checkpoint", "/nowhere/checkpoint"), ("other", "Name the checkpoint it was made from")],
+)
+def test_another_checkpoint_is_refused_before_pushing(run, phone: Phone, tmp_path: Path, named: str, said: str) -> None:
+    if named == "other":
+        named = str(make_checkpoint("tiny", 1, tmp_path / "other"))
+    found = run("bench", exported("fp32"), *ONCE, "--checkpoint", named)
+    assert found.code == 1 and said in found.err and phone.faults.taken == 0
+
+
+def for_snapdragon(folder: Path, soc: str) -> Path:
+    """The bundle as if compiled in fp16 for a chip; the emulated phone runs its programs as they are."""
+    data = manifest_data(copied(folder))
+    htp = {"soc": soc, "chipset": 57, "architecture": "V75", "vtcm_mb": 8, "qnn_build": "2.49.40.1",
+           "shared_weights": True}  # fmt: skip
+    data |= {"backend": "qnn", "target": soc, "htp": htp, "needs": data["needs"] | {"qnn": "2.49.40"}}
+    for part in data["components"].values():
+        part["precision"] = "fp16"
+    change_manifest(folder, data)
+    return folder
+
+
+def test_a_bundle_for_the_phones_chip_is_judged_by_its_checkpoint(run, phone: Phone, tmp_path: Path) -> None:
+    bundle = for_snapdragon(tmp_path / "bundle", "SM8650")
+    found = run("bench", bundle, *ONCE, "--checkpoint", tiny_checkpoint(), "--save", tmp_path, "--json")
+    assert found.code == 0, found.err
+    report = BenchReport.model_validate_json(found.out)
+    (case,) = report.cases
+    assert (report.bundles[0].backend, report.bundles[0].target) == ("qnn", "SM8650")
+    assert case.correctness is not None and case.correctness.passed and case.correctness.floor_db == 55
+    assert case.rounds[0].result.bundle_sha256 == report.bundles[0].sha256
+    assert list(tmp_path.glob("bench-emulated-qnn-fp16-*.json")) and len(phone.started) == 1
+    phone.faults.wrong_picture = True
+    wrong = run("bench", bundle, *ONCE, "--checkpoint", tiny_checkpoint())
+    assert wrong.code == 3 and "against torch fp32 on this machine, the floor is 55 dB" in wrong.err
+
+
+def test_a_bundle_for_another_chip_is_refused_before_pushing(run, phone: Phone, tmp_path: Path) -> None:
+    bundle = for_snapdragon(tmp_path / "bundle", "SM8550")
+    found = run("bench", bundle, *ONCE, "--checkpoint", tiny_checkpoint())
+    assert found.code == 1 and "compiled for SM8550" in found.err and "--soc SM8650" in found.err
+    assert phone.faults.taken == 0 and not phone.started
+
+
+def test_a_bundle_for_a_chip_needs_a_checkpoint_to_be_judged(run, phone: Phone, tmp_path: Path) -> None:
+    found = run("bench", for_snapdragon(tmp_path / "bundle", "SM8650"), *ONCE)
+    assert found.code == 1 and "--checkpoint, or pass --unchecked" in found.err and phone.faults.taken == 0
+
+
 @pytest.mark.parametrize("name", ["executor_runner", "qnn_executor_runner"])
 def test_components_run_through_a_binary_of_ones_own(run, phone: Phone, tmp_path: Path, name: str) -> None:
     binary = tmp_path / name
@@ -111,7 +195,9 @@ def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: P
         (("--steps", 0), "steps: found 0"),
         (("--prompt", ""), "prompt: empty"),
         (("--seed", -1), "seed: found -1"),
+        (("--mode", ","), "--mode: found ','"),
         (("--runner", "/nowhere/executor_runner", "--gate", "1"), "--gate is for whole pictures"),
+        (("--runner", "/nowhere/executor_runner", "--checkpoint", "tiny"), "--checkpoint is for whole pictures"),
         (("--html", "/nowhere/a.html"), "does not exist"),
         (("--save", "/nowhere"), "is no folder"),
         (("--runner", "/nowhere/executor_runner"), "found 0 binaries"),
@@ -121,6 +207,12 @@ def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: P
 def test_what_cannot_work_is_refused(run, phone: Phone, arguments: tuple, message: str) -> None:
     found = run("bench", exported("fp32"), *arguments)
     assert found.code == 1 and message in found.err and not phone.started
+
+
+@pytest.mark.parametrize("option", ["--gate", "--cool-down", "--limit", "--sustained"])
+def test_times_without_end_are_wrong_usage(run, phone: Phone, option: str) -> None:
+    found = run("bench", exported("fp32"), *ONCE, option, "inf")
+    assert found.code == 2 and option in found.err and not phone.started
 
 
 def test_reports_are_compared_by_the_command(run, tmp_path: Path) -> None:

@@ -1,27 +1,13 @@
 """The emulated phone, judged by Debian's adb program: whatever that can do with it, a phone can do."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from adb_device.phone import Phone
-from adb_device.server import Adb, adb_server
+from adb_device.server import Adb
 
-
-@pytest.fixture(scope="module")
-def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adb]:
-    with adb_server(tmp_path_factory.mktemp("home")) as server:
-        yield server
-
-
-@pytest.fixture
-def phone(adb: Adb, tmp_path: Path) -> Iterator[Phone]:
-    made = Phone(tmp_path / "phone")
-    with made.served() as serial:
-        assert "connected to" in adb("connect", serial).stdout
-        yield made
-        adb("disconnect", serial)
+pytestmark = pytest.mark.usefixtures("link")
 
 
 def test_a_shell_command_keeps_its_streams_and_exit_code(adb: Adb, phone: Phone) -> None:
@@ -56,7 +42,7 @@ def test_a_full_phone_refuses_a_file(adb: Adb, phone: Phone, tmp_path: Path) -> 
 
 
 def test_states_are_those_of_real_phones(adb: Adb, tmp_path: Path) -> None:
-    with Phone(tmp_path / "phone", authorised=False).served() as serial:
+    with Phone(tmp_path / "other", authorised=False).served() as serial:
         adb("connect", serial)
         assert f"{serial}\tunauthorized" in adb("devices").stdout
         adb("disconnect", serial)

@@ -1,13 +1,12 @@
 """Finding a phone and reading it, through a real adb server; every state of it is its own error with its mend."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from adb_device.phone import Phone
-from adb_device.server import PORT_VARIABLE, Adb, adb_server, attached, free_port
+from adb_device.server import PORT_VARIABLE, Adb, attached, free_port
 from adb_device.state import XIAOMI_14
 from adbutils import AdbClient
 from small_bundle import write_bundle
@@ -29,23 +28,6 @@ from dreamlite_mobile.device.find import attached as attached_phones
 from dreamlite_mobile.device.find import find_phone, not_ready
 from dreamlite_mobile.device.link import Link
 from dreamlite_mobile.device.match import check_phone
-
-
-@pytest.fixture(scope="module")
-def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adb]:
-    with adb_server(tmp_path_factory.mktemp("home")) as server:
-        yield server
-
-
-@pytest.fixture
-def phone(tmp_path: Path) -> Phone:
-    return Phone(tmp_path / "phone")
-
-
-@pytest.fixture
-def link(adb: Adb, phone: Phone) -> Iterator[Link]:
-    with attached(adb, phone) as found:
-        yield found
 
 
 def test_the_only_phone_is_found(link: Link) -> None:

@@ -1,12 +1,10 @@
 """Bundles onto the emulated phone through a real adb server: nothing half-pushed is ever a bundle there."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from adb_device.phone import Phone
-from adb_device.server import Adb, adb_server, attached
 from small_bundle import write_bundle
 
 from dreamlite_mobile.bundle import Bundle, open_bundle
@@ -18,23 +16,6 @@ from dreamlite_mobile.device.places import ROOT, bundle_folder
 from dreamlite_mobile.device.push import RESERVE, manifest_sha256, push_bundle
 
 PIECE = 100_000
-
-
-@pytest.fixture(scope="module")
-def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adb]:
-    with adb_server(tmp_path_factory.mktemp("home")) as server:
-        yield server
-
-
-@pytest.fixture
-def phone(tmp_path: Path) -> Phone:
-    return Phone(tmp_path / "phone")
-
-
-@pytest.fixture
-def link(adb: Adb, phone: Phone) -> Iterator[Link]:
-    with attached(adb, phone) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +77,7 @@ def test_a_link_that_stays_cut_is_an_error_and_no_bundle(link: Link, phone: Phon
 
 
 def test_a_later_push_goes_on_where_the_first_was_cut(
-    adb: Adb, link: Link, phone: Phone, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    link: Link, phone: Phone, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phone.faults.cut_after = size(bundle) // 2
     monkeypatch.setattr(pushing, "TRIES", 1)

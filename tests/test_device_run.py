@@ -2,13 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from adb_device.phone import Phone
-from adb_device.server import Adb, adb_server, attached
 from bundles import exported
 
 from dreamlite_mobile.bundle import open_bundle
@@ -25,6 +23,7 @@ from dreamlite_mobile.device.errors import (
     ResultError,
 )
 from dreamlite_mobile.device.flags import round_flags
+from dreamlite_mobile.device.link import Link
 from dreamlite_mobile.device.places import APP, bundle_folder, output_folder
 from dreamlite_mobile.device.push import manifest_sha256
 from dreamlite_mobile.device.report import Round
@@ -36,26 +35,18 @@ from dreamlite_mobile.runtime.session import Session
 LIMIT_S = 60.0
 
 
-@pytest.fixture(scope="module")
-def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adb]:
-    with adb_server(tmp_path_factory.mktemp("home")) as server:
-        yield server
-
-
 @pytest.fixture
-def phone(tmp_path: Path) -> Phone:
+def phone(phone: Phone) -> Phone:
     """With the bundle on it: how it came there is another test's business."""
-    made = Phone(tmp_path / "phone")
-    place = made.storage.host(bundle_folder(manifest_sha256(open_bundle(exported("fp32"), verify="quick"))))
+    place = phone.storage.host(bundle_folder(manifest_sha256(open_bundle(exported("fp32"), verify="quick"))))
     place.parent.mkdir(parents=True)
     place.symlink_to(exported("fp32"))
-    return made
+    return phone
 
 
 @pytest.fixture
-def app(adb: Adb, phone: Phone) -> Iterator[App]:
-    with attached(adb, phone) as link:
-        yield App(link, LIMIT_S, poll_s=0.05, start_s=0.2, come_back_s=10)
+def app(link: Link) -> App:
+    return App(link, LIMIT_S, poll_s=0.05, start_s=0.2, come_back_s=10)
 
 
 def request_for(**changes: object) -> RunRequest:
@@ -124,6 +115,21 @@ def test_an_app_that_never_answers_is_stopped(app: App, phone: Phone) -> None:
     phone.faults.hang = True
     object.__setattr__(app, "limit_s", 0.5)
     failing(app, AppTimeoutError, r"(?s)was not done after 0.5 s.*loading unet", 0.5)
+    assert not phone.app_runs()
+
+
+def test_ctrl_c_stops_the_app(app: App, phone: Phone) -> None:
+    """Or it would work on, and heat the phone, for as long as it was asked to."""
+
+    def interrupt(*_: object) -> None:
+        assert phone.app_runs()
+        raise KeyboardInterrupt
+
+    phone.faults.hang = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(App, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            app.run(request_for())
     assert not phone.app_runs()
 
 

@@ -15,9 +15,10 @@ from small_bundle import change_manifest
 from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.cli import judge as judge_module
-from dreamlite_mobile.cli.judge import Judgement, JudgeRequest, judge, labels, referee_for, referee_key
+from dreamlite_mobile.cli.judge import Judgement, JudgeRequest, judge, referee_for, referee_key
 from dreamlite_mobile.cli.report_parts import difference_picture, matrix_of, step_charts
 from dreamlite_mobile.cli.reporting import Output, page_facts, picture_groups, report_json, show_report, write_report
+from dreamlite_mobile.cli.shared import labels
 from dreamlite_mobile.errors import BundleError, CheckpointError, ParityError
 from dreamlite_mobile.parity.numbers import Counts, Layer
 from dreamlite_mobile.parity.run import Drawn

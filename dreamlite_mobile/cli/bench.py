@@ -7,13 +7,37 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
+from dreamlite_mobile.cli.bench_options import (
+    BundlesArgument,
+    CheckpointOption,
+    CoolDownOption,
+    CsvOption,
+    GateOption,
+    HtmlOption,
+    InstructionOption,
+    LimitOption,
+    ModeOption,
+    PictureOption,
+    PromptOption,
+    RoundsOption,
+    RunnerOption,
+    RunsOption,
+    SaveOption,
+    SustainedOption,
+    UncheckedOption,
+    WarmUpOption,
+)
 from dreamlite_mobile.cli.bench_output import finish, report_of, show_comparison
 from dreamlite_mobile.cli.devices import SerialOption
+from dreamlite_mobile.cli.pictures import open_checked
 from dreamlite_mobile.cli.shared import (
+    INSTRUCTION,
+    PROMPT,
     JsonOption,
     SeedOption,
     StepsOption,
     ThreadsOption,
+    labels,
     names,
     notice,
     quiet_libraries,
@@ -33,8 +57,6 @@ if TYPE_CHECKING:
     from dreamlite_mobile.device.link import Link
     from dreamlite_mobile.device.report import BenchReport, Method
 
-PROMPT = "a red circle left of a blue square on a green background"
-INSTRUCTION = "the circle in yellow"
 _RUN = "run"
 
 
@@ -56,50 +78,28 @@ bench = typer.Typer(
 
 @bench.command(_RUN)
 def run(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles; several are measured in turns.")],
-    mode: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
-    gate: Annotated[
-        float | None, typer.Option(min=0.0, help="Seconds: exit with 3 when the median of any mode is over it.")
-    ] = None,
+    bundles: BundlesArgument,
+    mode: ModeOption = "generate,edit",
+    gate: GateOption = None,
     serial: SerialOption = None,
-    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Timed runs of each case.")] = 10,
-    rounds: Annotated[
-        int, typer.Option(min=1, max=100, help="Processes that the runs of a case are dealt over; each starts cold.")
-    ] = 2,
-    warm_up: Annotated[int, typer.Option(min=0, max=1000, help="Runs of each process that do not count.")] = 2,
-    cool_down: Annotated[
-        float, typer.Option(min=0.0, help="Seconds to wait at most for the thermal status at rest.")
-    ] = 300.0,
-    sustained: Annotated[
-        float | None, typer.Option(min=0.01, help="Minutes to run without a pause, in one process for each case.")
-    ] = None,
-    prompt: Annotated[str, typer.Option(help="What to generate.")] = PROMPT,
-    instruction: Annotated[str, typer.Option(help="What to edit.")] = INSTRUCTION,
-    picture: Annotated[Path | None, typer.Option(help="The picture to edit; by default a drawn one.")] = None,
+    runs: RunsOption = 10,
+    rounds: RoundsOption = 2,
+    warm_up: WarmUpOption = 2,
+    cool_down: CoolDownOption = 300.0,
+    sustained: SustainedOption = None,
+    prompt: PromptOption = PROMPT,
+    instruction: InstructionOption = INSTRUCTION,
+    picture: PictureOption = None,
     seed: SeedOption = 7,
     steps: StepsOption = 4,
     threads: ThreadsOption = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(help="Compare the pictures with torch on this checkpoint, not with the bundle run here."),
-    ] = None,
-    unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Do not compare the pictures; the report says so.")
-    ] = False,
-    runner: Annotated[
-        Path | None,
-        typer.Option(
-            help="Time components alone through this executor_runner or qnn_executor_runner, without the app."
-        ),
-    ] = None,
-    limit: Annotated[
-        float, typer.Option(min=1.0, help="Seconds that one process may take, --sustained not counted.")
-    ] = 900.0,
-    html: Annotated[Path | None, typer.Option(help="Write the report as one self-contained page.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write every sample as CSV.")] = None,
-    save: Annotated[
-        Path | None, typer.Option(help="Folder to keep the result file in, such as benchmarks/results.")
-    ] = None,
+    checkpoint: CheckpointOption = None,
+    unchecked: UncheckedOption = False,
+    runner: RunnerOption = None,
+    limit: LimitOption = 900.0,
+    html: HtmlOption = None,
+    csv: CsvOption = None,
+    save: SaveOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Push bundles onto a phone, run them there, compare the pictures with the host's, report the times.
@@ -109,22 +109,15 @@ def run(
     Example: dreamlite bench bundle --mode generate,edit --gate 1.0
     """
     check_outputs(html, csv, save)
-    modes = cast("tuple[Mode, ...]", names(mode) or ())
+    modes = cast("tuple[Mode, ...]", names(mode, "--mode") or ())
     check_names("mode", modes, MODES)
-    if runner is not None and gate is not None:
-        raise ConfigError("--gate is for whole pictures; a runner times components alone. Leave one of the two out.")
-    if sustained is not None:
-        rounds, runs = 1, max(runs, 1)
+    check_runner(runner, gate, checkpoint)
     quiet_libraries()
     from dreamlite_mobile.device.report import Method
-    from dreamlite_mobile.noise import check_seed
-    from dreamlite_mobile.scheduler import check_steps
 
-    check_steps(steps)
-    check_seed(seed)
     method = Method(
         runs=runs,
-        rounds=rounds,
+        rounds=rounds if sustained is None else 1,
         warm_up=warm_up,
         steps=steps,
         seed=seed,
@@ -134,18 +127,38 @@ def run(
         cool_down_s=cool_down,
         sustain_s=None if sustained is None else 60 * sustained,
     )
-    opened = open_all(bundles, modes)
-    check_prompts(opened, modes, method)
+    opened = opened_for(bundles, modes, method)
+    source = None if picture is None else picture_of(picture)
+    reference = None if unchecked or runner is not None else reference_of(checkpoint, method, source, opened)
     from dreamlite_mobile.device.find import adb_client, find_phone
 
     link = find_phone(adb_client(), serial)
     if runner is None:
-        source = None if picture is None else picture_of(picture)
-        reference = None if unchecked else reference_of(checkpoint, method, source, opened)
         report = bench_app(link, opened, modes, method, source, reference, gate, limit)
     else:
         report = bench_runner(link, opened, method, runner, limit, unchecked)
     finish(report, html, csv, save, json_output)
+
+
+def check_runner(runner: Path | None, gate: float | None, checkpoint: str | None) -> None:
+    """Refuse (ConfigError) options that mean nothing for components alone."""
+    for option, given in (("--gate", gate), ("--checkpoint", checkpoint)):
+        if runner is not None and given is not None:
+            raise ConfigError(
+                f"{option} is for whole pictures; a runner times components alone. Leave one of the two out."
+            )
+
+
+def opened_for(paths: Sequence[Path], modes: Sequence["Mode"], method: "Method") -> "dict[str, Bundle]":
+    """The bundles by name, with everything about the request checked that needs no phone."""
+    from dreamlite_mobile.noise import check_seed
+    from dreamlite_mobile.scheduler import check_steps
+
+    check_steps(method.steps)
+    check_seed(method.seed)
+    opened = open_all(paths, modes)
+    check_prompts(opened, modes, method)
+    return opened
 
 
 def check_outputs(html: Path | None, csv: Path | None, save: Path | None) -> None:
@@ -166,23 +179,19 @@ def picture_of(path: Path) -> "Image.Image":
     return load_image(path)
 
 
-def open_one(path: Path) -> "Bundle":
-    """A checked bundle, with a bar."""
-    from dreamlite_mobile.bundle import open_bundle
-    from dreamlite_mobile.cli.pictures import checked
-
-    return checked(path, lambda progress: open_bundle(path, progress=progress))
-
-
 def open_all(paths: Sequence[Path], modes: Sequence["Mode"]) -> "dict[str, Bundle]":
-    """Checked bundles by name; folders of one name are told apart by number."""
+    """Checked bundles by name; folders of one name are told apart by those above them.
+
+    Raises:
+        ConfigError: a folder that is named twice.
+    """
     found: dict[str, Bundle] = {}
-    for path in paths:
-        bundle = open_one(path)
+    for path, name in zip(paths, labels(paths), strict=True):
+        if name in found:
+            raise ConfigError(f"{path}: is named twice; a bundle is measured once. Copy it to compare it with itself.")
+        found[name] = open_checked(path)
         for one in modes:
-            bundle.require(one)
-        name = path.resolve().name
-        found[name if name not in found else f"{name}-{len(found) + 1}"] = bundle
+            found[name].require(one)
     return found
 
 
@@ -204,14 +213,16 @@ def reference_of(
     """Draws on this machine what the phone should have drawn.
 
     Raises:
-        ConfigError: a bundle that this machine cannot run, without a checkpoint.
+        ConfigError: a bundle that this machine cannot run, without a checkpoint. CheckpointError: another checkpoint
+            than a bundle was made from.
     """
     from dreamlite_mobile.device.host import bundle_reference, checkpoint_reference
 
     if checkpoint is not None:
         from dreamlite_mobile.cli.judge import matching_checkpoint
 
-        return checkpoint_reference(lambda bundle: matching_checkpoint(bundle, checkpoint), method, source)
+        found = {bundle.path: matching_checkpoint(bundle, checkpoint) for bundle in bundles.values()}
+        return checkpoint_reference(lambda bundle: found[bundle.path], method, source)
     for name, bundle in bundles.items():
         if bundle.manifest.backend != "xnnpack":
             raise ConfigError(

@@ -11,12 +11,12 @@ from PIL import Image
 from torch import nn
 
 from dreamlite_mobile.assembly import component_methods
-from dreamlite_mobile.bundle import Bundle, open_bundle
+from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
 from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint, resolve_checkpoint
-from dreamlite_mobile.cli.pictures import checked
+from dreamlite_mobile.cli.pictures import open_checked
 from dreamlite_mobile.cli.referee import export_referee, referee_for, referee_key
-from dreamlite_mobile.cli.shared import notice, quiet_libraries, stderr
+from dreamlite_mobile.cli.shared import INSTRUCTION, PROMPT, labels, notice, quiet_libraries, stderr
 from dreamlite_mobile.components import Geometry, component_specs
 from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.networks.form import REFERENCE, Form
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 SHORT_ACTIVATIONS = ("coreml", "qnn")
 """Backends that compute in fp16 whatever their weights are stored in."""
-PROMPT = "a red circle left of a blue square on a green background"
-INSTRUCTION = "the circle in yellow"
 SEED = 7
 
 
@@ -110,7 +108,7 @@ def judge(request: JudgeRequest) -> Judgement:
 
 def opened(request: JudgeRequest) -> Bundle:
     """The bundle, every file of it checked, and the components to walk through among its own."""
-    bundle = checked(request.bundle, lambda progress: open_bundle(request.bundle, progress=progress))
+    bundle = open_checked(request.bundle)
     for name in request.blocks:
         bundle.component(name)
     return bundle
@@ -168,19 +166,6 @@ def judge_all(requests: Sequence[JudgeRequest]) -> list[Judgement]:
                 shared = referees[key]
             judgements.append(judged(bundle, checkpoint, replace(request, referee=shared), label))
     return judgements
-
-
-def labels(paths: Sequence[Path]) -> list[str]:
-    """A name for each folder: its own, with those above it as far as they are needed to tell two apart."""
-    parts = [path.resolve().parts for path in paths]
-
-    def named(mine: tuple[str, ...]) -> str:
-        for count in range(1, len(mine) + 1):
-            if sum(other[-count:] == mine[-count:] for other in set(parts)) == 1:
-                return "/".join(mine[-count:])
-        return "/".join(mine)
-
-    return [named(mine) for mine in parts]
 
 
 def last_cases(cases: list[Case], component: str) -> list[Case]:

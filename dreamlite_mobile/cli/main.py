@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from dreamlite_mobile.cli import bench, bisect, check, demo, devices, export, golden, pictures, score
+from dreamlite_mobile.cli import bench, bisect, check, demo, devices, estimate, export, golden, pictures, score
 from dreamlite_mobile.cli.shared import stderr
 from dreamlite_mobile.errors import DreamLiteError
 
@@ -38,6 +38,7 @@ app.command("doctor")(check.doctor)
 app.command("demo")(demo.demo)
 app.command("devices")(devices.devices)
 app.add_typer(bench.bench, name="bench")
+app.command("estimate")(estimate.estimate)
 app.command("golden")(golden.golden)
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -28,6 +28,9 @@ from dreamlite_mobile.cli.shared import (
 from dreamlite_mobile.pipeline import Stages
 from dreamlite_mobile.progress import Advance, task
 from dreamlite_mobile.runtime.rounding import Rounding, check_rounding
+
+if TYPE_CHECKING:
+    from dreamlite_mobile.bundle import Bundle
 
 T = TypeVar("T")
 
@@ -126,7 +129,6 @@ def draw(request: PictureRequest) -> Stages:
     """Make and write the picture; returns what each stage took. What can be refused is refused before any work."""
     prepare_for(request.bundle, request.emulator)
     quiet_libraries()
-    from dreamlite_mobile.bundle import open_bundle
     from dreamlite_mobile.images import check_output, load_image, save_png
     from dreamlite_mobile.noise import initial_latents, load_latents
     from dreamlite_mobile.pipeline import finish
@@ -137,7 +139,7 @@ def draw(request: PictureRequest) -> Stages:
     check_steps(request.steps)
     check_output(request.out)
     source = None if request.picture is None else load_image(request.picture)
-    bundle = checked(request.bundle, lambda progress: open_bundle(request.bundle, progress=progress))
+    bundle = open_checked(request.bundle)
     bundle.require(request.mode)
     opened = time.perf_counter()
     stages = Stages()
@@ -170,6 +172,13 @@ def checked(path: Path, work: Callable[[Advance], T]) -> T:
     total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else None
     with task(stderr, "checking the bundle", total) as advance:
         return work(advance)
+
+
+def open_checked(path: Path) -> "Bundle":
+    """A bundle, every file of it checked, with a bar."""
+    from dreamlite_mobile.bundle import open_bundle
+
+    return checked(path, lambda progress: open_bundle(path, progress=progress))
 
 
 def png_text(request: PictureRequest, manifest: Manifest) -> dict[str, str]:

@@ -18,6 +18,9 @@ from dreamlite_mobile.progress import error_console
 
 stderr = error_console()
 WIDE = 160
+PROMPT = "a red circle left of a blue square on a green background"
+INSTRUCTION = "the circle in yellow"
+"""What parity and benchmarks draw unless they are told otherwise."""
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
@@ -62,18 +65,32 @@ def notice(message: str) -> None:
     stderr.print(f"note: {message}", style="yellow", markup=False, soft_wrap=True)
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
-    """Comma-separated names; None stays None.
+def names(text: str | None, option: str | None = None) -> tuple[str, ...] | None:
+    """Comma-separated names, each once; None stays None. `option`: where they were given.
 
     Raises:
         ConfigError: an empty list.
     """
     if text is None:
         return None
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not found:
-        raise ConfigError(f"found {text!r}; expected names separated by commas")
+        where = "" if option is None else f"{option}: "
+        raise ConfigError(f"{where}found {text!r}; expected names separated by commas")
     return found
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """A name for each folder: its own, with those above it as far as they are needed to tell two apart."""
+    parts = [path.resolve().parts for path in paths]
+
+    def named(mine: tuple[str, ...]) -> str:
+        for count in range(1, len(mine) + 1):
+            if sum(other[-count:] == mine[-count:] for other in set(parts)) == 1:
+                return "/".join(mine[-count:])
+        return "/".join(mine)
+
+    return [named(mine) for mine in parts]
 
 
 def megabytes(count: int) -> str:

@@ -3,6 +3,7 @@
 Whatever goes wrong ends within the limit, in an error that carries the end of the phone's log.
 """
 
+import contextlib
 import hashlib
 import io
 import tempfile
@@ -79,6 +80,7 @@ class App:
         Raises:
             AppCrashError, AppTimeoutError, AppRefusedError: with the end of the log. ResultError, DigestError: what
             came back cannot be trusted. ClockError: it claims more time than passed. LinkLostError.
+            An interrupted wait stops the app.
         """
         self.stop()
         path = self.place(request)
@@ -86,7 +88,12 @@ class App:
         started = self.link.shell(f"am start -W -n {quoted(self.activity)} --es request {quoted(path)}")
         if started.code != 0 or "Error" in started.out + started.err:
             raise self.failure(AppMissingError, f"cannot be started: {(started.err or started.out).strip()}")
-        self.wait(request, begin, tell)
+        try:
+            self.wait(request, begin, tell)
+        except (KeyboardInterrupt, SystemExit):
+            with contextlib.suppress(DeviceError):
+                self.stop()
+            raise
         elapsed = time.monotonic() - begin
         result = self.read(request)
         check_clock(self.link.serial, result, elapsed)

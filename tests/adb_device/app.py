@@ -8,12 +8,13 @@ import io
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dreamlite_mobile.bundle import open_bundle
+from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.components import FORWARD, TWO_METHODS, component_specs
 from dreamlite_mobile.device.schema import RunRequest
 from dreamlite_mobile.errors import DreamLiteError
@@ -25,6 +26,14 @@ from dreamlite_mobile.runtime.session import Session
 
 if TYPE_CHECKING:
     from adb_device.phone import Phone
+
+
+def native(bundle: Bundle) -> Bundle:
+    """A phone runs what was compiled for its chip like any other program; the check of the chip came before."""
+    if bundle.manifest.backend != "qnn":
+        return bundle
+    manifest = bundle.manifest.model_copy(update={"backend": "xnnpack", "target": "cpu", "htp": None})
+    return replace(bundle, manifest=manifest)
 
 
 class Entry(threading.Thread):
@@ -58,7 +67,7 @@ class Entry(threading.Thread):
         """What the runs gave."""
         import dreamlite_mobile.runtime.executorch  # noqa: F401  an app has its runtime linked in: no load time
 
-        bundle = open_bundle(self.phone.storage.host(request.bundle))
+        bundle = native(open_bundle(self.phone.storage.host(request.bundle)))
         begin, before = self.clock(), self.conditions()
         with Session(bundle, request.threads) as session:
             pipeline = session.pipeline()
