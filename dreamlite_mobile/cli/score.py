@@ -87,13 +87,12 @@ def rows_of(found: "Score") -> list[tuple[str, float, float | None]]:
 @contextmanager
 def pipeline_of(source: str, size: int, threads: int | None) -> "Iterator[tuple[Pipeline, Sequence[str]]]":
     """A bundle's own pipeline, or a checkpoint's reference in torch fp32; with the modes it has."""
-    from dreamlite_mobile.bundle import open_bundle
-    from dreamlite_mobile.cli.pictures import checked
+    from dreamlite_mobile.cli.pictures import open_checked
     from dreamlite_mobile.runtime.session import Session
 
     folder = Path(source)
     if is_bundle(source):
-        bundle = checked(folder, lambda progress: open_bundle(folder, progress=progress))
+        bundle = open_checked(folder)
         with Session(bundle, threads, emulator=True) as session:
             yield session.pipeline(), bundle.manifest.modes
         return
