@@ -225,6 +225,13 @@ def test_reports_are_compared_by_the_command(run, tmp_path: Path) -> None:
     assert faster.code == 0 and "faster" in faster.out
 
 
+def test_a_comparison_does_not_pass_a_wrong_picture(run, tmp_path: Path) -> None:
+    for name, case in (("a", bench_case([100.0] * 8)), ("b", bench_case([10.0] * 8, psnr=12.0))):
+        (tmp_path / f"{name}.json").write_text(bench_report([case]).model_dump_json())
+    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert found.code == 3 and "wrong picture" in found.out and "faster" not in found.out
+
+
 def test_a_file_that_is_no_report_is_refused(run, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")

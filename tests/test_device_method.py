@@ -162,8 +162,18 @@ def test_slower_beyond_luck_is_a_regression() -> None:
     rows, _ = compare_reports(before, now)
     assert [(row.start, row.verdict) for row in rows] == [("warm", "slower"), ("cold", "too few runs")]
     with pytest.raises(RegressionError, match=r"104.5 -> 124.5 ms, \+19.1%"):
-        check_compared(rows)
-    check_compared(compare_reports(now, before)[0])
+        check_compared(rows, now)
+    check_compared(compare_reports(now, before)[0], before)
+
+
+def test_a_fast_wrong_picture_is_no_gain() -> None:
+    before = bench_report([bench_case([100.0 + index for index in range(10)])])
+    now = bench_report([bench_case([20.0 + index for index in range(10)], psnr=12.0)])
+    rows, _ = compare_reports(before, now)
+    assert {row.verdict for row in rows} == {"wrong picture"}
+    with pytest.raises(WrongPictureError, match="PSNR 12.0 dB"):
+        check_compared(rows, now)
+    assert any("before: wrong picture: bundle, generate: PSNR 12.0 dB" in text for text in compare_reports(now, before)[1])
 
 
 @pytest.mark.parametrize("now", [[101.0 + index for index in range(10)], [100.0, 109.0, 102.0, 140.0, 101.0, 104.0]])

@@ -314,7 +314,7 @@ def compare(
     now: Annotated[Path, typer.Argument(help="The later one.")],
     json_output: JsonOption = False,
 ) -> None:
-    """Compare two result files case by case; exit with 3 when a median became significantly slower.
+    """Compare two result files case by case; exit with 3 when a median became significantly slower or a later picture is wrong.
 
     A change counts when a permutation test gives it a chance of luck under 5 % and it is over 3 %.
 
@@ -323,6 +323,7 @@ def compare(
     from dreamlite_mobile.device.judge import check_compared, compare_reports
     from dreamlite_mobile.device.report import read_report
 
-    rows, remarks = compare_reports(read_report(before), read_report(now))
+    later = read_report(now)
+    rows, remarks = compare_reports(read_report(before), later)
     show_comparison(f"{before.name} and {now.name}", rows, remarks, json_output)
-    check_compared(rows)
+    check_compared(rows, later)

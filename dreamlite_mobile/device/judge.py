@@ -18,7 +18,7 @@ MIN_RUNS = 5
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One case in two reports. `verdict`: same, faster, slower, or too few runs to tell."""
+    """One case in two reports. `verdict`: same, faster, slower, too few runs to tell, or wrong picture."""
 
     bundle: str
     mode: str
@@ -40,16 +40,26 @@ def check_report(report: BenchReport) -> None:
     Raises:
         WrongPictureError: a picture below its floor. GateError: a median over the limit.
     """
-    check_components(report)
-    wrong = [case for case in report.cases if case.correctness is not None and not case.correctness.passed]
-    if wrong:
-        raise WrongPictureError("wrong pictures:\n" + "\n".join(f"  {wrong_picture(case)}" for case in wrong))
+    check_pictures(report)
     if report.gate_passed is False and report.gate_s is not None:
         limit = 1000 * report.gate_s
         slow = [case for case in report.cases if case.warm.median > limit]
         raise GateError(
             f"over the limit of {report.gate_s:g} s:\n" + "\n".join(f"  {slow_case(case, limit)}" for case in slow)
         )
+
+
+def check_pictures(report: BenchReport) -> None:
+    """WrongPictureError for outputs of components and pictures below their floor."""
+    check_components(report)
+    wrong = [case for case in report.cases if is_wrong(case)]
+    if wrong:
+        raise WrongPictureError("wrong pictures:\n" + "\n".join(f"  {wrong_picture(case)}" for case in wrong))
+
+
+def is_wrong(case: Case) -> bool:
+    """Whether its picture was compared and is below the floor."""
+    return case.correctness is not None and not case.correctness.passed
 
 
 def problems_of(report: BenchReport) -> tuple[str, ...]:
@@ -117,7 +127,9 @@ def compared(case: Case, start: str, before: Sequence[float], now: Sequence[floa
     """One row."""
     found = change(now, before)
     medians = statistics.median(before), statistics.median(now)
-    if min(len(before), len(now)) < MIN_RUNS:
+    if is_wrong(case):
+        verdict = "wrong picture"
+    elif min(len(before), len(now)) < MIN_RUNS:
         verdict = "too few runs"
     elif found.p_value >= SIGNIFICANT or abs(found.ratio - 1) < MIN_CHANGE:
         verdict = "same"
@@ -149,11 +161,22 @@ def remarks(before: BenchReport, now: BenchReport) -> list[str]:
             found.append(f"{what}: {old} before, {new} now")
     for label, report in (("before", before), ("now", now)):
         found += [f"{label}: {case.bundle}, {case.mode}: {flag.text}" for case in report.cases for flag in case.flags]
+        found += [
+            f"{label}: {case.bundle}, {case.mode}: the pictures were not compared with the host's"
+            for case in report.cases
+            if case.correctness is None
+        ]
+    found += [f"before: wrong picture: {wrong_picture(case)}" for case in before.cases if is_wrong(case)]
     return list(dict.fromkeys(found))
 
 
-def check_compared(rows: Sequence[Compared]) -> None:
-    """RegressionError naming every case that became slower."""
+def check_compared(rows: Sequence[Compared], now: BenchReport) -> None:
+    """Raise for the worst of what a comparison found: however fast, a wrong picture is no gain.
+
+    Raises:
+        WrongPictureError: a picture of the later report is wrong. RegressionError: every case that became slower.
+    """
+    check_pictures(now)
     slower = [row for row in rows if row.verdict == "slower"]
     if slower:
         raise RegressionError("slower than before:\n" + "\n".join(f"  {regression(row)}" for row in slower))
