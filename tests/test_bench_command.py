@@ -1,6 +1,7 @@
 """`dreamlite bench` from push to report: an emulated phone behind a real adb server, whose app runs the very bundle."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -236,6 +237,30 @@ def test_a_file_that_is_no_report_is_refused(run, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
     assert found.code == 1 and "is no benchmark of version 1" in found.err
+
+
+def test_a_report_of_a_refused_run_is_refused(run, tmp_path: Path) -> None:
+    data = bench_report().model_dump(mode="json")
+    data["cases"][0]["rounds"][0]["result"] |= {"problem": "no such folder", "samples": []}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
+    assert found.code == 1 and "what the app refused" in found.err and "Traceback" not in found.err
+
+
+ODD = "d[/b] [w8] \\"
+
+
+def test_names_with_brackets_are_shown_as_they_are(capsys) -> None:
+    """Oracle: the names themselves; rich would read them as markup, or fail."""
+    from dreamlite_mobile.cli.bench_output import show, show_comparison
+    from dreamlite_mobile.device.judge import compare_reports
+
+    report = bench_report([bench_case([100.0] * 5).model_copy(update={"bundle": ODD})])
+    report = report.model_copy(update={"phone": report.phone.model_copy(update={"model": "M[/x] [red]"})})
+    show(report)
+    show_comparison(f"{ODD}.json and b", *compare_reports(report, report), False)
+    printed = capsys.readouterr().out
+    assert printed.count(ODD) >= 4 and "M[/x] [red] (SM8650" in printed
 
 
 def test_what_was_pushed_is_removed_by_the_command(run, phone: Phone) -> None:

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dreamlite_mobile.device.bench import Turn, by_minute, stages_of, turns
+from dreamlite_mobile.device.conditions import percent
 from dreamlite_mobile.device.correctness import default_source, judge_picture
 from dreamlite_mobile.device.errors import GateError, RegressionError, WrongPictureError
+from dreamlite_mobile.device.facts import read_zones
 from dreamlite_mobile.device.flags import flags_of
 from dreamlite_mobile.device.judge import check_compared, check_report, compare_reports, gate_passed
 from dreamlite_mobile.device.stats import change, summarise
@@ -190,6 +192,17 @@ def test_other_work_is_not_compared() -> None:
         compare_reports(bench_report(), other)
     with pytest.raises(ConfigError, match="nothing to compare"):
         compare_reports(bench_report([bench_case([1.0], mode="edit")]), bench_report())
+
+
+@pytest.mark.parametrize(("found", "read"), [("150", None), ("-1", None), ("--5", None), ("²", None), ("83", 83)])
+def test_a_battery_that_cannot_be_is_not_known(found: str, read: int | None) -> None:
+    assert percent(found) == read
+
+
+def test_a_sensor_that_cannot_be_read_is_left_out() -> None:
+    line = "Temperature{{mValue={}, mType=3, mName={}, mStatus=0}}"
+    printed = "\n".join(line.format(value, name) for value, name in (("1.2.3", "bad"), ("-4.5", "cold"), ("--", "none")))
+    assert [(zone.name, zone.celsius) for zone in read_zones(printed)] == [("cold", -4.5)]
 
 
 def test_another_phone_is_remarked() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.text import Text
 from typer.core import TyperGroup
 
 from dreamlite_mobile.cli.bench_options import (
@@ -275,7 +276,7 @@ def bench_app(
     app.check_installed()
     plan = Plan(push_all(link, bundles), modes, method, source)
     with stderr.status("measuring") as status:
-        cases = measure(app, plan, phone, reference, status.update)
+        cases = measure(app, plan, phone, reference, lambda text: status.update(Text(text)))
     first = cases[0].rounds[0].result.app
     parts = {"app": first, "cases": tuple(cases), "gate_s": gate, "gate_passed": gate_passed(cases, gate)}
     return report_of(link, phone, bundles, method, parts)
@@ -295,7 +296,7 @@ def bench_runner(
         for name, (bundle, folder) in push_all(link, bundles).items():
             with Session(bundle, frugal=True) as session:
                 host = None if unchecked or bundle.manifest.backend != "xnnpack" else session.component
-                found = measure_components(binary, name, bundle, folder, method, host, status.update)
+                found = measure_components(binary, name, bundle, folder, method, host, lambda text: status.update(Text(text)))
             components += found
     return report_of(
         link,

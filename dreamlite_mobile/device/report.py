@@ -4,9 +4,9 @@
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from dreamlite_mobile.bundle_files import describe
 from dreamlite_mobile.bundle_schema import Mode, Sha256
@@ -58,6 +58,12 @@ class Round(Strict):
     after: Seen
     cooled_s: float
     cooled: bool
+
+    @model_validator(mode="after")
+    def _was_measured(self) -> Self:
+        if self.result.problem is not None:
+            raise ValueError("a round holds what the app refused, not a measurement")
+        return self
 
 
 class Flag(Strict):
