@@ -218,7 +218,7 @@ def test_times_without_end_are_wrong_usage(run, phone: Phone, option: str) -> No
 
 def test_reports_are_compared_by_the_command(run, tmp_path: Path) -> None:
     for name, base in (("a", 100.0), ("b", 130.0)):
-        report = bench_report([bench_case([base + index for index in range(8)])])
+        report = bench_report([bench_case([base + index for index in range(10)], rounds_of=2)])
         (tmp_path / f"{name}.json").write_text(report.model_dump_json())
     slower = run("bench", "compare", tmp_path / "a.json", tmp_path / "b.json", "--json")
     assert slower.code == 3 and slower.data["cases"][0]["verdict"] == "slower" and "slower than before" in slower.err
@@ -253,10 +253,12 @@ ODD = "d[/b] [w8] \\"
 def test_names_with_brackets_are_shown_as_they_are(capsys) -> None:
     """Oracle: the names themselves; rich would read them as markup, or fail."""
     from dreamlite_mobile.cli.bench_output import show, show_comparison
-    from dreamlite_mobile.device.judge import compare_reports
+    from dreamlite_mobile.device.comparison import compare_reports
 
     report = bench_report([bench_case([100.0] * 5).model_copy(update={"bundle": ODD})])
-    report = report.model_copy(update={"phone": report.phone.model_copy(update={"model": "M[/x] [red]"})})
+    phone = report.phone.model_copy(update={"model": "M[/x] [red]"})
+    bundle = report.bundles[0].model_copy(update={"name": ODD})
+    report = report.model_copy(update={"phone": phone, "bundles": (bundle,)})
     show(report)
     show_comparison(f"{ODD}.json and b", *compare_reports(report, report), False)
     printed = capsys.readouterr().out

@@ -14,10 +14,10 @@ from PIL import Image
 from dreamlite_mobile.device.bench import Turn, by_minute, stages_of, turns
 from dreamlite_mobile.device.conditions import percent
 from dreamlite_mobile.device.correctness import default_source, judge_picture
-from dreamlite_mobile.device.errors import GateError, RegressionError, WrongPictureError
+from dreamlite_mobile.device.errors import GateError, WrongPictureError
 from dreamlite_mobile.device.facts import read_zones
 from dreamlite_mobile.device.flags import flags_of
-from dreamlite_mobile.device.judge import check_compared, check_report, compare_reports, gate_passed
+from dreamlite_mobile.device.judge import check_report, gate_passed
 from dreamlite_mobile.device.stats import change, summarise
 from dreamlite_mobile.errors import ConfigError
 
@@ -158,42 +158,6 @@ def test_a_fast_wrong_picture_fails_before_the_gate() -> None:
         check_report(bench_report([bench_case([10.0] * 5, psnr=12.0)], gate_s=1.0))
 
 
-def test_slower_beyond_luck_is_a_regression() -> None:
-    before = bench_report([bench_case([100.0 + index for index in range(10)])])
-    now = bench_report([bench_case([120.0 + index for index in range(10)])])
-    rows, _ = compare_reports(before, now)
-    assert [(row.start, row.verdict) for row in rows] == [("warm", "slower"), ("cold", "too few runs")]
-    with pytest.raises(RegressionError, match=r"104.5 -> 124.5 ms, \+19.1%"):
-        check_compared(rows, now)
-    check_compared(compare_reports(now, before)[0], before)
-
-
-def test_a_fast_wrong_picture_is_no_gain() -> None:
-    before = bench_report([bench_case([100.0 + index for index in range(10)])])
-    now = bench_report([bench_case([20.0 + index for index in range(10)], psnr=12.0)])
-    rows, _ = compare_reports(before, now)
-    assert {row.verdict for row in rows} == {"wrong picture"}
-    with pytest.raises(WrongPictureError, match="PSNR 12.0 dB"):
-        check_compared(rows, now)
-    assert any("before: wrong picture: bundle, generate: PSNR 12.0 dB" in text for text in compare_reports(now, before)[1])
-
-
-@pytest.mark.parametrize("now", [[101.0 + index for index in range(10)], [100.0, 109.0, 102.0, 140.0, 101.0, 104.0]])
-def test_little_or_uncertain_changes_are_none(now: list[float]) -> None:
-    before = bench_report([bench_case([100.0 + index for index in range(10)])])
-    rows, _ = compare_reports(before, bench_report([bench_case(now)]))
-    assert rows[0].verdict == "same"
-
-
-def test_other_work_is_not_compared() -> None:
-    other = bench_report()
-    other = other.model_copy(update={"method": other.method.model_copy(update={"steps": 8})})
-    with pytest.raises(ConfigError, match="steps 2 and 8"):
-        compare_reports(bench_report(), other)
-    with pytest.raises(ConfigError, match="nothing to compare"):
-        compare_reports(bench_report([bench_case([1.0], mode="edit")]), bench_report())
-
-
 @pytest.mark.parametrize(("found", "read"), [("150", None), ("-1", None), ("--5", None), ("²", None), ("83", 83)])
 def test_a_battery_that_cannot_be_is_not_known(found: str, read: int | None) -> None:
     assert percent(found) == read
@@ -201,10 +165,7 @@ def test_a_battery_that_cannot_be_is_not_known(found: str, read: int | None) -> 
 
 def test_a_sensor_that_cannot_be_read_is_left_out() -> None:
     line = "Temperature{{mValue={}, mType=3, mName={}, mStatus=0}}"
-    printed = "\n".join(line.format(value, name) for value, name in (("1.2.3", "bad"), ("-4.5", "cold"), ("--", "none")))
+    printed = "\n".join(
+        line.format(value, name) for value, name in (("1.2.3", "bad"), ("-4.5", "cold"), ("--", "none"))
+    )
     assert [(zone.name, zone.celsius) for zone in read_zones(printed)] == [("cold", -4.5)]
-
-
-def test_another_phone_is_remarked() -> None:
-    other = bench_report().model_copy(update={"phone": PHONE.model_copy(update={"model": "Pixel"})})
-    assert any(text.startswith("phone: ") for text in compare_reports(bench_report(), other)[1])

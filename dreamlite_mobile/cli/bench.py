@@ -84,7 +84,7 @@ def run(
     gate: GateOption = None,
     serial: SerialOption = None,
     runs: RunsOption = 10,
-    rounds: RoundsOption = 2,
+    rounds: RoundsOption = 5,
     warm_up: WarmUpOption = 2,
     cool_down: CoolDownOption = 300.0,
     sustained: SustainedOption = None,
@@ -296,7 +296,9 @@ def bench_runner(
         for name, (bundle, folder) in push_all(link, bundles).items():
             with Session(bundle, frugal=True) as session:
                 host = None if unchecked or bundle.manifest.backend != "xnnpack" else session.component
-                found = measure_components(binary, name, bundle, folder, method, host, lambda text: status.update(Text(text)))
+                found = measure_components(
+                    binary, name, bundle, folder, method, host, lambda text: status.update(Text(text))
+                )
             components += found
     return report_of(
         link,
@@ -312,19 +314,28 @@ def compare(
     before: Annotated[
         Path, typer.Argument(help="The earlier result file (what `bench --json` printed or --save kept).")
     ],
-    now: Annotated[Path, typer.Argument(help="The later one.")],
+    now: Annotated[
+        Path | None, typer.Argument(help="The later one; without it the bundles of the first file are compared.")
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Compare two result files case by case; exit with 3 when a median became significantly slower or a later picture is wrong.
+    """Compare two result files case by case, or the bundles of one.
 
-    A change counts when a permutation test gives it a chance of luck under 5 % and it is over 3 %.
+    Exits with 3 when a median became significantly slower or a later picture is wrong.
+
+    A change counts when it is over 3 % and a permutation test of the rounds (processes) gives luck under 5 %: that
+    needs 4 rounds on each side.
 
     Example: dreamlite bench compare before.json now.json
     """
-    from dreamlite_mobile.device.judge import check_compared, compare_reports
+    from dreamlite_mobile.device.comparison import check_compared, compare_reports, compare_within
     from dreamlite_mobile.device.report import read_report
 
-    later = read_report(now)
-    rows, remarks = compare_reports(read_report(before), later)
-    show_comparison(f"{before.name} and {now.name}", rows, remarks, json_output)
+    if now is None:
+        later = read_report(before)
+        title, (rows, remarks) = before.name, compare_within(later)
+    else:
+        later = read_report(now)
+        title, (rows, remarks) = f"{before.name} and {now.name}", compare_reports(read_report(before), later)
+    show_comparison(title, rows, remarks, json_output)
     check_compared(rows, later)

@@ -3,6 +3,7 @@
 `schemas/bench-report.json` holds it as JSON Schema. Unknown keys are refused, values are never coerced.
 """
 
+import statistics
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -114,6 +115,11 @@ class Case(Strict):
     def warm_ms(self) -> list[float]:
         """Every timed run of every round."""
         return [sample.total_ms for round_ in self.rounds for sample in round_.result.timed]
+
+    @property
+    def warm_rounds(self) -> list[float]:
+        """The median of the timed runs of each round."""
+        return [statistics.median(sample.total_ms for sample in round_.result.timed) for round_ in self.rounds]
 
     @property
     def cold_ms(self) -> list[float]:
