@@ -18,6 +18,7 @@ from dreamlite_mobile.device.errors import GateError, WrongPictureError
 from dreamlite_mobile.device.facts import read_zones
 from dreamlite_mobile.device.flags import flags_of
 from dreamlite_mobile.device.judge import check_report, gate_passed
+from dreamlite_mobile.device.schema import Sample
 from dreamlite_mobile.device.stats import change, summarise
 from dreamlite_mobile.errors import ConfigError
 
@@ -94,6 +95,16 @@ def test_a_quiet_cool_phone_has_no_flags() -> None:
     assert flags_of([round_of([sample(100.0), sample(101.0)])], PHONE) == ()
 
 
+def during(**changes: object) -> Sample:
+    """A run after which the app saw something else than the host before and after the process."""
+    one = sample(100.0)
+    return one.model_copy(update={"conditions": one.conditions.model_copy(update=changes)})
+
+
+def slowed(khz: int) -> Sample:
+    return sample(100.0).model_copy(update={"cpu_khz": (khz,)})
+
+
 @pytest.mark.parametrize(
     ("one", "kind", "text"),
     [
@@ -102,6 +113,10 @@ def test_a_quiet_cool_phone_has_no_flags() -> None:
         (round_of([sample(100.0)], before=seen(charging=True)), "charging", "was charging"),
         (round_of([sample(100.0)], before=seen(celsius=41.0)), "hot", "41.0 degrees"),
         (round_of([sample(100.0)], cooled=False), "hot", "began hot"),
+        (round_of([during(charging=True)]), "charging", "charging while it ran"),
+        (round_of([during(headroom=1.3)]), "throttling", "headroom 1.30"),
+        (round_of([sample(100.0), slowed(330240)]), "throttling", "fell to 10% of its highest"),
+        (round_of([sample(100.0)], after=seen().model_copy(update={"powered": True})), "charging", "on a cable"),
         (round_of([sample(100.0)], after=seen(busy=0.4)), "background", "40% of the CPUs"),
         (round_of([sample(100.0), sample(140.0)]), "noisy", "vary by 24%"),
         (round_of([sample(100.0 + 4 * index) for index in range(9)]), "slowing", "1.23 times"),
