@@ -94,6 +94,17 @@ def copied(folder: Path) -> Path:
     return folder
 
 
+def test_a_report_does_not_go_into_a_bundle_or_over_another(run, phone: Phone, tmp_path: Path) -> None:
+    bundle = copied(tmp_path / "bundle")
+    before = sorted(bundle.rglob("*"))
+    for option in ("--html", "--csv"):
+        inside = run("bench", bundle, *ONCE, option, bundle / "r.out")
+        assert inside.code == 1 and f"{option} {bundle}/r.out: lies in the bundle" in inside.err
+    same = run("bench", bundle, *ONCE, "--html", tmp_path / "r", "--csv", tmp_path / "x/../r")
+    assert same.code == 1 and "--html and --csv both name" in same.err
+    assert sorted(bundle.rglob("*")) == before and not phone.started
+
+
 def test_two_bundles_of_one_name_take_turns(run, phone: Phone, tmp_path: Path) -> None:
     """In the second round the other one is first, as their clocks tell."""
     bundles = copied(tmp_path / "old/bundle"), copied(tmp_path / "new/bundle")
@@ -179,6 +190,8 @@ def test_components_run_through_a_binary_of_ones_own(run, phone: Phone, tmp_path
     report = BenchReport.model_validate_json(found.out)
     assert len(report.components) == 7 and all(case.passed for case in report.components)
     assert all(case.first_ms > 0 and case.warm.median > 0 for case in report.components)
+    assert run("devices", "--clean").code == 0
+    assert not phone.storage.host("/data/local/tmp/dreamlite").exists()
 
 
 def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def run(
 
     Example: dreamlite bench bundle --mode generate,edit --gate 1.0
     """
-    check_outputs(html, csv, save)
+    check_outputs(bundles, html, csv, save)
     modes = cast("tuple[Mode, ...]", names(mode, "--mode") or ())
     check_names("mode", modes, MODES)
     check_runner(runner, gate, checkpoint)
@@ -162,10 +162,16 @@ def opened_for(paths: Sequence[Path], modes: Sequence["Mode"], method: "Method")
     return opened
 
 
-def check_outputs(html: Path | None, csv: Path | None, save: Path | None) -> None:
-    """Refuse (OutputError) places that cannot be written, before any work."""
+def check_outputs(bundles: Sequence[Path], html: Path | None, csv: Path | None, save: Path | None) -> None:
+    """Refuse (OutputError) places that cannot be written or hold something else, before any work."""
     from dreamlite_mobile.files import check_file_target
 
+    if html is not None and csv is not None and html.resolve() == csv.resolve():
+        raise OutputError(f"--html and --csv both name {html}: only one of them would be left. Name two files.")
+    for option, place in (("--html", html), ("--csv", csv), ("--save", save)):
+        for bundle in bundles:
+            if place is not None and place.resolve().is_relative_to(bundle.resolve()):
+                raise OutputError(f"{option} {place}: lies in the bundle {bundle}, which holds nothing but its files.")
     for path in (html, csv):
         if path is not None:
             check_file_target(path)
