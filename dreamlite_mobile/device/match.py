@@ -58,7 +58,7 @@ def export_command(manifest: Manifest, phone: PhoneFacts) -> str:
 
     size = manifest.size
     words = ["dreamlite", "export", manifest.checkpoint.source, "--out", f"bundle-{(phone.soc or 'cpu').lower()}"]
-    if phone.soc in TARGETS and manifest.backend == "qnn":
+    if phone.soc is not None and phone.soc in TARGETS and manifest.backend == "qnn":
         words += ["--backend", "qnn", "--soc", phone.soc]
     else:
         words += ["--backend", "xnnpack"]
