@@ -69,6 +69,17 @@ def test_a_crash_of_the_app_is_one_line_and_the_log(run, phone: Phone) -> None:
     assert found.code == 1 and found.out == "" and "ended before it was done" in found.err and "SIGSEGV" in found.err
 
 
+def test_a_phone_that_another_benchmark_uses_is_left_alone(run, phone: Phone) -> None:
+    """Nor is it cleaned under it."""
+    from dreamlite_mobile.device.occupied import occupied
+
+    with occupied(phone.serial):
+        for command in (("bench", exported("fp32"), *ONCE, "--unchecked"), ("devices", "--clean")):
+            found = run(*command)
+            assert found.code == 1 and "another benchmark uses it" in found.err
+    assert not phone.started and phone.faults.taken == 0
+
+
 def test_a_phone_without_room_is_said_before_pushing(run, phone: Phone) -> None:
     phone.storage.capacity = phone.storage.used() + 1000
     found = run("bench", exported("fp32"), *ONCE)

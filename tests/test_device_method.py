@@ -3,14 +3,16 @@
 import statistics
 from collections.abc import Sequence
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bench_reports import bench_case, bench_report, round_of, sample, seen
+from bench_reports import bench_case, bench_report, result, round_of, sample, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dreamlite_mobile.device import bench
 from dreamlite_mobile.device.bench import Turn, by_minute, stages_of, turns
 from dreamlite_mobile.device.conditions import percent
 from dreamlite_mobile.device.correctness import default_source, judge_picture
@@ -184,3 +186,13 @@ def test_a_sensor_that_cannot_be_read_is_left_out() -> None:
         line.format(value, name) for value, name in (("1.2.3", "bad"), ("-4.5", "cold"), ("--", "none"))
     )
     assert [(zone.name, zone.celsius) for zone in read_zones(printed)] == [("cold", -4.5)]
+
+
+def test_a_phone_that_is_hot_at_the_start_is_cooled_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until its status is "none", not until it is as hot as it was."""
+    asked: list[int | None] = []
+    monkeypatch.setattr(bench, "cool_down", lambda _link, status, *_: asked.append(status) or (0.0, True))
+    monkeypatch.setattr(bench, "look", lambda _link: seen(thermal=3))
+    app = SimpleNamespace(link=None, run=lambda *_: SimpleNamespace(result=result([sample(100.0)])))
+    taken, _ = bench.take_turn(app, None, method_of(1, 1), lambda _: None)
+    assert asked == [0] and taken.before.conditions.thermal_status == 3

@@ -132,12 +132,14 @@ def run(
     source = None if picture is None else picture_of(picture)
     reference = None if unchecked or runner is not None else reference_of(checkpoint, method, source, opened)
     from dreamlite_mobile.device.find import adb_client, find_phone
+    from dreamlite_mobile.device.occupied import occupied
 
     link = find_phone(adb_client(), serial)
-    if runner is None:
-        report = bench_app(link, opened, modes, method, source, reference, gate, limit)
-    else:
-        report = bench_runner(link, opened, method, runner, limit, unchecked)
+    with occupied(link.serial):
+        if runner is None:
+            report = bench_app(link, opened, modes, method, source, reference, gate, limit)
+        else:
+            report = bench_runner(link, opened, method, runner, limit, unchecked)
     finish(report, html, csv, save, json_output)
 
 

@@ -36,6 +36,7 @@ from dreamlite_mobile.device.schema import RunRequest, RunResult
 
 RESULT_LIMIT = 64 << 20
 PICTURE_LIMIT = 64 << 20
+DIGEST_LENGTH = 64
 LOG_LINES = 200
 SHOWN_LOG_LINES = 12
 _POLL_S = 0.5
@@ -113,11 +114,11 @@ class App:
         while True:
             left = self.limit_s - (time.monotonic() - begin)
             try:
-                if sync.size_of(self.link, done):
+                if self.is_done(done):
                     return
                 alive = self.link.shell(f"pidof {quoted(self.package)}").code == 0
                 # It may not have a process yet, or have finished between the two questions.
-                if not alive and time.monotonic() - begin > self.start_s and not sync.size_of(self.link, done):
+                if not alive and time.monotonic() - begin > self.start_s and not self.is_done(done):
                     raise self.failure(AppCrashError, "ended before it was done")
             except LinkLostError:
                 if left <= 0:
@@ -128,6 +129,10 @@ class App:
                 self.stop()
                 raise error
             time.sleep(min(self.poll_s, max(left, 0.0)))
+
+    def is_done(self, marker: str) -> bool:
+        """Whether the marker is whole: a digest may arrive in parts."""
+        return (sync.size_of(self.link, marker) or 0) >= DIGEST_LENGTH
 
     def read(self, request: RunRequest) -> RunResult:
         """The result, if it is whole and answers the request."""
