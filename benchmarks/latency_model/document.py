@@ -137,8 +137,8 @@ larger than {KEPT_BYTES >> 20} MiB are taken to go to memory and back at every o
 that a byte traced so costs {share:.2f} of a weight's. Traced bytes give no floor: several published networks are
 faster than theirs would be, and every error below is of the sum alone. The floor is therefore in no error.
 
-The form asked for was a roofline for each kind of operator. Its error is in the table below as "the longer of arithmetic
-and memory": the sum errs less on networks that were left out, so the sum is what is used.
+The form asked for was a roofline for each kind of operator. Its error is in the table below as "the longer of
+arithmetic and memory": the sum errs less on networks that were left out, so the sum is what is used.
 
 {grid(["rate", "fitted", "as a speed"], rate_rows())}
 The speeds are what is left of the chip once everything else is paid. {
