@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from executorch.backends.qualcomm.utils.qnn_manager_lifecycle import QnnManagerC
 from executorch.backends.qualcomm.utils.utils import (
     generate_htp_compiler_spec,
     generate_qnn_executorch_compiler_spec,
+    qnn_edge_config,
 )
 from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
 from executorch.exir.backend.compile_spec_schema import CompileSpec
@@ -25,12 +26,22 @@ from torch.export import ExportedProgram
 
 from dreamlite_mobile.bundle_schema import Traffic
 from dreamlite_mobile.errors import ExportError
+from export.calibration import Inputs
 from export.lean_tracing import lean_edge
+from export.qnn_quantize import WeightPlan, quantised
 from export.targets import Target
-from export.xnnpack import EDGE, Lowered, Methods, cut_report
+from export.xnnpack import Lowered, Methods, cut_report
 
 RMS_RANK = 3
 TRAFFIC = re.compile(r"^(spill|fill|write_total|read_total)_bytes=(\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """What integers need: which bits, and the calls of each method that their ranges are taken from."""
+
+    plan: WeightPlan
+    calls: Mapping[str, Sequence[Inputs]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +51,28 @@ class Compiled(Lowered):
     traffic: dict[str, Traffic]
 
 
-def lower(methods: Methods, soc: Target, precision: str, share: bool = True) -> Compiled:
+def lower(methods: Methods, soc: Target, share: bool = True, integers: Quantisation | None = None) -> Compiled:
     """Compile all methods into one program for a SoC.
 
     Args:
         methods: built in the `htp` form.
+        integers: None for fp16.
         share: store equal weights of the methods once, as a phone wants it. The emulator cannot load such a program
             ("Shared weights buffer isn't supported on this platform").
 
     Raises:
         ExportError: a graph the compiler refuses, or one that leaves operators outside its delegate.
     """
-    assert precision == "fp16"
-    options = generate_htp_compiler_spec(use_fp16=True, use_weight_sharing=share and len(methods) > 1)
+    options = generate_htp_compiler_spec(use_fp16=integers is None, use_weight_sharing=share and len(methods) > 1)
     spec = generate_qnn_executorch_compiler_spec(QcomChipset[soc.soc], options)
     try:
         with torch.no_grad(), native_output() as said, lean_edge():
             programs = {name: guarded(name, module, inputs) for name, (module, inputs) in methods.items()}
+            if integers is not None:
+                programs = {
+                    name: quantised(program, methods[name][1], integers.calls[name], integers.plan, soc)
+                    for name, program in programs.items()
+                }
             edge = delegated(programs, spec)
             reports = {name: cut_report(edge.exported_program(name).graph_module, {}) for name in methods}
             program = edge.to_executorch()
@@ -84,7 +100,7 @@ def delegated(programs: Mapping[str, ExportedProgram], spec: list[CompileSpec]) 
             traced,
             transform_passes=passes,
             partitioner={name: [PlainPartitioner(spec)] for name in programs},
-            compile_config=EDGE,
+            compile_config=qnn_edge_config(),
         )
 
 
