@@ -21,7 +21,7 @@ from dreamlite_mobile.bundle_schema import (
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
 from dreamlite_mobile.errors import ConfigError, ExportError, unknown_name
 from dreamlite_mobile.networks.form import FORMS, Form
-from export.precision import LINEAR
+from export.precision import INTEGERS, LINEAR
 from export.targets import DEFAULT_SOC, TARGETS, target
 
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ class QnnExporter:
     form = FORMS["htp"]
     coreml = None
     calibrated: tuple[str, ...] = ("w8a16",)
-    precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp16", *calibrated))
+    precisions: Mapping[str, tuple[str, ...]] = {
+        name: ("fp16", *(("w8a16",) if name in INTEGERS else ())) for name in COMPONENTS
+    }
 
     def __init__(self, soc: str | None, emulator: bool) -> None:
         from export.qnn_sdk import find_sdk

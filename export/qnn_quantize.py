@@ -78,11 +78,11 @@ def quantised(
 ) -> ExportedProgram:
     """A traced method with quantisers and dequantisers around every operator, as the HTP's compiler wants it."""
     quantiser = QnnQuantizer(soc_model=QcomChipset[soc.soc])
-    quantiser.set_default_quant_config(
+    quantiser.set_default_quant_config(QuantDtype.use_16a16w, act_observer=RoomyObserver)
+    narrow = ModuleQConfig(
         QuantDtype.use_16a8w, is_conv_per_channel=True, is_linear_per_channel=True, act_observer=RoomyObserver
     )
-    wide = ModuleQConfig(QuantDtype.use_16a16w, act_observer=RoomyObserver)
-    quantiser.set_submodule_qconfig_list([(inside(plan.wide), wide)])
+    quantiser.set_submodule_qconfig_list([(inside(plan.narrow), narrow)])
     prepared = prepare_pt2e(program.module(check_guards=False), quantiser)
     for inputs in calls:
         prepared(*inputs)
