@@ -21,7 +21,7 @@ STEP_ROWS = 1275
 MAX_STEPS = 50
 
 Mode = Literal["generate", "edit"]
-Precision = Literal["fp32", "fp16", "w8", "p6", "w4", "p4"]
+Precision = Literal["fp32", "fp16", "w8a16", "w8", "p6", "w4", "p4"]
 Backend = Literal["xnnpack", "onnx", "qnn", "coreml"]
 TableDtype = Literal["float32", "float16", "bfloat16"]
 
@@ -299,10 +299,19 @@ class Needs(_Strict):
     macos: Version | None = None
 
 
+class CalibrationEntry(_Strict):
+    """What ranges of activations were taken from: pictures in each mode, steps of each; `sha256` of all inputs."""
+
+    pictures: Count
+    steps: Steps
+    sha256: Sha256
+
+
 class HtpEntry(_Strict):
     """The Qualcomm chip that the programs were compiled for, and by what. `chipset` is QNN's number of the SoC.
 
     `shared_weights`: the methods of a component share theirs, which a phone can load and the emulator cannot.
+    `calibration`: null where every component computes in fp16.
     """
 
     soc: Text
@@ -311,6 +320,7 @@ class HtpEntry(_Strict):
     vtcm_mb: Count
     qnn_build: Text
     shared_weights: bool
+    calibration: CalibrationEntry | None = None
 
 
 class CoreMLEntry(_Strict):

@@ -26,7 +26,7 @@ from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.images import check_size
 from dreamlite_mobile.measure import Cost, measured
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
-from export.backends import Exporter, Written, exporter
+from export.backends import Exporter, Written, exporter, plan_file
 from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity, tool_versions
 from export.precision import component_precisions
 
@@ -133,17 +133,21 @@ def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Notify =
     costs: dict[str, Cost] = {}
     notify("checking every weight")
     plan.request.checkpoint.check()
+    calibrate(plan, notify)
     with BundleWriter(out, replace=replace) as writer:
-        entries = {}
+        entries: dict[str, ComponentEntry] = {}
+        documents: list[str] = []
         for name, spec in plan.specs.items():
             donor = reusable(plan, name)
             notify(f"{name} ({plan.precisions[name]}{f', from {donor.path.name}' if donor else ''})")
             if donor is not None:
                 entries[name] = copy_component(donor, name, writer)
+                documents += copy_documents(donor, name, writer)
                 continue
             with measured() as cost:
                 written = export_component(plan, spec, writer)
             costs[name] = cost
+            documents += written.documents
             entries[name] = component_entry(spec, plan.precisions[name], written, cost)
         notify("tables")
         embeddings = write_tables(plan, writer)
@@ -160,10 +164,26 @@ def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Notify =
             components=entries,
             embeddings=embeddings,
             source=identity,
+            documents=documents,
             files=writer.files,
         )
         writer.finish(manifest)
     return Exported(open_bundle(out, verify="quick"), costs, time.perf_counter() - begin)
+
+
+def calibrate(plan: Plan, notify: Notify) -> None:
+    """Let the backend see what a real run gives the components, if one of them needs it.
+
+    Raises:
+        CheckpointError: weights that cannot be read.
+    """
+    if set(plan.exporter.calibrated).isdisjoint(plan.precisions.values()):
+        return
+    from export.calibration import trajectories
+
+    notify("calibration")
+    request = plan.request
+    plan.exporter.calibration = trajectories(request.checkpoint, plan.geometry, plan.encoder, request.modes, plan.specs)
 
 
 def reusable(plan: Plan, name: str) -> Bundle | None:
@@ -203,13 +223,21 @@ def copy_component(donor: Bundle, name: str, writer: BundleWriter) -> ComponentE
     return entry
 
 
+def copy_documents(donor: Bundle, name: str, writer: BundleWriter) -> list[str]:
+    """Copy what a component's export left for people to read."""
+    found = [file for file in donor.manifest.documents if file == plan_file(name)]
+    for file in found:
+        writer.add_file(file, donor.path / file)
+    return found
+
+
 def export_component(plan: Plan, spec: ComponentSpec, writer: BundleWriter) -> Written:
     """Assemble one component in the backend's form, lower it and register its files."""
     modules: dict[str, nn.Module] = component_methods(
         plan.request.checkpoint, spec.name, plan.exporter.form, plan.geometry, list(plan.request.modes)
     )
     written = plan.exporter.write(spec, modules, plan.precisions[spec.name], writer.folder)
-    for file in written.files:
+    for file in (*written.files, *written.documents):
         writer.add_written(file)
     return written
 

@@ -41,7 +41,7 @@ def export(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, w8 or w4 (xnnpack), fp16 (qnn), fp16, w8, p6 or p4 (coreml), then component=precision "
+            help="fp32, w8 or w4 (xnnpack), fp16 or w8a16 (qnn), fp16, w8, p6 or p4 (coreml), then component=precision "
             "pairs: 'w4,unet=fp32'. By default the backend's first."
         ),
     ] = None,
