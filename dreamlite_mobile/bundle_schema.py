@@ -15,7 +15,7 @@ from dreamlite_mobile.bundle_checks import cross_checks
 from dreamlite_mobile.bundle_config import config_from_json
 from dreamlite_mobile.config import DreamLiteConfig
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STEP_ROWS = 1275
 """Rows of a step-embedding table: one for every step of every schedule of 1 to 50 steps."""
 MAX_STEPS = 50
@@ -115,8 +115,6 @@ class ComponentEntry(_Strict):
     files: Annotated[tuple[RelativePath, ...], Field(min_length=1)]
     precision: Precision
     methods: Annotated[dict[Text, MethodEntry], Field(min_length=1)]
-    lowering_seconds: Annotated[float, Field(ge=0)]
-    peak_memory_bytes: Natural
 
 
 class FileEntry(_Strict):

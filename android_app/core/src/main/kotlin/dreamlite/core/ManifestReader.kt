@@ -149,8 +149,6 @@ private fun readEmbeddings(node: Node) = node.members {
 }
 
 private fun readComponent(node: Node) = node.members {
-    get("lowering_seconds").let { if (it.double() < 0) it.problem("must not be negative") }
-    get("peak_memory_bytes").long(0)
     ComponentEntry(
         files = get("files").list(ONE_OR_MORE, ::path),
         precision = get("precision").choice(PRECISIONS),
