@@ -68,9 +68,11 @@ def run(request: ExportRequest, kills: int, seed: int, folder: Path) -> dict[str
     resumed = replace(request, cache=cache)
     killed = finished = 0
     different: set[str] = set()
-    while killed < kills or finished == 0:
-        if not forked(resumed, out, chance.uniform(0, lasting) if killed < kills else None):
-            killed += 1
+    is_last = False
+    while not is_last:
+        is_last = killed == kills
+        killed += not forked(resumed, out, None if is_last else chance.uniform(0, lasting))
+        if not out.exists():
             continue
         found = digests(out)
         different |= {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}

@@ -1,8 +1,8 @@
 """Finished components that outlive the export that made them, and exports that come out the same each time."""
 
+import errno
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -14,13 +14,13 @@ from bundles import SIZE
 from checkpoint_files import tiny_checkpoint
 
 from benchmarks.resumed_export import digests
-from dreamlite_mobile.bundle import open_bundle
+from dreamlite_mobile.bundle import BundleWriter
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.errors import OutputError
 from dreamlite_mobile.synthetic import make_checkpoint
 from export import parts
-from export.driver import ExportRequest, plan_export, run_export
-from export.parts import key_of
+from export.driver import ExportRequest, Plan, plan_export, run_export
+from export.parts import Part, key_of
 from export.pieces import RECORD, Pieces
 
 SMALL = ("vae_encoder", "vae_decoder")
@@ -91,22 +91,22 @@ def test_what_changes_a_component_changes_its_key(tmp_path: Path) -> None:
     assert keys[0] == key_of(plan_export(request(None, components=("unet", "vae_decoder"))), "unet")
 
 
-def test_a_full_disk_keeps_what_is_finished(filled: Path, tmp_path: Path) -> None:
-    """The limit of a file's size stands for the disk: the encoder's weights fit, the decoder's do not."""
-    cache = tmp_path / "cache"
-    sizes = {name: file.bytes for name, file in open_bundle(filled / "bundle").manifest.files.items()}
-    encoder, decoder = (max(size for file, size in sizes.items() if file.startswith(name)) for name in SMALL)
-    assert encoder < decoder
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, ((encoder + decoder) // 2, before[1]))
-    try:
-        with pytest.raises((OutputError, OSError)):
-            run_export(plan_export(request(cache)), tmp_path / "bundle")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def test_a_full_disk_keeps_what_is_finished(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when the second component is written."""
+    cache, lowered = tmp_path / "cache", parts.lowered
+
+    def full(plan: Plan, name: str, writer: BundleWriter) -> Part:
+        if name == SMALL[1]:
+            raise OSError(errno.ENOSPC, "No space left on device", str(writer.folder / name))
+        return lowered(plan, name, writer)
+
+    monkeypatch.setattr(parts, "lowered", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        run_export(plan_export(request(cache)), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists() and len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(parts, "lowered", lowered)
     done = run_export(plan_export(request(cache)), tmp_path / "bundle")
-    assert set(done.costs) == {"vae_decoder"}
+    assert set(done.costs) == {SMALL[1]}
     assert digests(tmp_path / "bundle") == digests(filled / "bundle")
 
 
