@@ -18,7 +18,7 @@ def error_console(quiet: bool = False) -> Console:
 @contextlib.contextmanager
 def task(console: Console, label: str, total: float | None = None) -> Iterator[Advance]:
     """One task with a bar, or a spinner with elapsed time where the total is not known. Gone when done."""
-    columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
+    columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()]
     if total is not None:
         columns[2:2] = [BarColumn(bar_width=30), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn()]
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -92,16 +92,20 @@ def round_of(
     )
 
 
-def bench_case(warm: Sequence[float], mode: str = "generate", psnr: float | None = None) -> Case:
-    """All runs in one round; `psnr` None is an equal picture."""
-    rounds = (
+def bench_case(
+    warm: Sequence[float], mode: str = "generate", psnr: float | None = None, rounds_of: int | None = None
+) -> Case:
+    """The runs dealt over rounds of `rounds_of` runs, or all in one; `psnr` None is an equal picture."""
+    size = rounds_of or len(warm)
+    rounds = tuple(
         Round(
             before=seen(),
-            result=result([sample(ms) for ms in warm], mode=mode),
+            result=result([sample(ms) for ms in warm[begin : begin + size]], mode=mode),
             after=seen(),
             cooled_s=0.0,
             cooled=True,
-        ),
+        )
+        for begin in range(0, len(warm), size)
     )
     right = Correctness(psnr_db=psnr, floor_db=50.0, exact=psnr is None, reference="host", passed=psnr is None)
     return Case(

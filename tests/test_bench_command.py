@@ -1,6 +1,7 @@
 """`dreamlite bench` from push to report: an emulated phone behind a real adb server, whose app runs the very bundle."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,17 @@ def test_a_crash_of_the_app_is_one_line_and_the_log(run, phone: Phone) -> None:
     assert found.code == 1 and found.out == "" and "ended before it was done" in found.err and "SIGSEGV" in found.err
 
 
+def test_a_phone_that_another_benchmark_uses_is_left_alone(run, phone: Phone) -> None:
+    """Nor is it cleaned under it."""
+    from dreamlite_mobile.device.occupied import occupied
+
+    with occupied(phone.serial):
+        for command in (("bench", exported("fp32"), *ONCE, "--unchecked"), ("devices", "--clean")):
+            found = run(*command)
+            assert found.code == 1 and "another benchmark uses it" in found.err
+    assert not phone.started and phone.faults.taken == 0
+
+
 def test_a_phone_without_room_is_said_before_pushing(run, phone: Phone) -> None:
     phone.storage.capacity = phone.storage.used() + 1000
     found = run("bench", exported("fp32"), *ONCE)
@@ -91,6 +103,17 @@ def copied(folder: Path) -> Path:
     """The exported bundle in another folder."""
     shutil.copytree(exported("fp32"), folder)
     return folder
+
+
+def test_a_report_does_not_go_into_a_bundle_or_over_another(run, phone: Phone, tmp_path: Path) -> None:
+    bundle = copied(tmp_path / "bundle")
+    before = sorted(bundle.rglob("*"))
+    for option in ("--html", "--csv"):
+        inside = run("bench", bundle, *ONCE, option, bundle / "r.out")
+        assert inside.code == 1 and f"{option} {bundle}/r.out: lies in the bundle" in inside.err
+    same = run("bench", bundle, *ONCE, "--html", tmp_path / "r", "--csv", tmp_path / "x/../r")
+    assert same.code == 1 and "--html and --csv both name" in same.err
+    assert sorted(bundle.rglob("*")) == before and not phone.started
 
 
 def test_two_bundles_of_one_name_take_turns(run, phone: Phone, tmp_path: Path) -> None:
@@ -178,6 +201,8 @@ def test_components_run_through_a_binary_of_ones_own(run, phone: Phone, tmp_path
     report = BenchReport.model_validate_json(found.out)
     assert len(report.components) == 7 and all(case.passed for case in report.components)
     assert all(case.first_ms > 0 and case.warm.median > 0 for case in report.components)
+    assert run("devices", "--clean").code == 0
+    assert not phone.storage.host("/data/local/tmp/dreamlite").exists()
 
 
 def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: Path) -> None:
@@ -217,7 +242,7 @@ def test_times_without_end_are_wrong_usage(run, phone: Phone, option: str) -> No
 
 def test_reports_are_compared_by_the_command(run, tmp_path: Path) -> None:
     for name, base in (("a", 100.0), ("b", 130.0)):
-        report = bench_report([bench_case([base + index for index in range(8)])])
+        report = bench_report([bench_case([base + index for index in range(10)], rounds_of=2)])
         (tmp_path / f"{name}.json").write_text(report.model_dump_json())
     slower = run("bench", "compare", tmp_path / "a.json", tmp_path / "b.json", "--json")
     assert slower.code == 3 and slower.data["cases"][0]["verdict"] == "slower" and "slower than before" in slower.err
@@ -225,10 +250,43 @@ def test_reports_are_compared_by_the_command(run, tmp_path: Path) -> None:
     assert faster.code == 0 and "faster" in faster.out
 
 
+def test_a_comparison_does_not_pass_a_wrong_picture(run, tmp_path: Path) -> None:
+    for name, case in (("a", bench_case([100.0] * 8)), ("b", bench_case([10.0] * 8, psnr=12.0))):
+        (tmp_path / f"{name}.json").write_text(bench_report([case]).model_dump_json())
+    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert found.code == 3 and "wrong picture" in found.out and "faster" not in found.out
+
+
 def test_a_file_that_is_no_report_is_refused(run, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
     assert found.code == 1 and "is no benchmark of version 1" in found.err
+
+
+def test_a_report_of_a_refused_run_is_refused(run, tmp_path: Path) -> None:
+    data = bench_report().model_dump(mode="json")
+    data["cases"][0]["rounds"][0]["result"] |= {"problem": "no such folder", "samples": []}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
+    assert found.code == 1 and "what the app refused" in found.err and "Traceback" not in found.err
+
+
+ODD = "d[/b] [w8] \\"
+
+
+def test_names_with_brackets_are_shown_as_they_are(capsys) -> None:
+    """Oracle: the names themselves; rich would read them as markup, or fail."""
+    from dreamlite_mobile.cli.bench_output import show, show_comparison
+    from dreamlite_mobile.device.comparison import compare_reports
+
+    report = bench_report([bench_case([100.0] * 5).model_copy(update={"bundle": ODD})])
+    phone = report.phone.model_copy(update={"model": "M[/x] [red]"})
+    bundle = report.bundles[0].model_copy(update={"name": ODD})
+    report = report.model_copy(update={"phone": phone, "bundles": (bundle,)})
+    show(report)
+    show_comparison(f"{ODD}.json and b", *compare_reports(report, report), False)
+    printed = capsys.readouterr().out
+    assert printed.count(ODD) >= 4 and "M[/x] [red] (SM8650" in printed
 
 
 def test_what_was_pushed_is_removed_by_the_command(run, phone: Phone) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dreamlite_mobile.device.judge import check_report, compare_reports
+from dreamlite_mobile.device.comparison import compare_reports
+from dreamlite_mobile.device.judge import check_report
 from dreamlite_mobile.device.page import render
 from dreamlite_mobile.device.report import file_name, read_report
 from dreamlite_mobile.device.table import csv_text
@@ -21,7 +22,7 @@ def test_a_kept_result_is_read_and_named_as_it_was(path: Path) -> None:
 
 def test_a_result_equals_itself() -> None:
     report = read_report(KEPT[0])
-    assert {row.verdict for row in compare_reports(report, report)[0]} <= {"same", "too few runs"}
+    assert {row.verdict for row in compare_reports(report, report)[0]} <= {"same", "too few rounds"}
 
 
 def test_every_text_of_the_page_is_escaped_and_nothing_outside_is_referred_to() -> None:

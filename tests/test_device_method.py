@@ -3,19 +3,24 @@
 import statistics
 from collections.abc import Sequence
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bench_reports import bench_case, bench_report, round_of, sample, seen
+from bench_reports import bench_case, bench_report, result, round_of, sample, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dreamlite_mobile.device import bench
 from dreamlite_mobile.device.bench import Turn, by_minute, stages_of, turns
+from dreamlite_mobile.device.conditions import percent
 from dreamlite_mobile.device.correctness import default_source, judge_picture
-from dreamlite_mobile.device.errors import GateError, RegressionError, WrongPictureError
+from dreamlite_mobile.device.errors import GateError, WrongPictureError
+from dreamlite_mobile.device.facts import read_zones
 from dreamlite_mobile.device.flags import flags_of
-from dreamlite_mobile.device.judge import check_compared, check_report, compare_reports, gate_passed
+from dreamlite_mobile.device.judge import check_report, gate_passed
+from dreamlite_mobile.device.schema import Sample
 from dreamlite_mobile.device.stats import change, summarise
 from dreamlite_mobile.errors import ConfigError
 
@@ -92,6 +97,16 @@ def test_a_quiet_cool_phone_has_no_flags() -> None:
     assert flags_of([round_of([sample(100.0), sample(101.0)])], PHONE) == ()
 
 
+def during(**changes: object) -> Sample:
+    """A run after which the app saw something else than the host before and after the process."""
+    one = sample(100.0)
+    return one.model_copy(update={"conditions": one.conditions.model_copy(update=changes)})
+
+
+def slowed(khz: int) -> Sample:
+    return sample(100.0).model_copy(update={"cpu_khz": (khz,)})
+
+
 @pytest.mark.parametrize(
     ("one", "kind", "text"),
     [
@@ -100,6 +115,10 @@ def test_a_quiet_cool_phone_has_no_flags() -> None:
         (round_of([sample(100.0)], before=seen(charging=True)), "charging", "was charging"),
         (round_of([sample(100.0)], before=seen(celsius=41.0)), "hot", "41.0 degrees"),
         (round_of([sample(100.0)], cooled=False), "hot", "began hot"),
+        (round_of([during(charging=True)]), "charging", "charging while it ran"),
+        (round_of([during(headroom=1.3)]), "throttling", "headroom 1.30"),
+        (round_of([sample(100.0), slowed(330240)]), "throttling", "fell to 10% of its highest"),
+        (round_of([sample(100.0)], after=seen().model_copy(update={"powered": True})), "charging", "on a cable"),
         (round_of([sample(100.0)], after=seen(busy=0.4)), "background", "40% of the CPUs"),
         (round_of([sample(100.0), sample(140.0)]), "noisy", "vary by 24%"),
         (round_of([sample(100.0 + 4 * index) for index in range(9)]), "slowing", "1.23 times"),
@@ -156,32 +175,24 @@ def test_a_fast_wrong_picture_fails_before_the_gate() -> None:
         check_report(bench_report([bench_case([10.0] * 5, psnr=12.0)], gate_s=1.0))
 
 
-def test_slower_beyond_luck_is_a_regression() -> None:
-    before = bench_report([bench_case([100.0 + index for index in range(10)])])
-    now = bench_report([bench_case([120.0 + index for index in range(10)])])
-    rows, _ = compare_reports(before, now)
-    assert [(row.start, row.verdict) for row in rows] == [("warm", "slower"), ("cold", "too few runs")]
-    with pytest.raises(RegressionError, match=r"104.5 -> 124.5 ms, \+19.1%"):
-        check_compared(rows)
-    check_compared(compare_reports(now, before)[0])
+@pytest.mark.parametrize(("found", "read"), [("150", None), ("-1", None), ("--5", None), ("²", None), ("83", 83)])
+def test_a_battery_that_cannot_be_is_not_known(found: str, read: int | None) -> None:
+    assert percent(found) == read
 
 
-@pytest.mark.parametrize("now", [[101.0 + index for index in range(10)], [100.0, 109.0, 102.0, 140.0, 101.0, 104.0]])
-def test_little_or_uncertain_changes_are_none(now: list[float]) -> None:
-    before = bench_report([bench_case([100.0 + index for index in range(10)])])
-    rows, _ = compare_reports(before, bench_report([bench_case(now)]))
-    assert rows[0].verdict == "same"
+def test_a_sensor_that_cannot_be_read_is_left_out() -> None:
+    line = "Temperature{{mValue={}, mType=3, mName={}, mStatus=0}}"
+    printed = "\n".join(
+        line.format(value, name) for value, name in (("1.2.3", "bad"), ("-4.5", "cold"), ("--", "none"))
+    )
+    assert [(zone.name, zone.celsius) for zone in read_zones(printed)] == [("cold", -4.5)]
 
 
-def test_other_work_is_not_compared() -> None:
-    other = bench_report()
-    other = other.model_copy(update={"method": other.method.model_copy(update={"steps": 8})})
-    with pytest.raises(ConfigError, match="steps 2 and 8"):
-        compare_reports(bench_report(), other)
-    with pytest.raises(ConfigError, match="nothing to compare"):
-        compare_reports(bench_report([bench_case([1.0], mode="edit")]), bench_report())
-
-
-def test_another_phone_is_remarked() -> None:
-    other = bench_report().model_copy(update={"phone": PHONE.model_copy(update={"model": "Pixel"})})
-    assert any(text.startswith("phone: ") for text in compare_reports(bench_report(), other)[1])
+def test_a_phone_that_is_hot_at_the_start_is_cooled_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until its status is "none", not until it is as hot as it was."""
+    asked: list[int | None] = []
+    monkeypatch.setattr(bench, "cool_down", lambda _link, status, *_: asked.append(status) or (0.0, True))
+    monkeypatch.setattr(bench, "look", lambda _link: seen(thermal=3))
+    app = SimpleNamespace(link=None, run=lambda *_: SimpleNamespace(result=result([sample(100.0)])))
+    taken, _ = bench.take_turn(app, None, method_of(1, 1), lambda _: None)
+    assert asked == [0] and taken.before.conditions.thermal_status == 3

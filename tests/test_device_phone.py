@@ -1,5 +1,6 @@
 """Finding a phone and reading it, through a real adb server; every state of it is its own error with its mend."""
 
+import shlex
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from small_bundle import write_bundle
 
 from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.bundle_schema import HtpEntry
+from dreamlite_mobile.device import facts
 from dreamlite_mobile.device.conditions import cool_down, look
 from dreamlite_mobile.device.errors import (
     AdbServerError,
@@ -27,7 +29,7 @@ from dreamlite_mobile.device.facts import find_soc, read_facts, read_zones
 from dreamlite_mobile.device.find import attached as attached_phones
 from dreamlite_mobile.device.find import find_phone, not_ready
 from dreamlite_mobile.device.link import Link
-from dreamlite_mobile.device.match import check_phone
+from dreamlite_mobile.device.match import check_phone, export_command
 
 
 def test_the_only_phone_is_found(link: Link) -> None:
@@ -130,6 +132,22 @@ def test_a_bundle_for_another_chip_names_the_right_command(link: Link, tmp_path:
         check_phone(htp_bundle(tmp_path, "SM8550"), read_facts(link))
 
 
+def test_the_command_is_safe_in_a_shell_and_keeps_the_precision(link: Link, tmp_path: Path) -> None:
+    """Oracle: the words that a shell would make of it."""
+    bundle = htp_bundle(tmp_path, "SM8550")
+    evil = "my $(reboot); model's"
+    source = bundle.manifest.checkpoint.model_copy(update={"source": evil})
+    parts = {name: part.model_copy(update={"precision": "w8a16"}) for name, part in bundle.manifest.components.items()}
+    parts["vae_decoder"] = parts["vae_decoder"].model_copy(update={"precision": "fp16"})
+    manifest = bundle.manifest.model_copy(update={"checkpoint": source, "components": parts})
+    words = shlex.split(export_command(manifest, read_facts(link)))
+    assert words[:3] == ["dreamlite", "export", evil]
+    assert (
+        words[words.index("--precision") + 1] == "w8a16,vae_decoder=fp16"
+        and words[words.index("--soc") + 1] == "SM8650"
+    )
+
+
 def test_a_chip_outside_the_table_gets_the_cpu(link: Link, phone: Phone, tmp_path: Path) -> None:
     phone.state.properties["ro.soc.model"] = "MT6989"
     with pytest.raises(WrongPhoneError, match="MT6989.*SM8650.*--backend xnnpack"):
@@ -180,6 +198,35 @@ def test_devices_lists_what_is_attached(run, adb: Adb, link: Link, monkeypatch: 
     found = run("devices", "--json")
     assert [phone["soc"] for phone in found.data["phones"]] == [XIAOMI_14["ro.soc.model"]]
     assert "SM8650" in run("devices").out
+
+
+def test_devices_tells_the_battery(run, adb: Adb, link: Link, phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PORT_VARIABLE, str(adb.port))
+    phone.state.charging = True
+    (found,) = run("devices", "--json").data["phones"]
+    assert found["state"]["conditions"]["battery_percent"] == 83 and found["state"]["powered"]
+    assert "83%, charging" in run("devices").out
+
+
+def test_a_phone_that_is_lost_does_not_hide_the_other(
+    run, adb: Adb, link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one lost is dead at its first question."""
+    monkeypatch.setenv(PORT_VARIABLE, str(adb.port))
+    other = Phone(tmp_path / "other")
+    with attached(adb, other) as dead:
+        ask = facts.read_facts
+
+        def lost(asked: Link) -> facts.PhoneFacts:
+            if asked.serial == dead.serial:
+                raise LinkLostError(f"{asked.serial}: the link was lost")
+            return ask(asked)
+
+        monkeypatch.setattr(facts, "read_facts", lost)
+        found = run("devices", "--json")
+        assert found.code == 0 and [one["serial"] for one in found.data["phones"]] == [link.serial]
+        assert found.data["lost"] == {dead.serial: f"{dead.serial}: the link was lost"}
+        assert f"{dead.serial}: the link was lost" in run("devices").err
 
 
 def test_devices_says_that_none_is_attached(run, adb: Adb, monkeypatch: pytest.MonkeyPatch) -> None:

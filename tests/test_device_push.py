@@ -12,7 +12,7 @@ from dreamlite_mobile.device import push as pushing
 from dreamlite_mobile.device.clean import clean
 from dreamlite_mobile.device.errors import CommandError, DigestError, LinkLostError, StorageFullError
 from dreamlite_mobile.device.link import Link
-from dreamlite_mobile.device.places import ROOT, bundle_folder
+from dreamlite_mobile.device.places import APP, REQUESTS, ROOT, bundle_folder, output_folder
 from dreamlite_mobile.device.push import RESERVE, manifest_sha256, push_bundle
 
 PIECE = 100_000
@@ -160,6 +160,31 @@ def test_clean_does_not_follow_a_list_that_leads_elsewhere(link: Link, phone: Ph
     with pytest.raises(CommandError, match="remove the folder by hand"):
         clean(link)
     assert phone.storage.host("/data/local/precious").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("where", ["feedfeedfeedfeed", "feedfeedfeedfeed/inside"])
+def test_clean_does_not_follow_a_folder_that_is_a_link(link: Link, phone: Phone, where: str) -> None:
+    phone.storage.write("/sdcard/DCIM/photo.jpg", b"kept")
+    name = "photo.jpg" if where.count("/") == 0 else "inside/photo.jpg"
+    phone.storage.write(f"{ROOT}/bundles/feedfeedfeedfeed.pushed.list", f"{name}\n".encode())
+    place = phone.storage.host(f"{ROOT}/bundles/{where}")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(phone.storage.host("/sdcard/DCIM"))
+    with pytest.raises(CommandError, match="is a link to another place"):
+        clean(link)
+    assert phone.storage.host("/sdcard/DCIM/photo.jpg").read_bytes() == b"kept"
+
+
+def test_clean_removes_what_a_failed_run_left(link: Link, phone: Phone) -> None:
+    """Its request is on the phone, so its outputs are ours; another's beside them are not."""
+    run = "generate-0123456789ab"
+    phone.storage.write(f"{REQUESTS}/{run}/request.json", b"{}")
+    phone.storage.write(f"{REQUESTS}/{run}.pushed.list", b"request.json\n")
+    phone.storage.write(f"{output_folder(APP, run)}/result.json", b"{}")
+    phone.storage.write(f"{output_folder(APP, 'mine')}/result.json", b"{}")
+    clean(link)
+    assert not phone.storage.host(output_folder(APP, run)).exists()
+    assert phone.storage.host(f"{output_folder(APP, 'mine')}/result.json").exists()
 
 
 def test_the_digest_is_the_phones_own(link: Link, phone: Phone, bundle: Bundle) -> None:

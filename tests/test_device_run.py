@@ -105,6 +105,21 @@ def test_a_crash_carries_the_end_of_the_log(app: App, phone: Phone) -> None:
     failing(app, AppCrashError, r"(?s)ended before it was done.*SIGSEGV")
 
 
+def test_a_marker_that_arrives_in_parts_is_waited_for(app: App, phone: Phone) -> None:
+    """Half of a digest lies there a moment before the whole."""
+    write, seen = phone.storage.write, []
+
+    def in_parts(path: str, data: bytes) -> None:
+        if path.endswith("/done"):
+            write(path, data[:20])
+            seen.append(path)
+            time.sleep(0.4)
+        write(path, data)
+
+    phone.storage.write = in_parts
+    assert len(app.run(request_for()).result.timed) == 2 and seen
+
+
 def test_an_app_that_starts_late_is_no_crash(app: App, phone: Phone) -> None:
     phone.faults.late = 1.0
     object.__setattr__(app, "start_s", 5.0)

@@ -11,7 +11,15 @@ from benchmarks.latency_model.document import README, readme
 from benchmarks.latency_model.dreamlite import DOCUMENT, WORKS_OF_DREAMLITE, calls, compiled, dreamlite, traffic
 from benchmarks.latency_model.fit import Row, digest_of, fit, rows_of
 from benchmarks.latency_model.nets import NETS, work_of
-from benchmarks.latency_model.results import MEASUREMENTS, WORKS, read_results, refit_one, table, works
+from benchmarks.latency_model.results import (
+    MEASUREMENTS,
+    WORKS,
+    rates_without,
+    read_results,
+    refit_one,
+    table,
+    works,
+)
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.latency.picture import Call, add_up
 from dreamlite_mobile.latency.rates import PRECISIONS, packaged_rates, predict, terms
@@ -110,6 +118,14 @@ def test_bytes_have_a_floor() -> None:
     found = predict(packaged_rates(), "SM8650", work(), "fp16", traffic=6e9)
     assert found.bound and found.ms == pytest.approx(100, rel=0.01)
     assert not predict(packaged_rates(), "SM8650", work(linear=10**12), "fp16", traffic=6e9).bound
+
+
+def test_what_is_estimated_is_what_was_validated() -> None:
+    """Oracle: the published predictions of left-out networks, whose errors make the interval."""
+    for left in read_results()["sum"].left:
+        found = predict(rates_without()[left.row.net], left.row.soc, works()[left.row.net], left.row.precision)
+        assert found.ms == pytest.approx(left.predicted, rel=1e-3), left.row
+        assert not found.bound
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.text import Text
 from typer.core import TyperGroup
 
 from dreamlite_mobile.cli.bench_options import (
@@ -83,7 +84,7 @@ def run(
     gate: GateOption = None,
     serial: SerialOption = None,
     runs: RunsOption = 10,
-    rounds: RoundsOption = 2,
+    rounds: RoundsOption = 5,
     warm_up: WarmUpOption = 2,
     cool_down: CoolDownOption = 300.0,
     sustained: SustainedOption = None,
@@ -108,7 +109,7 @@ def run(
 
     Example: dreamlite bench bundle --mode generate,edit --gate 1.0
     """
-    check_outputs(html, csv, save)
+    check_outputs(bundles, html, csv, save)
     modes = cast("tuple[Mode, ...]", names(mode, "--mode") or ())
     check_names("mode", modes, MODES)
     check_runner(runner, gate, checkpoint)
@@ -131,12 +132,14 @@ def run(
     source = None if picture is None else picture_of(picture)
     reference = None if unchecked or runner is not None else reference_of(checkpoint, method, source, opened)
     from dreamlite_mobile.device.find import adb_client, find_phone
+    from dreamlite_mobile.device.occupied import occupied
 
     link = find_phone(adb_client(), serial)
-    if runner is None:
-        report = bench_app(link, opened, modes, method, source, reference, gate, limit)
-    else:
-        report = bench_runner(link, opened, method, runner, limit, unchecked)
+    with occupied(link.serial):
+        if runner is None:
+            report = bench_app(link, opened, modes, method, source, reference, gate, limit)
+        else:
+            report = bench_runner(link, opened, method, runner, limit, unchecked)
     finish(report, html, csv, save, json_output)
 
 
@@ -161,10 +164,16 @@ def opened_for(paths: Sequence[Path], modes: Sequence["Mode"], method: "Method")
     return opened
 
 
-def check_outputs(html: Path | None, csv: Path | None, save: Path | None) -> None:
-    """Refuse (OutputError) places that cannot be written, before any work."""
+def check_outputs(bundles: Sequence[Path], html: Path | None, csv: Path | None, save: Path | None) -> None:
+    """Refuse (OutputError) places that cannot be written or hold something else, before any work."""
     from dreamlite_mobile.files import check_file_target
 
+    if html is not None and csv is not None and html.resolve() == csv.resolve():
+        raise OutputError(f"--html and --csv both name {html}: only one of them would be left. Name two files.")
+    for option, place in (("--html", html), ("--csv", csv), ("--save", save)):
+        for bundle in bundles:
+            if place is not None and place.resolve().is_relative_to(bundle.resolve()):
+                raise OutputError(f"{option} {place}: lies in the bundle {bundle}, which holds nothing but its files.")
     for path in (html, csv):
         if path is not None:
             check_file_target(path)
@@ -275,7 +284,7 @@ def bench_app(
     app.check_installed()
     plan = Plan(push_all(link, bundles), modes, method, source)
     with stderr.status("measuring") as status:
-        cases = measure(app, plan, phone, reference, status.update)
+        cases = measure(app, plan, phone, reference, lambda text: status.update(Text(text)))
     first = cases[0].rounds[0].result.app
     parts = {"app": first, "cases": tuple(cases), "gate_s": gate, "gate_passed": gate_passed(cases, gate)}
     return report_of(link, phone, bundles, method, parts)
@@ -295,7 +304,9 @@ def bench_runner(
         for name, (bundle, folder) in push_all(link, bundles).items():
             with Session(bundle, frugal=True) as session:
                 host = None if unchecked or bundle.manifest.backend != "xnnpack" else session.component
-                found = measure_components(binary, name, bundle, folder, method, host, status.update)
+                found = measure_components(
+                    binary, name, bundle, folder, method, host, lambda text: status.update(Text(text))
+                )
             components += found
     return report_of(
         link,
@@ -311,18 +322,28 @@ def compare(
     before: Annotated[
         Path, typer.Argument(help="The earlier result file (what `bench --json` printed or --save kept).")
     ],
-    now: Annotated[Path, typer.Argument(help="The later one.")],
+    now: Annotated[
+        Path | None, typer.Argument(help="The later one; without it the bundles of the first file are compared.")
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Compare two result files case by case; exit with 3 when a median became significantly slower.
+    """Compare two result files case by case, or the bundles of one.
 
-    A change counts when a permutation test gives it a chance of luck under 5 % and it is over 3 %.
+    Exits with 3 when a median became significantly slower or a later picture is wrong.
+
+    A change counts when it is over 3 % and a permutation test of the rounds (processes) gives luck under 5 %: that
+    needs 4 rounds on each side.
 
     Example: dreamlite bench compare before.json now.json
     """
-    from dreamlite_mobile.device.judge import check_compared, compare_reports
+    from dreamlite_mobile.device.comparison import check_compared, compare_reports, compare_within
     from dreamlite_mobile.device.report import read_report
 
-    rows, remarks = compare_reports(read_report(before), read_report(now))
-    show_comparison(f"{before.name} and {now.name}", rows, remarks, json_output)
-    check_compared(rows)
+    if now is None:
+        later = read_report(before)
+        title, (rows, remarks) = before.name, compare_within(later)
+    else:
+        later = read_report(now)
+        title, (rows, remarks) = f"{before.name} and {now.name}", compare_reports(read_report(before), later)
+    show_comparison(title, rows, remarks, json_output)
+    check_compared(rows, later)

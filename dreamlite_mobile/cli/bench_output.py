@@ -13,8 +13,8 @@ from dreamlite_mobile.cli.shared import notice, print_json, table
 
 if TYPE_CHECKING:
     from dreamlite_mobile.bundle import Bundle
+    from dreamlite_mobile.device.comparison import Compared
     from dreamlite_mobile.device.facts import PhoneFacts
-    from dreamlite_mobile.device.judge import Compared
     from dreamlite_mobile.device.link import Link
     from dreamlite_mobile.device.report import BenchReport, BundleIdentity, Method
 
@@ -60,6 +60,7 @@ def identity(name: str, bundle: "Bundle") -> "BundleIdentity":
 
 def finish(report: "BenchReport", html: Path | None, csv: Path | None, save: Path | None, json_output: bool) -> None:
     """Write and print first, then raise for what is wrong: a failed gate still leaves its report."""
+    from dreamlite_mobile.device.comparison import compare_within
     from dreamlite_mobile.device.judge import check_report, problems_of
     from dreamlite_mobile.device.page import write_bench_page
     from dreamlite_mobile.device.report import file_name, report_json
@@ -79,6 +80,8 @@ def finish(report: "BenchReport", html: Path | None, csv: Path | None, save: Pat
         print_json(data)
     else:
         show(report)
+        if len(report.bundles) > 1:
+            show_comparison(f"against {report.bundles[0].name}", *compare_within(report), False)
     check_report(report)
 
 
@@ -110,6 +113,9 @@ def show(report: "BenchReport") -> None:
 
 def show_comparison(title: str, rows: "Sequence[Compared]", remarks: Sequence[str], json_output: bool) -> None:
     """Case by case."""
+    from dreamlite_mobile.device.comparison import few_rounds
+
+    remarks = [*remarks, *few_rounds(rows)]
     if json_output:
         print_json({"version": 1, "cases": [asdict(row) for row in rows], "remarks": remarks})
     else:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dreamlite_mobile.errors import BundleError, ConfigError
 from dreamlite_mobile.progress import error_console
@@ -51,12 +52,12 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> None:
-    """A table on stdout; columns whose index is in `right` are right-aligned."""
-    grid = Table(title=title, title_justify="left", header_style="bold")
+    """A table on stdout; columns whose index is in `right` are right-aligned. Brackets in texts are only brackets."""
+    grid = Table(title=Text(title, style="table.title"), title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="right" if index in right else "left", overflow="fold")
+        grid.add_column(Text(column), justify="right" if index in right else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(Text, row))
     stdout.print(grid)
 
 

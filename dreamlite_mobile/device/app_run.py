@@ -23,7 +23,6 @@ from dreamlite_mobile.device.errors import (
     AppMissingError,
     AppRefusedError,
     AppTimeoutError,
-    ClockError,
     DeviceError,
     DigestError,
     LinkLostError,
@@ -31,17 +30,15 @@ from dreamlite_mobile.device.errors import (
 )
 from dreamlite_mobile.device.link import Link, quoted
 from dreamlite_mobile.device.places import ACTIVITY, APP, REQUESTS
+from dreamlite_mobile.device.plausible import check_answer, check_clock
 from dreamlite_mobile.device.push import local_file, push_files
 from dreamlite_mobile.device.schema import RunRequest, RunResult
 
 RESULT_LIMIT = 64 << 20
 PICTURE_LIMIT = 64 << 20
+DIGEST_LENGTH = 64
 LOG_LINES = 200
 SHOWN_LOG_LINES = 12
-CLOCK_SHARE = 0.05
-CLOCK_SLACK_S = 1.0
-"""The phone may claim this share more time than passed here, and this much besides: clocks differ by parts per million,
-polling by less than the slack."""
 _POLL_S = 0.5
 
 
@@ -117,11 +114,11 @@ class App:
         while True:
             left = self.limit_s - (time.monotonic() - begin)
             try:
-                if sync.size_of(self.link, done):
+                if self.is_done(done):
                     return
                 alive = self.link.shell(f"pidof {quoted(self.package)}").code == 0
                 # It may not have a process yet, or have finished between the two questions.
-                if not alive and time.monotonic() - begin > self.start_s and not sync.size_of(self.link, done):
+                if not alive and time.monotonic() - begin > self.start_s and not self.is_done(done):
                     raise self.failure(AppCrashError, "ended before it was done")
             except LinkLostError:
                 if left <= 0:
@@ -132,6 +129,10 @@ class App:
                 self.stop()
                 raise error
             time.sleep(min(self.poll_s, max(left, 0.0)))
+
+    def is_done(self, marker: str) -> bool:
+        """Whether the marker is whole: a digest may arrive in parts."""
+        return (sync.size_of(self.link, marker) or 0) >= DIGEST_LENGTH
 
     def read(self, request: RunRequest) -> RunResult:
         """The result, if it is whole and answers the request."""
@@ -149,13 +150,7 @@ class App:
             ) from error
         if result.id == request.id and result.problem is not None:
             raise self.failure(AppRefusedError, f"refused: {result.problem}")
-        for name in ("id", "bundle_sha256", "mode", "seed", "steps"):
-            if getattr(result, name) != getattr(request, name):
-                raise ResultError(
-                    f"{where}: answers {name} {getattr(result, name)!a}, asked was {getattr(request, name)!a}"
-                )
-        if len(result.timed) < request.runs:
-            raise ResultError(f"{where}: holds {len(result.timed)} timed runs, asked were {request.runs}")
+        check_answer(where, request, result)
         return result
 
     def picture(self, request: RunRequest, result: RunResult) -> Image.Image:
@@ -182,20 +177,6 @@ class App:
             printed = ""
         tail = "\n".join(f"  {line}" for line in printed.splitlines()[-SHOWN_LOG_LINES:])
         return kind(f"{self.link.serial}: {self.package} {what}.\n{tail or '  (its log is empty)'}")
-
-
-def check_clock(serial: str, result: RunResult, elapsed_s: float) -> None:
-    """Refuse times that cannot be true (ClockError): more than passed here, or backwards."""
-    claimed = (result.end.monotonic_ms - result.begin.monotonic_ms) / 1000
-    spent = sum(sample.total_ms for sample in result.samples) / 1000
-    if not 0 <= spent <= claimed + CLOCK_SLACK_S:
-        raise ClockError(
-            f"{serial}: the runs take {spent:.1f} s of a process of {claimed:.1f} s: its clock jumped. Run it again."
-        )
-    if claimed > elapsed_s * (1 + CLOCK_SHARE) + CLOCK_SLACK_S:
-        raise ClockError(
-            f"{serial}: claims {claimed:.1f} s for what took {elapsed_s:.1f} s here: its clock runs wrong. Restart it."
-        )
 
 
 def push_bytes(link: Link, folder: str, name: str, data: bytes) -> tuple[str, str]:

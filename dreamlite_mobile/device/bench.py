@@ -28,6 +28,8 @@ from dreamlite_mobile.pipeline import STAGES
 
 OWN_WORK = "host work"
 UNET = "unet"
+COOL = 0
+"""Thermal status "none"."""
 _PAUSE_S = 5.0
 _MINUTE_MS = 60_000.0
 
@@ -81,13 +83,12 @@ def measure(
         DeviceError: whatever goes wrong with phone, app or result; nothing is retried but a lost link.
     """
     sources = push_sources(app, plan)
-    rest = look(app.link).conditions.thermal_status
     found: dict[tuple[str, Mode], list[tuple[Round, Answer]]] = {}
     order = turns(tuple(plan.bundles), plan.modes, plan.method)
     for number, turn in enumerate(order, 1):
         tell(f"{turn.bundle}, {turn.mode}: {turn.runs} runs (turn {number} of {len(order)})")
         request = request_of(app, plan, turn, sources.get(turn.bundle))
-        found.setdefault((turn.bundle, turn.mode), []).append(take_turn(app, request, plan.method, rest, tell))
+        found.setdefault((turn.bundle, turn.mode), []).append(take_turn(app, request, plan.method, tell))
     return [case_of(plan, key, taken, phone, reference) for key, taken in found.items()]
 
 
@@ -123,11 +124,9 @@ def request_of(app: App, plan: Plan, turn: Turn, picture: PhoneFile | None) -> R
     )
 
 
-def take_turn(
-    app: App, request: RunRequest, method: Method, rest: int | None, tell: Callable[[str], None]
-) -> tuple[Round, Answer]:
-    """Cool down to the status at rest, look, run, look."""
-    waited, cooled = cool_down(app.link, rest, method.cool_down_s, _PAUSE_S, tell)
+def take_turn(app: App, request: RunRequest, method: Method, tell: Callable[[str], None]) -> tuple[Round, Answer]:
+    """Cool down until nothing is throttled, however the phone was at the start; look, run, look."""
+    waited, cooled = cool_down(app.link, COOL, method.cool_down_s, _PAUSE_S, tell)
     before = look(app.link)
     answer = app.run(request, tell)
     after = look(app.link)

@@ -11,6 +11,7 @@ from dreamlite_mobile.parity.schema import Strict
 BUSY_WINDOW_S = 0.5
 _STATUS = re.compile(r"Thermal Status: (\d)")
 _FIELD = re.compile(r"^\s*(\w[\w ]*): (.+)$", re.MULTILINE)
+_NUMBER = re.compile(r"\s*-?[0-9]{1,9}\s*")
 _POWERED = ("AC powered", "USB powered", "Wireless powered", "Dock powered")
 _CHARGING = "2"
 """BatteryManager.BATTERY_STATUS_CHARGING."""
@@ -34,7 +35,7 @@ def look(link: Link, window_s: float = BUSY_WINDOW_S) -> Seen:
         conditions=Conditions(
             thermal_status=thermal_status(link),
             charging=battery["status"].strip() == _CHARGING if "status" in battery else None,
-            battery_percent=number(battery.get("level")),
+            battery_percent=percent(battery.get("level")),
             battery_celsius=tenths(battery.get("temperature")),
         ),
         powered=any(battery[name].strip() == "true" for name in _POWERED if name in battery) if battery else None,
@@ -81,7 +82,14 @@ def share_busy(begin: tuple[int, int] | None, end: tuple[int, int] | None) -> fl
 
 
 def number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.strip().lstrip("-").isdigit() else None
+    """A whole number as phones print it; anything else is None."""
+    return int(text) if text is not None and _NUMBER.fullmatch(text) else None
+
+
+def percent(text: str | None) -> int | None:
+    """None outside 0 to 100: a broken gauge says nothing."""
+    found = number(text)
+    return found if found is not None and 0 <= found <= 100 else None
 
 
 def tenths(text: str | None) -> float | None:

@@ -27,6 +27,10 @@ class OfflineError(DeviceError):
     """The phone is known to adb but does not answer."""
 
 
+class PhoneBusyError(DeviceError):
+    """Another benchmark uses the phone."""
+
+
 class LinkLostError(DeviceError):
     """The connection ended or fell silent in the middle of something."""
 

@@ -9,7 +9,7 @@ from dreamlite_mobile.device.places import ROOT
 from dreamlite_mobile.parity.schema import Strict
 
 _PROPERTY = re.compile(r"^\[([^\]]+)\]: \[(.*)\]$")
-_ZONE = re.compile(r"Temperature\{mValue=([-\d.]+), mType=-?\d+, mName=([^,]+), mStatus=(\d)\}")
+_ZONE = re.compile(r"Temperature\{mValue=(-?[0-9]{1,4}(?:\.[0-9]+)?), mType=-?\d+, mName=([^,]+), mStatus=([0-9])\}")
 SOC_PROPERTIES = ("ro.soc.model", "ro.vendor.soc.model", "ro.vendor.qti.soc_model", "ro.boot.hardware.sku")
 _SOC_MACHINE = "/sys/devices/soc0/machine"
 PLATFORMS = {

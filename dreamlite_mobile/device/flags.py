@@ -14,6 +14,10 @@ HOT_CELSIUS = 40.0
 """Of the battery: phones hold back charging and clocks from about here."""
 BUSY_SHARE = 0.25
 """Of all CPUs, before anything of ours runs."""
+HEADROOM = 1.0
+"""Of `getThermalHeadroom`: from here on Android throttles, whatever the status says."""
+SLOWED_CLOCK = 0.5
+"""Of the fastest CPU's clock after any run of the round: below it, something held all of them back."""
 NOISY = 0.10
 """Coefficient of variation of the warm runs."""
 SLOWING = 1.05
@@ -49,6 +53,7 @@ def round_flags(number: int, one: Round) -> Iterator[Flag]:
     yield from heat_flags(number, one)
     for seen in (one.before, one.after):
         yield from company_flags(number, seen)
+    yield from app_flags(number, one)
     begin, end = one.result.begin, one.result.end
     jump = (end.wall_ms - begin.wall_ms) - (end.monotonic_ms - begin.monotonic_ms)
     if abs(jump) > CLOCK_JUMP_MS:
@@ -75,10 +80,30 @@ def heat_flags(number: int, one: Round) -> Iterator[Flag]:
         yield Flag(kind="hot", text=f"round {number}: the battery was at {celsius:.1f} degrees")
 
 
+def app_flags(number: int, one: Round) -> Iterator[Flag]:
+    """What the app saw between the runs, where the host could not look."""
+    moments = [one.result.before, *(sample.conditions for sample in one.result.samples), one.result.after]
+    if any(seen.charging for seen in moments):
+        yield Flag(kind="charging", text=f"round {number}: the phone was charging while it ran, which heats it")
+    headroom = max((seen.headroom or 0.0 for seen in moments), default=0.0)
+    if headroom >= HEADROOM:
+        yield Flag(kind="throttling", text=f"round {number}: thermal headroom {headroom:.2f}, from 1 on it throttles")
+    if (share := slowest_clock(one)) < SLOWED_CLOCK:
+        yield Flag(kind="throttling", text=f"round {number}: a CPU clock fell to {share:.0%} of its highest")
+
+
+def slowest_clock(one: Round) -> float:
+    """The fastest CPU's clock after the slowest run over that after the fastest; 1 where nothing is known."""
+    clocks = [max(sample.cpu_khz) for sample in one.result.timed if sample.cpu_khz]
+    return min(clocks) / max(clocks) if clocks and max(clocks) > 0 else 1.0
+
+
 def company_flags(number: int, seen: Seen) -> Iterator[Flag]:
     """What else the phone was doing."""
     if seen.conditions.charging:
         yield Flag(kind="charging", text=f"round {number}: the phone was charging, which heats it")
+    elif seen.powered:
+        yield Flag(kind="charging", text=f"round {number}: the phone was on a cable that gives it power")
     if seen.busy_share is not None and seen.busy_share > BUSY_SHARE:
         text = f"round {number}: something else used {seen.busy_share:.0%} of the CPUs"
         yield Flag(kind="background", text=text)

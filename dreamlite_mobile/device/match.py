@@ -1,5 +1,8 @@
 """Whether a bundle is for a phone; if not, which command makes the right one."""
 
+import shlex
+from collections import Counter
+
 from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_schema import HtpEntry, Manifest
 from dreamlite_mobile.device.errors import WrongPhoneError
@@ -47,14 +50,25 @@ def check_chip(bundle: Bundle, htp: HtpEntry, phone: PhoneFacts) -> None:
 
 
 def export_command(manifest: Manifest, phone: PhoneFacts) -> str:
-    """What makes a bundle like this one for the phone."""
+    """What makes a bundle like this one for the phone, as one line for a shell.
+
+    The precision is named where the backend stays: others do not have the same ones.
+    """
     from export.targets import TARGETS
 
     size = manifest.size
-    source = manifest.checkpoint.source
-    parts = ["dreamlite export", source, "--out", f"bundle-{(phone.soc or 'cpu').lower()}"]
-    if phone.soc in TARGETS and manifest.backend == "qnn":
-        parts += ["--backend qnn", f"--soc {phone.soc}"]
+    words = ["dreamlite", "export", manifest.checkpoint.source, "--out", f"bundle-{(phone.soc or 'cpu').lower()}"]
+    if phone.soc is not None and phone.soc in TARGETS and manifest.backend == "qnn":
+        words += ["--backend", "qnn", "--soc", phone.soc]
     else:
-        parts += ["--backend xnnpack"]
-    return " ".join([*parts, f"--size {size.width}x{size.height}", f"--modes {','.join(manifest.modes)}"])
+        words += ["--backend", "xnnpack"]
+    if manifest.backend in words:
+        words += ["--precision", precision_option(manifest)]
+    return shlex.join([*words, "--size", f"{size.width}x{size.height}", "--modes", ",".join(manifest.modes)])
+
+
+def precision_option(manifest: Manifest) -> str:
+    """The precision of most components, then those that differ: `w8a16,vae_decoder=fp16`."""
+    found = {name: part.precision for name, part in manifest.components.items()}
+    usual = Counter(found.values()).most_common(1)[0][0]
+    return ",".join([usual, *(f"{name}={one}" for name, one in found.items() if one != usual)])

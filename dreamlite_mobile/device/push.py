@@ -140,17 +140,17 @@ def push_once(link: Link, folder: str, wanted: Sequence[Wanted], sent: Sent, pie
     check_room(link, folder, missing, piece)
     link.checked(f"mkdir -p {' '.join(sorted({quoted(parent(folder, file.name)) for file in wanted}))}")
     link.checked(f"rm -f {quoted(f'{folder}/{MANIFEST_NAME}')}")
-    write_list(link, folder, wanted)
+    write_list(link, folder, [file.name for file in wanted])
     for file in missing:
         push_one(link, folder, file, sent, piece)
     return kept
 
 
-def write_list(link: Link, folder: str, wanted: Sequence[Wanted]) -> None:
-    """The names of what is about to be pushed join those of earlier pushes, before the first byte goes over."""
+def write_list(link: Link, folder: str, wanted: Sequence[str]) -> None:
+    """The names of what is about to be there join those of earlier pushes, before the first byte goes over."""
     place = list_path(folder)
     fresh = f"{place}.new"
-    names = {file.name for file in wanted} | set(read_list(link, folder))
+    names = set(wanted) | set(read_list(link, folder))
     sync.send(link, "".join(f"{name}\n" for name in sorted(names)).encode(), fresh)
     link.checked(f"mv {quoted(fresh)} {quoted(place)}")
 

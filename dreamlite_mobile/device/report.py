@@ -3,10 +3,11 @@
 `schemas/bench-report.json` holds it as JSON Schema. Unknown keys are refused, values are never coerced.
 """
 
+import statistics
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from dreamlite_mobile.bundle_files import describe
 from dreamlite_mobile.bundle_schema import Mode, Sha256
@@ -59,6 +60,12 @@ class Round(Strict):
     cooled_s: float
     cooled: bool
 
+    @model_validator(mode="after")
+    def _was_measured(self) -> Self:
+        if self.result.problem is not None:
+            raise ValueError("a round holds what the app refused, not a measurement")
+        return self
+
 
 class Flag(Strict):
     """Something that makes the numbers less than they seem."""
@@ -108,6 +115,11 @@ class Case(Strict):
     def warm_ms(self) -> list[float]:
         """Every timed run of every round."""
         return [sample.total_ms for round_ in self.rounds for sample in round_.result.timed]
+
+    @property
+    def warm_rounds(self) -> list[float]:
+        """The median of the timed runs of each round."""
+        return [statistics.median(sample.total_ms for sample in round_.result.timed) for round_ in self.rounds]
 
     @property
     def cold_ms(self) -> list[float]:

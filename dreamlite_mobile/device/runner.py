@@ -22,7 +22,7 @@ from dreamlite_mobile.device import sync
 from dreamlite_mobile.device.errors import RunnerError
 from dreamlite_mobile.device.link import Link, Output, quoted
 from dreamlite_mobile.device.places import RUNNERS
-from dreamlite_mobile.device.push import local_file, push_files
+from dreamlite_mobile.device.push import local_file, push_files, write_list
 from dreamlite_mobile.device.report import ComponentCase, Method
 from dreamlite_mobile.device.stats import summarise
 from dreamlite_mobile.errors import ConfigError
@@ -149,6 +149,9 @@ def run_method(
             "iteration": 1,
             "method_index": methods_in_file(bundle.file(spec.file)).index(key),
         }
+        lines = method.warm_up + 1 + method.runs
+        made = [f"out/output_{line}_{index}.raw" for line in range(lines) for index in range(len(spec.outputs))]
+        write_list(runner.link, runner.folder, made)
         runner.link.checked(f"mkdir -p {quoted(f'{runner.folder}/out')}")
         printed = runner.execute(options)
         names = [f"out/output_0_{index}.raw" for index in range(len(spec.outputs))]
@@ -158,6 +161,7 @@ def run_method(
             raise unreadable(runner, printed, f"{len(times)} of {wanted} times")
         return times[:wanted], read_outputs(runner, names, spec)
     names = [f"out-{index}.bin" for index in range(len(spec.outputs))]
+    write_list(runner.link, runner.folder, names)
     options = {"model_path": program, "inputs": ",".join(files), "output_file": "out", "method_name": key}
     times = []
     for executions in (1, *[method.warm_up or 1] * bool(method.warm_up), *[method.runs] * method.rounds):

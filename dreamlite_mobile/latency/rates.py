@@ -1,7 +1,8 @@
 """From work to milliseconds: each kind of operator has a rate in each precision, a byte a cost, a chip a factor.
 
-A call takes the sum of its parts, and never less than its bytes take on the memory bus. The rates are fitted on
-published measurements (`benchmarks/latency_model`) and packaged as `rates.json` with the digest of their table.
+A call takes the sum of its parts and, where a compiler has counted its bytes, never less than these take on the memory
+bus. Traced bytes give no floor: published networks are faster than theirs would be. The rates are fitted on published
+measurements (`benchmarks/latency_model`) and packaged as `rates.json` with the digest of their table.
 """
 
 from collections import defaultdict
@@ -158,17 +159,22 @@ def terms(work: Work, precision: str, traffic: float | None = None, programs: in
 def predict(
     rates: Rates, soc: str, work: Work, precision: str, traffic: float | None = None, programs: int = 1
 ) -> Predicted:
-    """What one call takes on a chip. With the compiler's bytes, the bus gives a floor."""
+    """What one call takes on a chip: what was fitted and validated, and under it the bus with a compiler's bytes."""
     chip = rates.chip(soc)
     parts: defaultdict[Part, float] = defaultdict(float)
     for (part, name), amount in terms(work, precision, traffic, programs).items():
         parts[part] += chip.slower * rates.ms[name] * amount
-    row = PRECISIONS[precision]
-    weights = work.traffic(row.weight_bytes, 0.0, KEPT_BYTES)
-    share = rates.ms["traced bytes"] / rates.ms["weight bytes"]
-    moved = weights + share * work.traffic(0.0, row.activation_bytes, KEPT_BYTES) if traffic is None else traffic
-    floor = moved / 1e6 / (chip.memory_gb_s * rates.bus_share)
-    missing = floor - sum(parts.values())
+    if traffic is None:
+        return Predicted(dict(parts), traced_bytes(rates, work, precision), False)
+    missing = traffic / 1e6 / (chip.memory_gb_s * rates.bus_share) - sum(parts.values())
     if missing > 0:
         parts["memory"] += missing
-    return Predicted(dict(parts), moved, missing > 0)
+    return Predicted(dict(parts), traffic, missing > 0)
+
+
+def traced_bytes(rates: Rates, work: Work, precision: str) -> float:
+    """Weights, and the fitted share of traced activations, to and from DDR."""
+    row = PRECISIONS[precision]
+    share = rates.ms["traced bytes"] / rates.ms["weight bytes"]
+    weights = work.traffic(row.weight_bytes, 0.0, KEPT_BYTES)
+    return weights + share * work.traffic(0.0, row.activation_bytes, KEPT_BYTES)

@@ -117,8 +117,9 @@ def echo(call: Call) -> int:
 
 
 def test(call: Call) -> int:
-    """`test -e FILE`."""
-    return int(not call.phone.storage.host(call.path(call.words[2])).exists())
+    """`test -e FILE` and `test -L FILE`."""
+    place = call.phone.storage.host(call.path(call.words[2]))
+    return int(not (place.is_symlink() if call.words[1] == "-L" else place.exists()))
 
 
 def sleep(call: Call) -> int:
