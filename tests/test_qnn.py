@@ -224,7 +224,7 @@ specs = component_specs(geometry(bundle.manifest), ["generate"], ["text_encoder"
 said = [walk()]
 RMSNorm.forward = of_rank_4
 said.append(walk())
-qnn.guarded = lambda name, module, inputs: torch.export.export(module, inputs).module()
+qnn.guarded = lambda name, module, inputs: torch.export.export(module, inputs)
 said.append(walk())
 print("SAID" + json.dumps(said))
 """
