@@ -25,17 +25,14 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path)
     for folder in parser.parse_args().bundles:
         bundle = open_bundle(folder, verify="quick")
-        print(f"\n{folder.name}\n| component | precision | bytes | seconds | method | operators |")
-        print("|---" * 6 + "|")
+        print(f"\n{folder.name}\n| component | precision | bytes | method | operators |")
+        print("|---" * 5 + "|")
         for name, entry in bundle.manifest.components.items():
             size = sum(bundle.manifest.files[file].bytes for file in entry.files)
             for method, spec in entry.methods.items():
                 counts = operators([bundle.file(file) for file in (spec.file, *spec.then)], method)
                 kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-                print(
-                    f"| `{name}` | {entry.precision} | {size:,} | {entry.lowering_seconds:.0f} | {method} "
-                    f"| {counts.total()}: {kinds} |"
-                )
+                print(f"| `{name}` | {entry.precision} | {size:,} | {method} | {counts.total()}: {kinds} |")
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from dreamlite_mobile.bundle_checks import cross_checks
 from dreamlite_mobile.bundle_config import config_from_json
 from dreamlite_mobile.config import DreamLiteConfig
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STEP_ROWS = 1275
 """Rows of a step-embedding table: one for every step of every schedule of 1 to 50 steps."""
 MAX_STEPS = 50
 
 Mode = Literal["generate", "edit"]
-Precision = Literal["fp32", "fp16", "w8", "p6", "w4", "p4"]
+Precision = Literal["fp32", "fp16", "w8a16", "w8", "p6", "w4", "p4"]
 Backend = Literal["xnnpack", "onnx", "qnn", "coreml"]
 TableDtype = Literal["float32", "float16", "bfloat16"]
 
@@ -115,8 +115,6 @@ class ComponentEntry(_Strict):
     files: Annotated[tuple[RelativePath, ...], Field(min_length=1)]
     precision: Precision
     methods: Annotated[dict[Text, MethodEntry], Field(min_length=1)]
-    lowering_seconds: Annotated[float, Field(ge=0)]
-    peak_memory_bytes: Natural
 
 
 class FileEntry(_Strict):
@@ -299,10 +297,19 @@ class Needs(_Strict):
     macos: Version | None = None
 
 
+class CalibrationEntry(_Strict):
+    """What ranges of activations were taken from: pictures in each mode, steps of each; `sha256` of all inputs."""
+
+    pictures: Count
+    steps: Steps
+    sha256: Sha256
+
+
 class HtpEntry(_Strict):
     """The Qualcomm chip that the programs were compiled for, and by what. `chipset` is QNN's number of the SoC.
 
     `shared_weights`: the methods of a component share theirs, which a phone can load and the emulator cannot.
+    `calibration`: null where every component computes in fp16.
     """
 
     soc: Text
@@ -311,6 +318,7 @@ class HtpEntry(_Strict):
     vtcm_mb: Count
     qnn_build: Text
     shared_weights: bool
+    calibration: CalibrationEntry | None = None
 
 
 class CoreMLEntry(_Strict):

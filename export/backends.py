@@ -1,19 +1,32 @@
 """The backends an export can choose: the form they want, the precisions they know, and how they write a component."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
 
-from dreamlite_mobile.bundle_schema import CoreMLEntry, Delegates, HtpEntry, Needs, ToolVersions, Traffic
+from dreamlite_mobile.bundle_schema import (
+    CalibrationEntry,
+    CoreMLEntry,
+    Delegates,
+    HtpEntry,
+    Needs,
+    ToolVersions,
+    Traffic,
+)
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
-from dreamlite_mobile.errors import ConfigError, unknown_name
+from dreamlite_mobile.errors import ConfigError, ExportError, unknown_name
 from dreamlite_mobile.networks.form import FORMS, Form
-from export.precision import LINEAR
+from export.precision import INTEGERS, LINEAR
 from export.targets import DEFAULT_SOC, TARGETS, target
+
+if TYPE_CHECKING:
+    from export.calibration import Calibration
+    from export.qnn import Quantisation
 
 SAMPLE_SEED = 0
 MEGABYTE = 1_000_000
@@ -23,7 +36,7 @@ MEGABYTE = 1_000_000
 class Written:
     """What was written for one component: its files, each method's program, how it was cut, what it moves.
 
-    `then`: the programs that follow a method's first one.
+    `then`: the programs that follow a method's first one. `documents`: files for people.
     """
 
     files: tuple[str, ...]
@@ -31,18 +44,21 @@ class Written:
     delegates: dict[str, Delegates] = field(default_factory=dict)
     traffic: dict[str, Traffic] = field(default_factory=dict)
     then: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    documents: tuple[str, ...] = ()
 
 
 class Exporter(Protocol):
     """One backend. `precisions` lists what it can do, by component, its usual one first.
 
     `target`: what its programs run on; `needs`: runtimes that must match; `htp`: the chip, if they are for one;
-    `coreml`: how packages were made, if they are Core ML's.
+    `coreml`: how packages were made, if they are Core ML's. `calibrated`: precisions that need `calibration` to be set.
     """
 
     form: Form
     precisions: Mapping[str, tuple[str, ...]]
     target: str
+    calibrated: tuple[str, ...]
+    calibration: "Calibration | None"
 
     @property
     def htp(self) -> HtpEntry | None: ...
@@ -59,6 +75,8 @@ class XnnpackExporter:
     form = FORMS["xnnpack"]
     target = "cpu"
     htp = None
+    calibrated: tuple[str, ...] = ()
+    calibration: "Calibration | None" = None
     coreml = None
     precisions: Mapping[str, tuple[str, ...]] = {
         name: ("fp32", *(("w8",) if name in LINEAR else ()), *(("w4",) if name == "text_encoder" else ()))
@@ -90,6 +108,8 @@ class OnnxExporter:
     form = FORMS["onnx"]
     target = "cpu"
     htp = None
+    calibrated: tuple[str, ...] = ()
+    calibration: "Calibration | None" = None
     coreml = None
     precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp32",))
 
@@ -113,7 +133,10 @@ class QnnExporter:
 
     form = FORMS["htp"]
     coreml = None
-    precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp16",))
+    calibrated: tuple[str, ...] = ("w8a16",)
+    precisions: Mapping[str, tuple[str, ...]] = {
+        name: ("fp16", *(("w8a16",) if name in INTEGERS else ())) for name in COMPONENTS
+    }
 
     def __init__(self, soc: str | None, emulator: bool) -> None:
         from export.qnn_sdk import find_sdk
@@ -126,7 +149,8 @@ class QnnExporter:
             )
         self.sdk = find_sdk()
         self.target = self.soc.soc
-        self.htp = HtpEntry(
+        self.calibration: Calibration | None = None
+        self.made_for = HtpEntry(
             soc=self.soc.soc,
             chipset=self.soc.chipset,
             architecture=f"V{self.soc.htp}",
@@ -135,20 +159,53 @@ class QnnExporter:
             shared_weights=not emulator,
         )
 
+    @property
+    def htp(self) -> HtpEntry:
+        """The chip, and what ranges were calibrated on."""
+        known = self.calibration
+        if known is None:
+            return self.made_for
+        entry = CalibrationEntry(pictures=known.pictures, steps=known.steps, sha256=known.sha256)
+        return self.made_for.model_copy(update={"calibration": entry})
+
     def needs(self, tools: ToolVersions) -> Needs:
         return Needs(executorch=tools.executorch, qnn=self.sdk.version)
 
     def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
-        """Compile all methods together into `<component>.pte`."""
+        """Compile all methods together into `<component>.pte`; integers with their plan in `<component>.plan.json`."""
         from export.qnn import lower
 
         file = f"{spec.name}.pte"
+        integers = None if precision == "fp16" else self.quantisation(spec, modules, precision)
+        documents: tuple[str, ...] = ()
+        if integers is not None:
+            documents = (plan_file(spec.name),)
+            (folder / documents[0]).write_text(json.dumps(asdict(integers.plan), indent=1) + "\n")
         methods = {name: (modules[name], example_inputs(method)) for name, method in spec.methods.items()}
-        compiled = lower(methods, self.soc, precision, self.htp.shared_weights)
+        compiled = lower(methods, self.soc, self.htp.shared_weights, integers)
         with (folder / file).open("wb") as stream:
             compiled.write(stream)
         delegates = {name: Delegates(count=report.delegates) for name, report in compiled.reports.items()}
-        return Written((file,), dict.fromkeys(spec.methods, file), delegates, compiled.traffic)
+        return Written((file,), dict.fromkeys(spec.methods, file), delegates, compiled.traffic, documents=documents)
+
+    def quantisation(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str) -> "Quantisation":
+        """The plan of a component and its calibration calls; its weights are rounded in place.
+
+        Raises:
+            ExportError: no calibration, as where one block of a bundle is exported alone.
+        """
+        from export.qnn import Quantisation
+        from export.qnn_quantize import round_for, weight_plan
+
+        if self.calibration is None:
+            raise ExportError(
+                f"{spec.name}: {precision} needs ranges from the calibration of a whole export, which a part has not; "
+                "look for the block in an fp16 bundle of the same checkpoint"
+            )
+        plan = weight_plan(spec.name, precision, modules)
+        calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
+        round_for(plan, modules, calls)
+        return Quantisation(plan, calls)
 
 
 class CoreMLExporter:
@@ -160,6 +217,8 @@ class CoreMLExporter:
     form = FORMS["coreml"]
     target = "ios"
     htp = None
+    calibrated: tuple[str, ...] = ()
+    calibration: "Calibration | None" = None
     precisions: Mapping[str, tuple[str, ...]] = {
         name: (
             "fp16",
@@ -211,6 +270,11 @@ def exporter(backend: str, soc: str | None = None, emulator: bool = False, packa
     if package_mb is not None and backend != "coreml":
         raise ConfigError(f"--package-mb {package_mb}: {backend} files are not cut; leave it out")
     return known[backend]()
+
+
+def plan_file(component: str) -> str:
+    """Where a bundle keeps which bits a component's weights have."""
+    return f"{component}.plan.json"
 
 
 def example_inputs(method: MethodSpec) -> tuple[torch.Tensor, ...]:

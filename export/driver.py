@@ -1,37 +1,29 @@
 """One export: a checkpoint, a backend, a size -> a bundle. Knows no backend's insides."""
 
-import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
-from dreamlite_mobile.assembly import component_methods, step_embeddings
+from dreamlite_mobile.assembly import step_embeddings
 from dreamlite_mobile.bundle import Bundle, BundleWriter, open_bundle
 from dreamlite_mobile.bundle_schema import (
     Backend,
-    ComponentEntry,
     EmbeddingsEntry,
-    MethodEntry,
     Mode,
     Precision,
-    TensorSpec,
 )
 from dreamlite_mobile.checkpoint import Checkpoint
-from dreamlite_mobile.components import ComponentSpec, Geometry, MethodSpec, component_specs
+from dreamlite_mobile.components import ComponentSpec, Geometry, component_specs
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.images import check_size
-from dreamlite_mobile.measure import Cost, measured
+from dreamlite_mobile.measure import Cost
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
-from export.backends import Exporter, Written, exporter
-from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity, tool_versions
+from export.backends import Exporter, exporter
+from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity
+from export.parts import Notify, make_part
 from export.precision import component_precisions
-
-Notify = Callable[[str], None]
-"""Told what is done next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +33,7 @@ class ExportRequest:
     `soc`: the Snapdragon that `qnn` files are for, by default the Xiaomi 14's; with `emulator` they run on the host.
     `package_mb`: most megabytes of weights in one Core ML package.
     `reuse`: bundles from which a component is copied, instead of lowered again, where it would come out the same.
+    `cache`: a folder where every finished component is kept, and found again by a later export of the same.
     """
 
     checkpoint: Checkpoint
@@ -53,6 +46,7 @@ class ExportRequest:
     modes: tuple[Mode, ...] = ("generate", "edit")
     components: tuple[str, ...] | None = None
     reuse: tuple[Bundle, ...] = ()
+    cache: Path | None = None
     soc: str | None = None
     emulator: bool = False
     package_mb: int | None = None
@@ -72,7 +66,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The finished bundle and the cost of each component, assembling and lowering included."""
+    """The finished bundle and the cost of each component that was not copied, assembling and lowering included."""
 
     bundle: Bundle
     costs: dict[str, Cost]
@@ -130,21 +124,11 @@ def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Notify =
         OutputError: a place that cannot be written.
     """
     begin = time.perf_counter()
-    costs: dict[str, Cost] = {}
     notify("checking every weight")
     plan.request.checkpoint.check()
+    calibrate(plan, notify)
     with BundleWriter(out, replace=replace) as writer:
-        entries = {}
-        for name, spec in plan.specs.items():
-            donor = reusable(plan, name)
-            notify(f"{name} ({plan.precisions[name]}{f', from {donor.path.name}' if donor else ''})")
-            if donor is not None:
-                entries[name] = copy_component(donor, name, writer)
-                continue
-            with measured() as cost:
-                written = export_component(plan, spec, writer)
-            costs[name] = cost
-            entries[name] = component_entry(spec, plan.precisions[name], written, cost)
+        parts = {name: make_part(plan, name, writer, notify) for name in plan.specs}
         notify("tables")
         embeddings = write_tables(plan, writer)
         notify("manifest")
@@ -157,61 +141,30 @@ def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Notify =
             geometry=plan.geometry,
             modes=list(request.modes),
             encoder=plan.encoder,
-            components=entries,
+            components={name: part.entry for name, part in parts.items()},
             embeddings=embeddings,
             source=identity,
+            documents=[file for part in parts.values() for file in part.documents],
             files=writer.files,
         )
         writer.finish(manifest)
+    costs = {name: part.cost for name, part in parts.items() if part.cost is not None}
     return Exported(open_bundle(out, verify="quick"), costs, time.perf_counter() - begin)
 
 
-def reusable(plan: Plan, name: str) -> Bundle | None:
-    """A bundle whose component is what this plan would make: same weights, tools, backend, precision and shapes."""
+def calibrate(plan: Plan, notify: Notify) -> None:
+    """Let the backend see what a real run gives the components, if one of them needs it.
+
+    Raises:
+        CheckpointError: weights that cannot be read.
+    """
+    if set(plan.exporter.calibrated).isdisjoint(plan.precisions.values()):
+        return
+    from export.calibration import trajectories
+
+    notify("calibration")
     request = plan.request
-    wanted = {method: tensors(spec) for method, spec in plan.specs[name].methods.items()}
-    for bundle in request.reuse:
-        manifest = bundle.manifest
-        entry = manifest.components.get(name)
-        if entry is None or entry.precision != plan.precisions[name]:
-            continue
-        same_source = (
-            manifest.checkpoint.sha256,
-            manifest.backend,
-            manifest.tools,
-            manifest.htp,
-            manifest.coreml,
-        ) == (
-            request.checkpoint.identity,
-            request.backend,
-            tool_versions(),
-            plan.exporter.htp,
-            plan.exporter.coreml,
-        )
-        shapes = {method: {"inputs": its.inputs, "outputs": its.outputs} for method, its in entry.methods.items()}
-        if same_source and shapes == wanted:
-            return bundle
-    return None
-
-
-def copy_component(donor: Bundle, name: str, writer: BundleWriter) -> ComponentEntry:
-    """Copy a component's files and its entry, times included."""
-    entry = donor.manifest.components[name]
-    for file in entry.files:
-        shutil.copyfile(donor.path / file, writer.path(file))
-        writer.add_written(file)
-    return entry
-
-
-def export_component(plan: Plan, spec: ComponentSpec, writer: BundleWriter) -> Written:
-    """Assemble one component in the backend's form, lower it and register its files."""
-    modules: dict[str, nn.Module] = component_methods(
-        plan.request.checkpoint, spec.name, plan.exporter.form, plan.geometry, list(plan.request.modes)
-    )
-    written = plan.exporter.write(spec, modules, plan.precisions[spec.name], writer.folder)
-    for file in written.files:
-        writer.add_written(file)
-    return written
+    plan.exporter.calibration = trajectories(request.checkpoint, plan.geometry, plan.encoder, request.modes, plan.specs)
 
 
 def write_tables(plan: Plan, writer: BundleWriter) -> EmbeddingsEntry | None:
@@ -233,30 +186,3 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
     with path.open("wb") as file:
         for chunk in chunks:
             file.write(chunk)
-
-
-def component_entry(spec: ComponentSpec, precision: Precision, written: Written, cost: Cost) -> ComponentEntry:
-    """The manifest's entry of an exported component."""
-    return ComponentEntry(
-        files=written.files,
-        precision=precision,
-        methods={
-            name: MethodEntry(
-                file=written.method_files[name],
-                then=written.then.get(name, ()),
-                **tensors(method),
-                delegates=written.delegates.get(name),
-                traffic=written.traffic.get(name),
-            )
-            for name, method in spec.methods.items()
-        },
-        lowering_seconds=round(cost.seconds, 2),
-        peak_memory_bytes=cost.peak_bytes,
-    )
-
-
-def tensors(method: MethodSpec) -> dict[str, tuple[TensorSpec, ...]]:
-    return {
-        "inputs": tuple(TensorSpec(name=spec.name, shape=spec.shape) for spec in method.inputs),
-        "outputs": tuple(TensorSpec(name=spec.name, shape=spec.shape) for spec in method.outputs),
-    }

@@ -52,19 +52,25 @@ class ParentOnly(NodeSource):
 
 @contextlib.contextmanager
 def lean_tracing() -> Iterator[None]:
-    """Five things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block.
+    """`lean_edge`, and of XNNPACK's own passes only the needed ones."""
+    manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
+    with lean_edge(), mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager):
+        yield
+
+
+@contextlib.contextmanager
+def lean_edge() -> Iterator[None]:
+    """Four things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block, whatever the backend.
 
     The passes before the edge dialect, of which only scalars and no-ops concern our graphs (the rest turn symbolic
-    sizes, transposes and broken operators, which decomposition has removed or which we do not have), and the
-    backend's own (`NeededPasses`): each is a re-trace. The ancestry that every re-traced node deep-copies from its
-    predecessor, a chain that grows with each pass and that nothing here reads. The tables of inputs by kind, which
-    are built anew, over a thousand entries, whenever a node is asked whether it is a parameter. The Python source that
-    every pass generates and compiles for its graph, though graphs are interpreted and hardly one is ever called.
+    sizes, transposes and broken operators, which decomposition has removed or which we do not have): each is a
+    re-trace. The ancestry that every re-traced node deep-copies from its predecessor, a chain that grows with each
+    pass and that nothing here reads. The tables of inputs by kind, which are built anew, over a thousand entries,
+    whenever a node is asked whether it is a parameter. The Python source that every pass generates and compiles for
+    its graph, though graphs are interpreted and hardly one is ever called.
     """
-    manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
     with (
         mock.patch.object(_program, "base_pre_op_replace_passes", [ScalarToTensorPass(), RemoveNoopPass()]),
-        mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager),
         mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
         mock.patch.object(GraphModule, "recompile", recompile_when_called),
         contextlib.ExitStack() as tables,

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 
 from dreamlite_mobile import __version__
 from dreamlite_mobile.bundle_config import config_to_json
@@ -116,6 +117,7 @@ def build_manifest(
     components: dict[str, ComponentEntry],
     embeddings: EmbeddingsEntry | None,
     source: CheckpointIdentity,
+    documents: Sequence[str],
     files: dict[str, FileEntry],
 ) -> Manifest:
     """The manifest; pydantic's ValidationError if the pieces do not fit together."""
@@ -143,6 +145,7 @@ def build_manifest(
         needs=exporter.needs(tools),
         htp=exporter.htp,
         coreml=exporter.coreml,
+        documents=tuple(documents),
         files=files,
     )
 

@@ -5,26 +5,43 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from executorch.backends.qualcomm._passes.qnn_pass_manager import get_qnn_pass_manager_cls
+from executorch.backends.qualcomm.partition.qnn_partitioner import QnnPartitioner
 from executorch.backends.qualcomm.serialization.qc_schema import QcomChipset
+from executorch.backends.qualcomm.utils.qnn_manager_lifecycle import QnnManagerContext
 from executorch.backends.qualcomm.utils.utils import (
     generate_htp_compiler_spec,
     generate_qnn_executorch_compiler_spec,
-    to_edge_transform_and_lower_to_qnn,
+    qnn_edge_config,
 )
+from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir.backend.compile_spec_schema import CompileSpec
 from torch import nn
+from torch.export import ExportedProgram
 
 from dreamlite_mobile.bundle_schema import Traffic
 from dreamlite_mobile.errors import ExportError
+from export.calibration import Inputs
+from export.lean_tracing import lean_edge
+from export.qnn_quantize import WeightPlan, quantised
 from export.targets import Target
 from export.xnnpack import Lowered, Methods, cut_report
 
 RMS_RANK = 3
 TRAFFIC = re.compile(r"^(spill|fill|write_total|read_total)_bytes=(\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """What integers need: which bits, and the calls of each method that their ranges are taken from."""
+
+    plan: WeightPlan
+    calls: Mapping[str, Sequence[Inputs]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +51,29 @@ class Compiled(Lowered):
     traffic: dict[str, Traffic]
 
 
-def lower(methods: Methods, soc: Target, precision: str, share: bool = True) -> Compiled:
+def lower(methods: Methods, soc: Target, share: bool = True, integers: Quantisation | None = None) -> Compiled:
     """Compile all methods into one program for a SoC.
 
     Args:
         methods: built in the `htp` form.
+        integers: None for fp16.
         share: store equal weights of the methods once, as a phone wants it. The emulator cannot load such a program
             ("Shared weights buffer isn't supported on this platform").
 
     Raises:
         ExportError: a graph the compiler refuses, or one that leaves operators outside its delegate.
     """
-    assert precision == "fp16"
-    options = generate_htp_compiler_spec(use_fp16=True, use_weight_sharing=share and len(methods) > 1)
+    options = generate_htp_compiler_spec(use_fp16=integers is None, use_weight_sharing=share and len(methods) > 1)
     spec = generate_qnn_executorch_compiler_spec(QcomChipset[soc.soc], options)
-    inputs = {name: example for name, (_, example) in methods.items()}
     try:
-        with torch.no_grad(), native_output() as said:
-            modules = {name: guarded(name, module, inputs[name]) for name, (module, _) in methods.items()}
-            edge = to_edge_transform_and_lower_to_qnn(modules, inputs, dict.fromkeys(methods, spec))
+        with torch.no_grad(), native_output() as said, lean_edge():
+            programs = {name: guarded(name, module, inputs) for name, (module, inputs) in methods.items()}
+            if integers is not None:
+                programs = {
+                    name: quantised(program, methods[name][1], integers.calls[name], integers.plan, soc)
+                    for name, program in programs.items()
+                }
+            edge = delegated(programs, spec)
             reports = {name: cut_report(edge.exported_program(name).graph_module, {}) for name in methods}
             program = edge.to_executorch()
     except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError, KeyError) as error:
@@ -63,7 +84,36 @@ def lower(methods: Methods, soc: Target, precision: str, share: bool = True) -> 
     return Compiled(program, reports, traffic_of(said.text, list(methods)))
 
 
-def guarded(name: str, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> nn.Module:
+def delegated(programs: Mapping[str, ExportedProgram], spec: list[CompileSpec]) -> EdgeProgramManager:
+    """Each program as a call of its compiled context.
+
+    What `to_edge_transform_and_lower_to_qnn` does, without tracing and decomposing everything twice more.
+    """
+    specs = dict.fromkeys(programs, spec)
+    traced, passes = {}, {}
+    for name, program in programs.items():
+        manager = get_qnn_pass_manager_cls()()
+        traced[name] = manager.transform_for_export_pipeline(program)
+        passes[name] = manager.get_to_edge_transform_passes(program, compiler_specs=spec)
+    with QnnManagerContext(specs):
+        return to_edge_transform_and_lower(
+            traced,
+            transform_passes=passes,
+            partitioner={name: [PlainPartitioner(spec)] for name in programs},
+            compile_config=qnn_edge_config(),
+        )
+
+
+class PlainPartitioner(QnnPartitioner):
+    """QNN's partitioner for graphs without integers, for which it need not look at each node before decomposition."""
+
+    def ops_to_not_decompose(self, ep: ExportedProgram) -> tuple[list[Any], None]:
+        """The operators that the HTP has, for every node."""
+        operators, _ = super().ops_to_not_decompose(ep)
+        return operators, None
+
+
+def guarded(name: str, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
     """The traced module, unless it holds something that the HTP computes wrongly without saying so.
 
     An RMSNorm of a tensor of rank 4 compiles and gives noise (relative error 0.64 on [1, 24, 8, 16]); of rank 3 it is
@@ -83,7 +133,7 @@ def guarded(name: str, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> n
             f"{name}: the HTP computes RMSNorm rightly on rank {RMS_RANK} only, found {', '.join(wrong)}; "
             "fold the other axes into rows before it"
         )
-    return program.module()
+    return program
 
 
 def traffic_of(text: str, methods: list[str]) -> dict[str, Traffic]:

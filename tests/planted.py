@@ -19,7 +19,7 @@ from dreamlite_mobile.cli.judge import bisect_bench
 from dreamlite_mobile.components import component_specs
 from dreamlite_mobile.parity.bisect import Bench, Bisection, bisect
 from dreamlite_mobile.parity.run import sample_cases
-from export import driver
+from export import parts
 from export.driver import ExportRequest, plan_export, run_export
 
 Spoil = Callable[[nn.Module], None]
@@ -47,14 +47,14 @@ def bundle_of(component: str, backend: str, precision: str = "fp32", spoil: Spoi
         modes=(mode,),
         components=(component,),
     )
-    assemble = driver.component_methods
+    assemble = parts.component_methods
 
     def spoilt(*arguments: object) -> dict[str, nn.Module]:
         modules = assemble(*arguments)
         spoil(next(iter(modules.values())))
         return modules
 
-    with mock.patch.object(driver, "component_methods", spoilt):
+    with mock.patch.object(parts, "component_methods", spoilt):
         return run_export(plan_export(request), folder() / f"{component}-{backend}").bundle
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from dreamlite_mobile.bundle import BundleWriter
 from dreamlite_mobile.bundle_config import config_to_json
 from dreamlite_mobile.bundle_schema import (
+    SCHEMA_VERSION,
     CheckpointIdentity,
     ComponentEntry,
     Delegates,
@@ -55,8 +56,6 @@ def components() -> dict[str, ComponentEntry]:
             files=(f"{name}.pte",),
             precision="fp32",
             methods={key: method_entry(f"{name}.pte", method) for key, method in spec.methods.items()},
-            lowering_seconds=1.5,
-            peak_memory_bytes=10**9,
         )
         for name, spec in component_specs(GEOMETRY).items()
     }
@@ -98,7 +97,7 @@ def manifest(files: dict[str, FileEntry]) -> Manifest:
     """A consistent manifest over the given files."""
     schedule, vae, columns = CONFIG.scheduler, CONFIG.vae, CONFIG.unet.time_embed_dim
     return Manifest(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         tools=ToolVersions(dreamlite_mobile="0.1.0", python="3.11.7", torch="2.13.0", executorch="1.5.1"),
         checkpoint=CheckpointIdentity(source="tiny", sha256="ab" * 32, config=config_to_json(CONFIG)),
         backend="xnnpack",

@@ -13,7 +13,7 @@ from small_bundle import CONFIG, EMBEDDINGS, add_files, change_manifest, manifes
 
 from dreamlite_mobile.bundle import BundleWriter, open_bundle, verify_bundle
 from dreamlite_mobile.bundle_config import config_from_json, config_to_json
-from dreamlite_mobile.bundle_schema import Manifest, json_schema
+from dreamlite_mobile.bundle_schema import SCHEMA_VERSION, Manifest, json_schema
 from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.errors import BundleError, OutputError
 
@@ -89,8 +89,10 @@ def test_what_is_not_a_bundle_is_named(tmp_path: Path, place: str) -> None:
 
 def test_another_schema_version_names_both_and_the_mend(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "bundle")
-    change_manifest(folder, {**manifest_data(folder), "schema_version": 2})
-    with pytest.raises(BundleError, match=r"schema version 2, this toolkit reads version 1. Update dreamlite_mobile"):
+    change_manifest(folder, {**manifest_data(folder), "schema_version": SCHEMA_VERSION + 1})
+    with pytest.raises(
+        BundleError, match=f"schema version {SCHEMA_VERSION + 1}, this toolkit reads version {SCHEMA_VERSION}. Update"
+    ):
         open_bundle(folder)
 
 

@@ -42,7 +42,7 @@ def page(text: str = "plain", error: float = 0.0) -> Page:
         number_problems=(text,),
         number_charts=(Chart(text, text, text, (text,), (Series(text, (1.0,)),), wide=True),),
         stages=(StageTime(text, text, 0.5, 10**9), StageTime(text, "zero", 0.0)),
-        delegates=(DelegateRow(text, text, "w8", 2, (text,), 27_740_000, 21.5, 10**9),),
+        delegates=(DelegateRow(text, text, "w8", 2, (text,), 27_740_000),),
         versions=((text, text),),
         commands=(text,),
         notes=(text,),
@@ -102,7 +102,7 @@ def test_the_verdict_is_said_at_the_top() -> None:
 
 def test_numbers_are_shown() -> None:
     text = Document(render(page(error=1e-7))).text
-    for part in ("SNR exact", "100 dB", "0123456789ab", "0.250", "0.500 s", "1000.0 MB", "27.7 MB", "21.5 s"):
+    for part in ("SNR exact", "100 dB", "0123456789ab", "0.250", "0.500 s", "1000.0 MB", "27.7 MB"):
         assert part in text
 
 

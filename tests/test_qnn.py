@@ -41,11 +41,21 @@ def bundle() -> Path:
     return compiled("qnn-fp16", "--emulator")
 
 
+COMPONENTS = ("--components", "text_encoder,vae_decoder")
+
+
+@cache
+def integers() -> Path:
+    """What can be in 8-bit weights and 16-bit activations, for one mode."""
+    return compiled("qnn-w8a16", "--emulator", "--precision", "w8a16", "--modes", "generate", *COMPONENTS)
+
+
 def compiled(name: str, *more: str) -> Path:
     def make(out: Path) -> None:
         done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, "--json", *more)
         assert done.code == 0, done.err
-        assert all(part["precision"] == "fp16" for part in done.data["components"].values())
+        precision = "w8a16" if "w8a16" in more else "fp16"
+        assert all(part["precision"] == precision for part in done.data["components"].values())
 
     return made_once(name, make)
 
@@ -117,12 +127,33 @@ def test_a_bundle_of_a_newer_qnn_is_refused(tmp_path: Path) -> None:
     assert done.code == 1 and "compiled by QNN 2.99.0" in done.err and "QNN_SDK_ROOT" in done.err
 
 
+def test_integers_reach_their_floors_on_the_emulator() -> None:
+    """On a seeded sample that calibration did not see."""
+    done = dreamlite("parity", integers(), "--checkpoint", tiny_checkpoint(), "--json")
+    assert done.code == 0, done.err
+    rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"]]
+    assert {row["component"] for row in rows} == {"text_encoder", "vae_decoder"}
+    assert {row["precision"] for row in rows} == {"w8a16"}
+
+
+def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_are_wide() -> None:
+    manifest = bundle_files.read_manifest(integers())
+    assert manifest.htp is not None and manifest.htp.calibration is not None
+    assert (manifest.htp.calibration.steps, manifest.htp.calibration.pictures) == (4, 4)
+    assert set(manifest.documents) == {"text_encoder.plan.json", "vae_decoder.plan.json"}
+    plan = json.loads((integers() / "vae_decoder.plan.json").read_text())
+    assert "layers.4.up" in plan["wide"] and plan["bits"] == 8
+    assert plan["narrow"] and all(".conv." in name for name in plan["narrow"])
+    methods = [spec for part in manifest.components.values() for spec in part.methods.values()]
+    assert all(spec.delegates is not None and spec.delegates.count == 1 for spec in methods)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--soc", "SM8651"), "--soc: unknown SoC 'SM8651'"),
         (("--soc", "SM8350"), "--soc SM8350: its HTP (V68) computes in integers only"),
-        (("--precision", "w8"), "text_encoder cannot be 'w8' with this backend; supported: fp16"),
+        (("--precision", "w8"), "text_encoder cannot be 'w8' with this backend; supported: fp16, w8a16"),
     ],
 )
 def test_what_cannot_be_is_refused_before_work(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
@@ -148,7 +179,7 @@ from export.qnn import lower
 from export.targets import target
 norm = RMSNorm(16, 1e-6, HTP)
 torch.nn.init.ones_(norm.weight)
-lower({"forward": (fold(norm), (torch.randn(1, 24, 8, 16),))}, target("SM8650"), "fp16")
+lower({"forward": (fold(norm), (torch.randn(1, 24, 8, 16),))}, target("SM8650"))
 """
 
 
@@ -193,7 +224,7 @@ specs = component_specs(geometry(bundle.manifest), ["generate"], ["text_encoder"
 said = [walk()]
 RMSNorm.forward = of_rank_4
 said.append(walk())
-qnn.guarded = lambda name, module, inputs: torch.export.export(module, inputs).module()
+qnn.guarded = lambda name, module, inputs: torch.export.export(module, inputs)
 said.append(walk())
 print("SAID" + json.dumps(said))
 """

@@ -1,7 +1,7 @@
 """`dreamlite export` and `dreamlite make-checkpoint`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -23,6 +23,7 @@ from dreamlite_mobile.components import MODES, check_names
 from dreamlite_mobile.progress import task
 
 if TYPE_CHECKING:
+    from dreamlite_mobile.measure import Cost
     from export.driver import Exported, Plan
     from export.estimate import Expected
 
@@ -41,7 +42,7 @@ def export(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, w8 or w4 (xnnpack), fp16 (qnn), fp16, w8, p6 or p4 (coreml), then component=precision "
+            help="fp32, w8 or w4 (xnnpack), fp16 or w8a16 (qnn), fp16, w8, p6 or p4 (coreml), then component=precision "
             "pairs: 'w4,unet=fp32'. By default the backend's first."
         ),
     ] = None,
@@ -63,6 +64,10 @@ def export(
     reuse: Annotated[
         list[Path] | None,
         typer.Option(help="A bundle to copy equal components from instead of lowering them again. Repeatable."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keep every finished component in this folder: an export that was stopped goes on from it."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made, and its size; write nothing.")
@@ -91,6 +96,7 @@ def export(
         soc,
         emulator,
         package_mb,
+        cache,
     )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
@@ -110,6 +116,7 @@ def planned(
     soc: str | None = None,
     emulator: bool = False,
     package_mb: int | None = None,
+    cache: Path | None = None,
 ) -> "Plan":
     """A checked export; nothing is written. A local folder is recorded by its name only."""
     from dreamlite_mobile.bundle import open_bundle
@@ -135,6 +142,7 @@ def planned(
         soc=soc,
         emulator=emulator,
         package_mb=package_mb,
+        cache=cache,
     )
     return plan_export(request)
 
@@ -185,8 +193,7 @@ def show_exported(done: "Exported", json_output: bool = False) -> None:
                     name: {
                         "precision": entry.precision,
                         "bytes": sum(manifest.files[file].bytes for file in entry.files),
-                        "seconds": entry.lowering_seconds,
-                        "peak_memory_bytes": entry.peak_memory_bytes,
+                        **cost_json(done.costs.get(name)),
                         "delegates": {
                             method: spec.delegates.model_dump()
                             for method, spec in entry.methods.items()
@@ -212,8 +219,7 @@ def show_exported(done: "Exported", json_output: bool = False) -> None:
                 name,
                 entry.precision,
                 megabytes(size),
-                f"{entry.lowering_seconds:.1f} s",
-                gigabytes(entry.peak_memory_bytes),
+                *cost_cells(done.costs.get(name)),
                 "\n".join(delegates) or "-",
             ]
         )
@@ -223,6 +229,17 @@ def show_exported(done: "Exported", json_output: bool = False) -> None:
         rows,
         right=(2, 3, 4),
     )
+
+
+def cost_json(cost: "Cost | None") -> dict[str, Any]:
+    """Nulls for what was copied."""
+    if cost is None:
+        return {"seconds": None, "peak_memory_bytes": None}
+    return {"seconds": round(cost.seconds, 2), "peak_memory_bytes": cost.peak_bytes}
+
+
+def cost_cells(cost: "Cost | None") -> tuple[str, str]:
+    return ("copied", "-") if cost is None else (f"{cost.seconds:.1f} s", gigabytes(cost.peak_bytes))
 
 
 def make_checkpoint(

@@ -226,8 +226,6 @@ def delegate_rows(judgement: Judgement) -> list[DelegateRow]:
             delegates=spec.delegates.count,
             operators_outside=spec.delegates.operators_outside,
             file_bytes=sum(manifest.files[file].bytes for file in entry.files),
-            lowering_seconds=entry.lowering_seconds,
-            peak_memory_bytes=entry.peak_memory_bytes,
         )
         for name, entry in manifest.components.items()
         for method, spec in entry.methods.items()

@@ -21,6 +21,8 @@ class Form:
     gelu: `op`, or `tanh`: its tanh approximation in primitives, relative error 1.8e-4. The one choice that is not
         exact: in front of a matrix product, the HTP's own operator is wrong by 2e-3 to 5e-3, the primitives by 6e-4.
     gelu_tanh: `op` or `primitive`, where a model asks for the tanh approximation of GELU.
+    mask: what is subtracted from an attention score that must not count, upstream 1e4. Any number that makes its
+        weight vanish is exact; where scores are integers of 16 bits, 1e4 would leave them steps of 0.15.
     row_tiles: (channels, rows) pairs; transformer blocks of that width run in tiles of that many rows.
     """
 
@@ -30,6 +32,7 @@ class Form:
     downsample: Literal["conv", "taps"] = "conv"
     gelu: Literal["op", "tanh"] = "op"
     gelu_tanh: Literal["op", "primitive"] = "op"
+    mask: float = 1e4
     row_tiles: tuple[tuple[int, int], ...] = ()
 
     def tile(self, channels: int) -> int:
@@ -40,7 +43,12 @@ class Form:
 REFERENCE = Form("reference")
 XNNPACK = Form("xnnpack", norms="primitive", upsample="differences", downsample="taps", gelu_tanh="primitive")
 HTP = Form(
-    "htp", upsample="transposed", gelu="tanh", gelu_tanh="primitive", row_tiles=((256, 512), (512, 256), (896, 512))
+    "htp",
+    upsample="transposed",
+    gelu="tanh",
+    gelu_tanh="primitive",
+    mask=128.0,
+    row_tiles=((256, 512), (512, 256), (896, 512)),
 )
 COREML = Form("coreml", norms="bounded", upsample="transposed")
 """For the Neural Engine, judged by operator counts (benchmarks/coreml.md) since no Apple device was at hand.

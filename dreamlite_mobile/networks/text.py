@@ -16,9 +16,6 @@ from dreamlite_mobile.networks.form import Foldable, Form
 from dreamlite_mobile.networks.layers import RMSNorm
 from dreamlite_mobile.networks.positions import mrope_positions
 
-CAUSAL_BIAS = -1e4
-"""Bias of a future token: its weight underflows to zero, and it fits in fp16."""
-
 
 @dataclass(frozen=True, slots=True)
 class TextLayout:
@@ -114,7 +111,7 @@ class TextTower(nn.Module):
     def __init__(self, cfg: TextConfig, form: Form) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(cfg, form) for _ in range(cfg.num_layers))
-        self.cfg = cfg
+        self.cfg, self.mask = cfg, form.mask
 
 
 class TextEncoder(Foldable):
@@ -134,7 +131,7 @@ class TextEncoder(Foldable):
         length = self.layout.length
         self.register_buffer("cos", cos)
         self.register_buffer("sin", sin)
-        self.register_buffer("causal", torch.full((1, length, length), CAUSAL_BIAS).triu(1))
+        self.register_buffer("causal", torch.full((1, length, length), -self.tower.mask).triu(1))
 
     def forward(self, embeddings: torch.Tensor, deepstack: torch.Tensor | None = None) -> torch.Tensor:
         """One prompt.

@@ -13,9 +13,6 @@ from dreamlite_mobile.networks.form import Foldable, Form
 from dreamlite_mobile.networks.layers import GeGlu, GroupNorm, LayerNorm, RMSNorm
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
 
-MASK_BIAS = 1e4
-"""Upstream turns a 0 in the prompt mask into a bias of minus this."""
-
 
 class Attention(Foldable):
     """Grouped-query attention with RMS-normalised queries and keys (`DreamLiteAttnProcessor2_0`).
@@ -274,6 +271,7 @@ class UNet(nn.Module):
     def __init__(self, cfg: UNetConfig, form: Form) -> None:
         super().__init__()
         levels = range(len(cfg.block_out_channels))
+        self.mask = form.mask
         width = cfg.block_out_channels[0]
         self.conv_in = nn.Conv2d(cfg.in_channels, width, 3, padding=1)
         self.encoder_hid_proj = nn.Sequential(
@@ -307,7 +305,7 @@ class UNet(nn.Module):
         """
         target_width = latents.shape[3]
         context = self.encoder_hid_proj(prompt_states)
-        bias = ((mask - 1.0) * MASK_BIAS).view(1, 1, -1)
+        bias = ((mask - 1.0) * self.mask).view(1, 1, -1)
         x = self.conv_in(torch.cat([latents, condition], 3))
         skips = [x]
         for down in self.down_blocks:

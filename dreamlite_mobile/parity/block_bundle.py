@@ -34,8 +34,6 @@ def export_module(bundle: Bundle, spec: ComponentSpec, module: nn.Module, precis
         files=written.files,
         precision=precision,
         methods={FORWARD: method_entry(spec.methods[FORWARD], written)},
-        lowering_seconds=0.0,
-        peak_memory_bytes=0,
     )
     return over(bundle, folder, spec.name, entry)
 

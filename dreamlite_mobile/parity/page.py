@@ -69,8 +69,6 @@ class DelegateRow:
     delegates: int
     operators_outside: tuple[str, ...]
     file_bytes: int
-    lowering_seconds: float
-    peak_memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +230,8 @@ def _delegates(rows: Sequence[DelegateRow]) -> str:
         lines.append(
             f"<tr><td>{escape(row.component)}</td><td>{escape(row.method)}</td><td>{escape(row.precision)}</td>"
             f'<td class="number">{row.delegates}</td><td class="wrap">{escape(outside)}</td>'
-            f'<td class="number">{megabytes(row.file_bytes)}</td><td class="number">{row.lowering_seconds:.1f} s</td>'
-            f'<td class="number">{megabytes(row.peak_memory_bytes)}</td></tr>\n'
+            f'<td class="number">{megabytes(row.file_bytes)}</td></tr>\n'
         )
-    numbers = ("delegates", "file", "lowering", "peak memory")
+    numbers = ("delegates", "file")
     headings = ("component", "method", "precision", "delegates", "operators outside", *numbers[1:])
     return table(headings, set(numbers), "".join(lines)) if lines else ""

@@ -28,6 +28,8 @@ FLOORS = {
     "fp32": Floor(component_snr_db=100.0, latents_snr_db=100.0, picture_psnr_db=50.0),
     # The HTP's own arithmetic, on its emulator (benchmarks/htp.md).
     "fp16": Floor(component_snr_db=48.0, latents_snr_db=48.0, picture_psnr_db=55.0),
+    # Integers on the HTP, ranges from calibration runs (benchmarks/htp.md).
+    "w8a16": Floor(component_snr_db=35.0, latents_snr_db=33.0, picture_psnr_db=45.0),
     # About 3 dB below the worst of the embedded checkpoint (benchmarks/quantisation.md). Its weights are random, which
     # four bits hold worst: every direction of a random weight counts.
     "w8": Floor(component_snr_db=27.0, latents_snr_db=27.0, picture_psnr_db=40.0),

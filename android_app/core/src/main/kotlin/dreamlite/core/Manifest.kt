@@ -41,7 +41,7 @@ public data class Manifest(
     internal val hasCoreMl: Boolean,
 ) {
     public companion object {
-        public const val SCHEMA_VERSION: Int = 1
+        public const val SCHEMA_VERSION: Int = 2
         public const val MAX_STEPS: Int = 50
         public const val STEP_ROWS: Int = 1275
     }

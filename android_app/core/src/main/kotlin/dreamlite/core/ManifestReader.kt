@@ -3,7 +3,7 @@ package dreamlite.core
 private val SHA256 = Regex("[0-9a-f]{64}")
 private val PATH_PART = Regex("[A-Za-z0-9_][A-Za-z0-9._-]*")
 private const val PATH_LIMIT = 240
-private val PRECISIONS = setOf("fp32", "fp16", "w8", "p6", "w4", "p4").associateWith { it }
+private val PRECISIONS = setOf("fp32", "fp16", "w8a16", "w8", "p6", "w4", "p4").associateWith { it }
 private val UNITS = setOf("all", "cpu_and_neural_engine", "cpu_and_gpu", "cpu_only").associateWith { it }
 private val MODES = Mode.entries.associateBy { it.key }
 private val ONE_OR_MORE = 1..Int.MAX_VALUE
@@ -149,8 +149,6 @@ private fun readEmbeddings(node: Node) = node.members {
 }
 
 private fun readComponent(node: Node) = node.members {
-    get("lowering_seconds").let { if (it.double() < 0) it.problem("must not be negative") }
-    get("peak_memory_bytes").long(0)
     ComponentEntry(
         files = get("files").list(ONE_OR_MORE, ::path),
         precision = get("precision").choice(PRECISIONS),
@@ -258,6 +256,13 @@ private fun readNeeds(node: Node) = node.members {
 }
 
 private fun readHtp(node: Node) = node.members {
+    optional("calibration") { calibration ->
+        calibration.members {
+            get("pictures").int(1)
+            get("steps").int(1)
+            get("sha256").pattern(SHA256, "64 hexadecimal digits")
+        }
+    }
     HtpEntry(
         soc = get("soc").text(),
         chipset = get("chipset").int(1),

@@ -43,8 +43,8 @@ class GoldenManifestTest {
 
     @Test
     fun `a newer schema says what to update`() {
-        val error = assertFailsWith<BundleException> { readManifest("""{"schema_version": 2}""".toByteArray()) }
-        assertContains(error.message!!, "schema version 2, this app reads version 1. Update the app.")
+        val error = assertFailsWith<BundleException> { readManifest("""{"schema_version": 3}""".toByteArray()) }
+        assertContains(error.message!!, "schema version 3, this app reads version 2. Update the app.")
     }
 
     @Test

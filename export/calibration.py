@@ -1,0 +1,103 @@
+"""Real inputs for quantisers: what an fp32 reference gives every component while it draws and edits.
+
+A quantiser that has only seen noise picks ranges for noise. The prompts and instructions are those of the embedded
+world, from a seed that the score does not use; any checkpoint can be asked them. Every denoising step is kept. One
+seeded sample of unit normals is added, so that ranges leave room for prompts of another kind.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from dreamlite_mobile.checkpoint import Checkpoint
+from dreamlite_mobile.components import MODES, ComponentSpec, Geometry, MethodSpec, sample_inputs
+from dreamlite_mobile.noise import initial_latents
+from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
+from dreamlite_mobile.parity.rows import digest
+from dreamlite_mobile.parity.run import Case, Recorder
+from dreamlite_mobile.pipeline import finish
+from dreamlite_mobile.prompt import PromptEncoder
+from dreamlite_mobile.runtime import Array
+from dreamlite_mobile.tiny.score import edits, prompts
+from dreamlite_mobile.tiny.world import render
+
+SEED = 515_151
+"""Of prompts and noise; the score's and the parity run's are others."""
+STEPS = 4
+PICTURES = 4
+"""Drawn in each mode."""
+Inputs = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """`calls`: (component, method) -> the inputs of each call, in the order of the graph.
+
+    `pictures`: drawn in each mode, with `steps` steps. `sha256` names every number of the calls.
+    """
+
+    pictures: int
+    steps: int
+    calls: Mapping[tuple[str, str], tuple[Inputs, ...]]
+    sha256: str
+
+
+def trajectories(
+    checkpoint: Checkpoint,
+    geometry: Geometry,
+    encoder: PromptEncoder,
+    modes: Sequence[str],
+    specs: Mapping[str, ComponentSpec],
+    pictures: int = PICTURES,
+) -> Calibration:
+    """Draw pictures, and edits where that is a mode, and keep what the components were given.
+
+    Args:
+        specs: the components to keep inputs of.
+
+    Raises:
+        CheckpointError: weights that cannot be read.
+    """
+    cases: list[Case] = []
+    components = reference_components(checkpoint, geometry, modes)
+    recorded = {name: Recorder(name, component, cases) for name, component in components.items()}
+    pipeline = reference_pipeline(checkpoint, geometry, encoder, dict(recorded))
+    asked, changes = prompts(pictures, seed=SEED), edits(pictures, seed=SEED)
+    for mode in (mode for mode in MODES if mode in modes):
+        for index in range(pictures):
+            noise = initial_latents(SEED + index, pipeline.latents_shape)
+            if mode == "generate":
+                finish(pipeline.generate(asked[index].caption, noise, STEPS))
+            else:
+                picture = render(changes[index].edit.before, min(geometry.width, geometry.height))
+                finish(pipeline.edit(Image.fromarray(picture), changes[index].instruction, noise, STEPS))
+    calls = {
+        (name, method): (
+            *real_calls(cases, name, method, signature),
+            in_order(signature, sample_inputs(signature, SEED)),
+        )
+        for name, spec in specs.items()
+        for method, signature in spec.methods.items()
+    }
+    return Calibration(pictures, STEPS, calls, digest_of(cases))
+
+
+def real_calls(cases: Sequence[Case], component: str, method: str, signature: MethodSpec) -> Iterator[Inputs]:
+    """What a method was given, call by call."""
+    for case in cases:
+        if (case.component, case.method) == (component, method):
+            yield in_order(signature, case.inputs)
+
+
+def in_order(signature: MethodSpec, inputs: Mapping[str, Array]) -> Inputs:
+    """Named inputs in the order of the graph."""
+    return tuple(torch.from_numpy(inputs[tensor.name]) for tensor in signature.inputs)
+
+
+def digest_of(cases: Sequence[Case]) -> str:
+    """SHA-256 over who was given what, in order."""
+    said = "\n".join(f"{case.component} {case.method} {digest(case.inputs)}" for case in cases)
+    return hashlib.sha256(said.encode()).hexdigest()

@@ -1,0 +1,166 @@
+"""What one component puts into a bundle: lowered now, or copied from where it was finished before."""
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from dreamlite_mobile.assembly import component_methods
+from dreamlite_mobile.bundle import Bundle, BundleWriter
+from dreamlite_mobile.bundle_schema import ComponentEntry, MethodEntry, Precision, TensorSpec
+from dreamlite_mobile.components import ComponentSpec, MethodSpec
+from dreamlite_mobile.measure import Cost, measured
+from export.backends import Written, plan_file
+from export.manifest import tool_versions
+from export.pieces import Pieces, Record, piece_key
+
+if TYPE_CHECKING:
+    from export.driver import Plan
+
+Notify = Callable[[str], None]
+"""Told what is done next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A component in a bundle: its entry, its files for people, and what lowering it cost if that was done now."""
+
+    entry: ComponentEntry
+    documents: tuple[str, ...]
+    cost: Cost | None = None
+
+
+def make_part(plan: "Plan", name: str, writer: BundleWriter, notify: Notify) -> Part:
+    """Put a component into the bundle.
+
+    Raises:
+        CheckpointError: weights that cannot be read. ExportError: a component that cannot be lowered.
+        OutputError: a place that cannot be written.
+    """
+    precision = plan.precisions[name]
+    donor = reusable(plan, name)
+    if donor is not None:
+        notify(f"{name} ({precision}, from {donor.path.name})")
+        entry = donor.manifest.components[name]
+        documents = tuple(file for file in donor.manifest.documents if file == plan_file(name))
+        return copied(donor.path, entry, documents, writer)
+    if plan.request.cache is None:
+        notify(f"{name} ({precision})")
+        return lowered(plan, name, writer)
+    pieces, key = Pieces(plan.request.cache), key_of(plan, name)
+    piece = pieces.find(key)
+    if piece is not None:
+        notify(f"{name} ({precision}, finished before)")
+        return copied(piece.folder, piece.record.entry, piece.record.documents, writer)
+    notify(f"{name} ({precision})")
+    part = lowered(plan, name, writer)
+    files = {file: writer.files[file] for file in (*part.entry.files, *part.documents)}
+    pieces.add(key, writer.folder, Record(entry=part.entry, documents=part.documents, files=files))
+    return part
+
+
+def lowered(plan: "Plan", name: str, writer: BundleWriter) -> Part:
+    """Assemble a component in the backend's form, lower it and register its files."""
+    spec, precision, request = plan.specs[name], plan.precisions[name], plan.request
+    with measured() as cost:
+        modules: dict[str, nn.Module] = component_methods(
+            request.checkpoint, name, plan.exporter.form, plan.geometry, list(request.modes)
+        )
+        written = plan.exporter.write(spec, modules, precision, writer.folder)
+        for file in (*written.files, *written.documents):
+            writer.add_written(file)
+    return Part(component_entry(spec, precision, written), written.documents, cost)
+
+
+def copied(folder: Path, entry: ComponentEntry, documents: Iterable[str], writer: BundleWriter) -> Part:
+    """Copy a finished component's files."""
+    documents = tuple(documents)
+    for file in (*entry.files, *documents):
+        shutil.copyfile(folder / file, writer.path(file))
+        writer.add_written(file)
+    return Part(entry, documents)
+
+
+def reusable(plan: "Plan", name: str) -> Bundle | None:
+    """A bundle whose component is what this plan would make: same weights, tools, backend, precision and shapes."""
+    request = plan.request
+    wanted = shapes(plan.specs[name])
+    for bundle in request.reuse:
+        manifest = bundle.manifest
+        entry = manifest.components.get(name)
+        if entry is None or entry.precision != plan.precisions[name]:
+            continue
+        same_source = (
+            manifest.checkpoint.sha256,
+            manifest.backend,
+            manifest.tools,
+            manifest.htp,
+            manifest.coreml,
+        ) == (
+            request.checkpoint.identity,
+            request.backend,
+            tool_versions(),
+            plan.exporter.htp,
+            plan.exporter.coreml,
+        )
+        found = {method: {"inputs": its.inputs, "outputs": its.outputs} for method, its in entry.methods.items()}
+        if same_source and found == wanted:
+            return bundle
+    return None
+
+
+def key_of(plan: "Plan", name: str) -> str:
+    """The key of a component: of all that its bytes depend on."""
+    request, chosen, geometry = plan.request, plan.exporter, plan.geometry
+    methods = {
+        method: {side: [tensor.model_dump(mode="json") for tensor in found] for side, found in sides.items()}
+        for method, sides in shapes(plan.specs[name]).items()
+    }
+    return piece_key(
+        {
+            "checkpoint": request.checkpoint.identity,
+            "backend": request.backend,
+            "target": chosen.target,
+            "htp": None if chosen.htp is None else chosen.htp.model_dump(mode="json"),
+            "coreml": None if chosen.coreml is None else chosen.coreml.model_dump(mode="json"),
+            "tools": tool_versions().model_dump(mode="json"),
+            "component": name,
+            "precision": plan.precisions[name],
+            "methods": methods,
+            "drop": [geometry.drop_generate, geometry.drop_edit],
+            "states": [geometry.states_generate, geometry.states_edit],
+        }
+    )
+
+
+def component_entry(spec: ComponentSpec, precision: Precision, written: Written) -> ComponentEntry:
+    """The manifest's entry of an exported component."""
+    return ComponentEntry(
+        files=written.files,
+        precision=precision,
+        methods={
+            name: MethodEntry(
+                file=written.method_files[name],
+                then=written.then.get(name, ()),
+                **tensors(method),
+                delegates=written.delegates.get(name),
+                traffic=written.traffic.get(name),
+            )
+            for name, method in spec.methods.items()
+        },
+    )
+
+
+def shapes(spec: ComponentSpec) -> dict[str, dict[str, tuple[TensorSpec, ...]]]:
+    """By method what goes in and what comes out."""
+    return {name: tensors(method) for name, method in spec.methods.items()}
+
+
+def tensors(method: MethodSpec) -> dict[str, tuple[TensorSpec, ...]]:
+    return {
+        "inputs": tuple(TensorSpec(name=spec.name, shape=spec.shape) for spec in method.inputs),
+        "outputs": tuple(TensorSpec(name=spec.name, shape=spec.shape) for spec in method.outputs),
+    }

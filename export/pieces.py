@@ -1,0 +1,94 @@
+"""Finished components kept by what they were made from, so that an export that was stopped goes on where it stood.
+
+A piece is a folder named by its key. It is staged and renamed: it is there whole or not at all, whenever a writer dies.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import dreamlite_mobile
+import export
+from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry
+from dreamlite_mobile.errors import OutputError
+from dreamlite_mobile.files import sha256_file, staged_folder, write_atomic
+
+RECORD = "piece.json"
+
+
+class Record(BaseModel):
+    """What `piece.json` holds: the component's entry in a manifest, its files for people, all its files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    entry: ComponentEntry
+    documents: tuple[str, ...]
+    files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A finished component that lies in `folder`."""
+
+    folder: Path
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A folder of finished components. Several exports may use it at a time."""
+
+    folder: Path
+
+    def find(self, key: str) -> Piece | None:
+        """The piece of that key if it is there and undamaged."""
+        place = self.folder / key
+        try:
+            record = Record.model_validate_json((place / RECORD).read_bytes())
+            sound = all(
+                (place / name).stat().st_size == file.bytes and sha256_file(place / name) == file.sha256
+                for name, file in record.files.items()
+            )
+        except (OSError, ValidationError):
+            return None
+        return Piece(place, record) if sound else None
+
+    def add(self, key: str, folder: Path, record: Record) -> None:
+        """Keep copies of a component's files, which lie in `folder`.
+
+        Raises:
+            OutputError: the place cannot be written or is full.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"--cache {self.folder}: cannot be made: {error.strerror}; name another place") from error
+        with staged_folder(self.folder / key, replace=True) as staging:
+            for name in record.files:
+                (staging / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, staging / name)
+            write_atomic(staging / RECORD, record.model_dump_json(indent=2).encode())
+
+
+def piece_key(made_from: Mapping[str, Any]) -> str:
+    """Of everything that a component's bytes depend on (as JSON), and of the code that makes them."""
+    text = json.dumps({"code": code_digest(), **made_from}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def code_digest() -> str:
+    """Of every source file of the two packages: a changed exporter makes other pieces."""
+    digest = hashlib.sha256()
+    for package in (dreamlite_mobile, export):
+        (root,) = map(Path, package.__path__)
+        for file in sorted(root.rglob("*.py")):
+            digest.update(f"{file.relative_to(root)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,147 @@
+"""Finished components that outlive the export that made them, and exports that come out the same each time."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bundles import SIZE
+from checkpoint_files import tiny_checkpoint
+
+from benchmarks.resumed_export import digests
+from dreamlite_mobile.bundle import BundleWriter
+from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.errors import OutputError
+from dreamlite_mobile.synthetic import make_checkpoint
+from export import parts
+from export.driver import ExportRequest, Plan, plan_export, run_export
+from export.parts import Part, key_of
+from export.pieces import RECORD, Pieces
+
+SMALL = ("vae_encoder", "vae_decoder")
+
+
+def request(cache: Path | None, **changes: object) -> ExportRequest:
+    asked = {
+        "checkpoint": open_checkpoint(tiny_checkpoint()),
+        "source": "tiny",
+        "backend": "onnx",
+        "width": SIZE,
+        "height": SIZE,
+        "components": SMALL,
+        "cache": cache,
+    }
+    return ExportRequest(**(asked | changes))
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cache and the bundle that filled it."""
+    folder = tmp_path_factory.mktemp("pieces")
+    run_export(plan_export(request(folder / "cache")), folder / "bundle")
+    return folder
+
+
+def test_a_second_export_lowers_nothing_and_gives_the_same_bytes(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(parts, "lowered")
+    told: list[str] = []
+    done = run_export(plan_export(request(filled / "cache")), tmp_path / "bundle", notify=told.append)
+    assert digests(tmp_path / "bundle") == digests(filled / "bundle")
+    assert not done.costs and [text for text in told if "finished before" in text] == [
+        f"{name} (fp32, finished before)" for name in SMALL
+    ]
+
+
+def test_a_damaged_piece_is_made_again(filled: Path, tmp_path: Path) -> None:
+    cache = Path(shutil.copytree(filled / "cache", tmp_path / "cache"))
+    first, second = (key_of(plan_export(request(cache)), name) for name in SMALL)
+    spoilt = next(file for file in (cache / first).iterdir() if file.name != RECORD)
+    spoilt.write_bytes(b"\0" * spoilt.stat().st_size)
+    (cache / second / RECORD).write_text("{")
+    assert Pieces(cache).find(first) is None and Pieces(cache).find(second) is None
+    done = run_export(plan_export(request(cache)), tmp_path / "bundle")
+    assert set(done.costs) == set(SMALL)
+    assert digests(tmp_path / "bundle") == digests(filled / "bundle")
+    assert digests(cache) == digests(filled / "cache")
+
+
+def test_what_changes_a_component_changes_its_key(tmp_path: Path) -> None:
+    other = open_checkpoint(make_checkpoint("tiny", 1, tmp_path / "other"))
+    keys = [
+        key_of(plan_export(request(tmp_path, components=("unet",), **changes)), "unet")
+        for changes in (
+            {},
+            {"checkpoint": other},
+            {"width": SIZE + 32},
+            {"modes": ("edit",)},
+            {"backend": "xnnpack"},
+            {"backend": "xnnpack", "precision": "w8"},
+            {"backend": "coreml"},
+            {"backend": "coreml", "package_mb": 3},
+        )
+    ]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == key_of(plan_export(request(None, components=("unet", "vae_decoder"))), "unet")
+
+
+def test_a_full_disk_keeps_what_is_finished(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when the second component is written."""
+    cache, lowered = tmp_path / "cache", parts.lowered
+
+    def full(plan: Plan, name: str, writer: BundleWriter) -> Part:
+        if name == SMALL[1]:
+            raise OSError(errno.ENOSPC, "No space left on device", str(writer.folder / name))
+        return lowered(plan, name, writer)
+
+    monkeypatch.setattr(parts, "lowered", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        run_export(plan_export(request(cache)), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists() and len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(parts, "lowered", lowered)
+    done = run_export(plan_export(request(cache)), tmp_path / "bundle")
+    assert set(done.costs) == {SMALL[1]}
+    assert digests(tmp_path / "bundle") == digests(filled / "bundle")
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"--cache .*file/cache: cannot be made: Not a directory"):
+        run_export(plan_export(request(tmp_path / "file" / "cache", components=("vae_encoder",))), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "components"),
+    [("xnnpack", "w8", ("vision_encoder",)), ("coreml", "w8", ("vae_decoder",)), ("onnx", None, SMALL)],
+)
+def test_another_process_exports_the_same_bytes(
+    tmp_path: Path, backend: str, precision: str | None, components: tuple[str, ...]
+) -> None:
+    """With other hashes of strings and another number of threads."""
+    asked = replace(request(None), backend=backend, precision=precision, components=components)
+    run_export(plan_export(asked), tmp_path / "here")
+    command = [sys.executable, "-c", "from dreamlite_mobile.cli import main; main()", "export", str(tiny_checkpoint())]
+    options = {"--out": tmp_path / "there", "--backend": backend, "--size": SIZE, "--components": ",".join(components)}
+    options |= {} if precision is None else {"--precision": precision}
+    subprocess.run(
+        [*command, *(str(part) for option in options.items() for part in option)],
+        env=os.environ | {"PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "2"},
+        check=True,
+        capture_output=True,
+    )
+    assert digests(tmp_path / "there") == digests(tmp_path / "here")
+
+
+def test_exports_killed_at_random_end_in_the_bytes_of_an_undisturbed_one() -> None:
+    command = [sys.executable, "-m", "benchmarks.resumed_export", str(tiny_checkpoint()), "--kills", "12"]
+    done = subprocess.run([*command, "--backend", "onnx"], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["kills"] == 12 and found["finished"] >= 1 and found["different"] == found["left"] == []
