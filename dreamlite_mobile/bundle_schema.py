@@ -9,11 +9,12 @@ import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from dreamlite_mobile.bundle_checks import cross_checks
 from dreamlite_mobile.bundle_config import config_from_json
 from dreamlite_mobile.config import DreamLiteConfig
+from dreamlite_mobile.strict import Strict
 
 SCHEMA_VERSION = 2
 STEP_ROWS = 1275
@@ -59,11 +60,7 @@ Colour = tuple[float, float, float]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class TensorSpec(_Strict):
+class TensorSpec(Strict):
     """One named input or output with a static shape; row-major."""
 
     name: Text
@@ -75,14 +72,14 @@ class TensorSpec(_Strict):
         return 4 * math.prod(self.shape)
 
 
-class Delegates(_Strict):
+class Delegates(Strict):
     """How a lowered method is cut: delegate calls, and the operators left outside of them."""
 
     count: Natural
     operators_outside: tuple[Text, ...] = ()
 
 
-class Traffic(_Strict):
+class Traffic(Strict):
     """Bytes a compiler counts between DDR and the accelerator's own memory in one run; the first two hold the others.
 
     Spilled and filled are what did not fit in between.
@@ -94,7 +91,7 @@ class Traffic(_Strict):
     filled_bytes: Natural
 
 
-class MethodEntry(_Strict):
+class MethodEntry(Strict):
     """One callable of a component. `file` holds its program and is one of the component's files.
 
     `then`: the programs that go on where it ends, in order, for a method that is cut into several. Each takes by name
@@ -109,7 +106,7 @@ class MethodEntry(_Strict):
     traffic: Traffic | None = None
 
 
-class ComponentEntry(_Strict):
+class ComponentEntry(Strict):
     """One exported network. `files` lists everything it reads (programs and external weights)."""
 
     files: Annotated[tuple[RelativePath, ...], Field(min_length=1)]
@@ -117,14 +114,14 @@ class ComponentEntry(_Strict):
     methods: Annotated[dict[Text, MethodEntry], Field(min_length=1)]
 
 
-class FileEntry(_Strict):
+class FileEntry(Strict):
     """Size and digest of one file of the bundle."""
 
     bytes: Natural
     sha256: Sha256
 
 
-class ToolVersions(_Strict):
+class ToolVersions(Strict):
     """What made the bundle; null where a tool took no part."""
 
     dreamlite_mobile: Text
@@ -137,7 +134,7 @@ class ToolVersions(_Strict):
     coremltools: Text | None = None
 
 
-class CheckpointIdentity(_Strict):
+class CheckpointIdentity(Strict):
     """Where the weights came from. `sha256` identifies the weights themselves, wherever they lie.
 
     `config` is the whole `DreamLiteConfig` as nested objects.
@@ -159,7 +156,7 @@ class CheckpointIdentity(_Strict):
         return config_from_json(self.config)
 
 
-class StepTable(_Strict):
+class StepTable(Strict):
     """Raw little-endian rows; the row of step i of n is n*(n-1)/2 + i."""
 
     file: RelativePath
@@ -173,7 +170,7 @@ class StepTable(_Strict):
         return self.rows * self.columns * 4
 
 
-class EmbeddingsEntry(_Strict):
+class EmbeddingsEntry(Strict):
     """Raw little-endian token embeddings [rows, columns] in the checkpoint's own dtype."""
 
     file: RelativePath
@@ -186,7 +183,7 @@ class EmbeddingsEntry(_Strict):
         return self.rows * self.columns * (4 if self.dtype == "float32" else 2)
 
 
-class SizeEntry(_Strict):
+class SizeEntry(Strict):
     """One picture size and what depends on it: sigma tables (steps -> steps + 1 values) and step embeddings."""
 
     width: Count
@@ -195,7 +192,7 @@ class SizeEntry(_Strict):
     step_embeddings: StepTable | None = None
 
 
-class SchedulerEntry(_Strict):
+class SchedulerEntry(Strict):
     """Flow-match Euler with dynamic exponential shift; the tables in `sizes` follow from these constants."""
 
     num_train_timesteps: Count
@@ -208,7 +205,7 @@ class SchedulerEntry(_Strict):
     default_steps: Steps
 
 
-class ModePrompt(_Strict):
+class ModePrompt(Strict):
     """How one mode words its prompt. `template` and `wording` each hold one `{}`: template({wording({prompt})}).
 
     `input_length` tokens go into the text encoder, the first `drop_tokens` states are dropped and
@@ -235,7 +232,7 @@ class ModePrompt(_Strict):
         return self
 
 
-class VisionEntry(_Strict):
+class VisionEntry(Strict):
     """The static picture of the vision tower: LANCZOS to picture_size squared, (x/255 - mean)/std, patches."""
 
     picture_size: Count
@@ -263,7 +260,7 @@ class VisionEntry(_Strict):
         return self.num_patches // self.merge_size**2
 
 
-class PromptEntry(_Strict):
+class PromptEntry(Strict):
     """Everything between a prompt and the text encoder. `state_width` is the width of embeddings and prompt states."""
 
     tokenizer: RelativePath
@@ -276,7 +273,7 @@ class PromptEntry(_Strict):
     vision: VisionEntry
 
 
-class VaeEntry(_Strict):
+class VaeEntry(Strict):
     """`scale` picture pixels per latent; decoder input is latents / scaling_factor + shift_factor."""
 
     scale: Count
@@ -285,7 +282,7 @@ class VaeEntry(_Strict):
     shift_factor: float
 
 
-class Needs(_Strict):
+class Needs(Strict):
     """Runtime versions that must match what compiled the programs."""
 
     executorch: Text | None = None
@@ -297,7 +294,7 @@ class Needs(_Strict):
     macos: Version | None = None
 
 
-class CalibrationEntry(_Strict):
+class CalibrationEntry(Strict):
     """What ranges of activations were taken from: pictures in each mode, steps of each; `sha256` of all inputs."""
 
     pictures: Count
@@ -305,7 +302,7 @@ class CalibrationEntry(_Strict):
     sha256: Sha256
 
 
-class HtpEntry(_Strict):
+class HtpEntry(Strict):
     """The Qualcomm chip that the programs were compiled for, and by what. `chipset` is QNN's number of the SoC.
 
     `shared_weights`: the methods of a component share theirs, which a phone can load and the emulator cannot.
@@ -321,7 +318,7 @@ class HtpEntry(_Strict):
     calibration: CalibrationEntry | None = None
 
 
-class CoreMLEntry(_Strict):
+class CoreMLEntry(Strict):
     """How Core ML packages were made. Methods that share a package are its functions of the same name.
 
     `compute_units`: the processors they are written for, which an app asks for when it loads them.
@@ -332,7 +329,7 @@ class CoreMLEntry(_Strict):
     package_limit_bytes: Count
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """The whole of `manifest.json`. `documents` are files for people (licence texts, reports) that no code reads."""
 
     schema_version: Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]

@@ -11,7 +11,7 @@ import torch
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.cli.score import reference_of
 from dreamlite_mobile.images import vision_patches
-from dreamlite_mobile.tiny import losses, sampling, train
+from dreamlite_mobile.tiny import losses, pools, sampling, train
 from dreamlite_mobile.tiny.evaluate import asked_of, evaluate
 from dreamlite_mobile.tiny.models import create, save, vision_inputs
 from dreamlite_mobile.tiny.world import SIDE
@@ -32,6 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "PARTS", 1)
     monkeypatch.setattr(losses, "SUBSTEPS", 1)
     monkeypatch.setattr(losses, "CROPPED", 6)
+    monkeypatch.setattr(pools, "CHUNK", 6)
     short = tuple(replace(stage, steps=2, batch=2) for stage in train.STAGES)
     monkeypatch.setattr(train, "STAGES", short)
 

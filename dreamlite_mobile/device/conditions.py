@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dreamlite_mobile.device.link import Link
 from dreamlite_mobile.device.schema import Conditions
-from dreamlite_mobile.parity.schema import Strict
+from dreamlite_mobile.strict import Strict
 
 BUSY_WINDOW_S = 0.5
 _STATUS = re.compile(r"Thermal Status: (\d)")

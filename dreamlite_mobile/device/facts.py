@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dreamlite_mobile.device.errors import CommandError
 from dreamlite_mobile.device.link import Link, quoted
 from dreamlite_mobile.device.places import ROOT
-from dreamlite_mobile.parity.schema import Strict
+from dreamlite_mobile.strict import Strict
 
 _PROPERTY = re.compile(r"^\[([^\]]+)\]: \[(.*)\]$")
 _ZONE = re.compile(r"Temperature\{mValue=(-?[0-9]{1,4}(?:\.[0-9]+)?), mType=-?\d+, mName=([^,]+), mStatus=([0-9])\}")

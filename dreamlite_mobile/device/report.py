@@ -16,7 +16,7 @@ from dreamlite_mobile.device.facts import PhoneFacts
 from dreamlite_mobile.device.schema import AppVersions, RunRequest, RunResult
 from dreamlite_mobile.device.stats import Summary
 from dreamlite_mobile.errors import ConfigError
-from dreamlite_mobile.parity.schema import Strict
+from dreamlite_mobile.strict import Strict
 
 VERSION = 1
 

@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 
 from dreamlite_mobile.bundle_schema import Mode, Natural, Sha256, Steps, Text
 from dreamlite_mobile.noise import MAX_SEED
-from dreamlite_mobile.parity.schema import Strict
 from dreamlite_mobile.pipeline import STAGES
+from dreamlite_mobile.strict import Strict
 
 VERSION = 1
 PathOnPhone = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$", max_length=240)]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamlite_mobile.errors import ConfigError
-from dreamlite_mobile.parity.schema import Strict
+from dreamlite_mobile.strict import Strict
 
 RESAMPLES = 10_000
 _SEED = 0

@@ -12,11 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from dreamlite_mobile.bundle_schema import Sha256
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.latency.work import Kind, Work
+from dreamlite_mobile.strict import Strict
 
 KEPT_BYTES = 4 << 20
 """Activations up to this size are taken to stay beside the processor: half of its 8 MiB, the other half is their
@@ -59,18 +60,14 @@ are given the rate of convolutions. Both are therefore extrapolated."""
 EXTRAPOLATED = ("w8a8", "w8a8mix")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Chip(_Strict):
+class Chip(Strict):
     """Times of SM8650 are multiplied by `slower`. `memory_gb_s`: the peak of its memory bus."""
 
     slower: Positive
     memory_gb_s: Positive
 
 
-class Spread(_Strict):
+class Spread(Strict):
     """Measured over predicted, of networks that were left out of the fit: 10th and 90th percentile, least and most."""
 
     low: Positive
@@ -79,7 +76,7 @@ class Spread(_Strict):
     most: Positive
 
 
-class Rates(_Strict):
+class Rates(Strict):
     """`ms`: milliseconds for each 10^9 of a term's amount (each 1,000 operators, each call). `bus_share`: what a
     program can get of a memory bus' peak."""
 

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -33,18 +33,17 @@ from dreamlite_mobile.parity.blocks import BLOCK, TOWER, Alone, Call, named_bloc
 from dreamlite_mobile.parity.metrics import Metrics, compare
 from dreamlite_mobile.parity.versions import versions
 from dreamlite_mobile.runtime import Array
+from dreamlite_mobile.strict import Strict
 
 VERSION = 2
 DESCRIPTION, INPUTS, WEIGHTS = "repro.json", "inputs.npz", "weights.safetensors"
 EXPECTED = "expected"
 
 
-class Description(BaseModel):
+class Description(Strict):
     """The whole of `repro.json`. `given`: which of the block's arguments are inputs; the others are tables among its
     weights. `entry`: its program as a manifest would state it; null when it could not be exported. `files`: sha256 of
     every other file of the folder but the manifest's, which has its own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     version: int
     component: str

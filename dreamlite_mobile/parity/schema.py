@@ -7,9 +7,10 @@ is infinite is null, and `exact` says whether it stands for equality.
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from dreamlite_mobile.errors import ConfigError
+from dreamlite_mobile.strict import Strict
 
 VERSION = 2
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,12 +24,6 @@ def level(decibels: float) -> float | Literal["exact"] | None:
     if decibels == float("inf"):
         return EXACT
     return None if decibels == float("-inf") else decibels
-
-
-class Strict(BaseModel):
-    """Nothing unknown, nothing coerced, nothing that JSON cannot hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class RowEntry(Strict):

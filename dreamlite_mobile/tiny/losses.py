@@ -1,12 +1,14 @@
 """What each part of the recipe is trained on, as an endless row of losses."""
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from dreamlite_mobile.scheduler import sigma_table
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, example
@@ -100,13 +102,36 @@ def drawn_levels(count: int, shift: float, device: torch.device) -> torch.Tensor
 def batch_of(
     models: Models, pool: Pool, rows: np.ndarray, random: np.random.Generator, dropped: float
 ) -> tuple[torch.Tensor, torch.Tensor, Words]:
-    """Clean latents, condition latents and words of some examples."""
-    texts = [BLANK if random.random() < dropped else pool.texts[row] for row in rows]
+    """Clean latents, condition latents and words of some examples, a share of the words replaced by `BLANK`."""
     clean = pool.latents[rows].to(models.device).float()
-    if pool.sources is None or pool.conditions is None:
-        return clean, torch.zeros_like(clean), read_words(models, texts)
-    condition = pool.conditions[rows].to(models.device).float()
-    return clean, condition, read_words(models, texts, list(pool.sources[rows]))
+    stored = pool.conditions
+    condition = torch.zeros_like(clean) if stored is None else stored[rows].to(models.device).float()
+    return clean, condition, words_of(models, pool, [(int(row), random.random() < dropped) for row in rows])
+
+
+def words_of(models: Models, pool: Pool, wanted: Sequence[tuple[int, bool]]) -> Words:
+    """What the text tower says of rows of a pool, (row, blank): blank rows have `BLANK` for their text.
+
+    A tower that no longer learns is asked once for each.
+    """
+    if any(one.requires_grad for one in models.text_encoder.parameters()):
+        return read_rows(models, pool, wanted)
+    missing = [key for key in dict.fromkeys(wanted) if key not in pool.words]
+    if missing:
+        with torch.no_grad():
+            found = read_rows(models, pool, missing)
+        for key, states, mask in zip(missing, found.states, found.mask, strict=True):
+            pool.words[key] = states[: int(mask.sum())].half().cpu()
+    read = [pool.words[key].to(models.device).float() for key in wanted]
+    counts = torch.tensor([len(one) for one in read], device=models.device)
+    mask = torch.arange(int(counts.max()), device=models.device) < counts[:, None]
+    return Words(pad_sequence(read, batch_first=True), mask.long())
+
+
+def read_rows(models: Models, pool: Pool, wanted: Sequence[tuple[int, bool]]) -> Words:
+    """The tower's states for rows of a pool."""
+    texts = [BLANK if blank else pool.texts[row] for row, blank in wanted]
+    return read_words(models, texts, None if pool.sources is None else [pool.sources[row] for row, _ in wanted])
 
 
 def distil_losses(run: Run, pools: dict[bool, Pool], teacher: nn.Module, seed: int) -> Losses:
@@ -135,8 +160,7 @@ def trajectory(
 ) -> Trajectory:
     """Where the guided teacher stands at each of the student's noise levels, from fresh noise."""
     clean, condition, words = batch_of(models, pool, rows, random, 0.0)
-    sources = None if pool.sources is None else list(pool.sources[rows])
-    blank = read_words(models, [BLANK] * len(rows), sources)
+    blank = words_of(models, pool, [(int(row), True) for row in rows])
     sigmas = sigma_table(STUDENT_STEPS, SIDE, SIDE, models.config.vae.scale, models.config.scheduler)
     latents = torch.randn_like(clean)
     points = [latents]

@@ -14,6 +14,7 @@ from torch import nn
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder, PromptLayout
 from dreamlite_mobile.synthetic import STEMS, make_checkpoint
+from dreamlite_mobile.tiny.facts import ANSWERS
 from dreamlite_mobile.tiny.world import Pixels
 
 NETWORKS = ("vae", "text_encoder", "unet")
@@ -21,7 +22,10 @@ NETWORKS = ("vae", "text_encoder", "unet")
 
 @dataclass(slots=True)
 class Models:
-    """`AutoencoderTiny`, `Qwen3VLForConditionalGeneration` (final norm taken out) and `DreamLiteUNetModel`."""
+    """`AutoencoderTiny`, `Qwen3VLForConditionalGeneration` (final norm taken out) and `DreamLiteUNetModel`.
+
+    `reader` asks the text tower's states for facts while it learns to read; it is no part of a checkpoint.
+    """
 
     folder: Path
     config: DreamLiteConfig
@@ -29,11 +33,13 @@ class Models:
     vae: Any
     text_encoder: Any
     unet: Any
+    reader: nn.Linear
     final_norm: nn.Module
     device: torch.device
 
     def networks(self) -> dict[str, nn.Module]:
-        return {name: getattr(self, name) for name in NETWORKS}
+        """Everything that is trained."""
+        return {name: getattr(self, name) for name in (*NETWORKS, "reader")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ def create(folder: Path, seed: int, device: torch.device) -> Models:
     qwen.model.visual.patch_embed.proj.__class__ = PatchLinear
     enliven(qwen)
     prompts = PromptEncoder(checkpoint.tokenizer, PromptConfig(image_tokens=checkpoint.config.vision.num_tokens))
-    made = Models(folder, checkpoint.config, prompts, vae, qwen, unet, norm, device)
+    reader = nn.Linear(checkpoint.config.text.hidden_size, ANSWERS)
+    made = Models(folder, checkpoint.config, prompts, vae, qwen, unet, reader, norm, device)
     for network in made.networks().values():
         network.float().to(device).requires_grad_(False)
     return made
@@ -88,7 +95,8 @@ def enliven(text_encoder: nn.Module) -> None:
 def save(models: Models) -> Path:
     """Write the networks into their checkpoint folder, fp16, under the published names."""
     names = {"text_encoder": {"model.language_model.norm.weight": models.final_norm.weight}}
-    for name, network in models.networks().items():
+    for name in NETWORKS:
+        network = models.networks()[name]
         stored = {key: value for key, value in network.state_dict().items() if not key.startswith("lm_head")}
         stored |= names.get(name, {})
         halves = {key: value.detach().to("cpu", torch.float16).contiguous() for key, value in stored.items()}

@@ -39,8 +39,10 @@ class Stage:
 STAGES = (
     Stage("autoencoder", 6_500, 16, 2e-3, ("vae",)),
     Stage("text", 16_000, 16, 2e-3, ("unet", "text_encoder"), paired=False),
-    Stage("edit", 2_500, 8, 1.5e-3, ("unet", "text_encoder"), draws=2, edits=0.75),
-    Stage("joint", 6_000, 8, 1e-3, ("unet", "text_encoder"), draws=2, edits=0.5),
+    Stage("reading", 3_500, 12, 3e-3, ("text_encoder", "reader"), draws=2, edits=0.4),
+    Stage("binding", 6_000, 16, 1.5e-3, ("unet",), paired=False),
+    Stage("edit", 2_500, 8, 1.5e-3, ("unet",), draws=2, edits=0.75),
+    Stage("joint", 6_000, 8, 1e-3, ("unet",), draws=2, edits=0.5),
     Stage("distil", 3_000, 16, 5e-4, ("unet",), edits=0.5),
 )
 

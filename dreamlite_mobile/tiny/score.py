@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from dreamlite_mobile.tiny.detect import Found, Seen, detect
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, EditExample, Example, edit_example, example
-from dreamlite_mobile.tiny.world import BACKGROUNDS, EDIT_KINDS, PLACES, RELATIONS, Edit, Pixels, Sampler, Thing, render
+from dreamlite_mobile.tiny.wording import told_background
+from dreamlite_mobile.tiny.world import EDIT_KINDS, PLACES, RELATIONS, Edit, Pixels, Sampler, Thing, render
 
 PLACE_REACH = 0.17
 """How far from a named place a thing may stand, in picture sides."""
@@ -127,12 +128,8 @@ def _in_place(asked: Example, seen: Seen) -> bool:
 
 def _on_background(caption: str, seen: Seen) -> bool:
     """The background, where the caption tells it."""
-    told = [
-        name
-        for name in BACKGROUNDS
-        if f"{name} background" in caption or f"{name} wall" in caption or caption.endswith(f" on {name}")
-    ]
-    return not told or told[0] == seen.background
+    told = told_background(caption)
+    return told is None or told == seen.background
 
 
 def matching(thing: Thing, seen: Seen) -> Found | None:

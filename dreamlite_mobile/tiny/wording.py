@@ -95,6 +95,18 @@ def related(scene: Scene, relation: str, random: np.random.Generator) -> str:
     return f"{first} {pick(random, RELATION_WORDS[relation])} {second}"
 
 
+def told_background(caption: str) -> str | None:
+    """The background that a caption tells, if it does."""
+    return next(
+        (
+            name
+            for name in BACKGROUNDS
+            if f"{name} background" in caption or f"{name} wall" in caption or caption.endswith(f" on {name}")
+        ),
+        None,
+    )
+
+
 def instruction(edit: Edit, random: np.random.Generator) -> str:
     """What to change, in words that fit one thing of the scene only."""
     if edit.kind == "background":
