@@ -11,6 +11,7 @@ from bundles import exported
 
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.device.app_run import App
+from dreamlite_mobile.device.conditions import look
 from dreamlite_mobile.device.errors import (
     AppCrashError,
     AppMissingError,
@@ -46,7 +47,7 @@ def phone(phone: Phone) -> Phone:
 
 @pytest.fixture
 def app(link: Link) -> App:
-    return App(link, LIMIT_S, poll_s=0.05, start_s=0.2, come_back_s=10)
+    return App(link, LIMIT_S, poll_s=0.05, start_s=0.2, watch_s=0.0, come_back_s=10)
 
 
 def request_for(**changes: object) -> RunRequest:
@@ -124,6 +125,24 @@ def test_an_app_that_starts_late_is_no_crash(app: App, phone: Phone) -> None:
     phone.faults.late = 1.0
     object.__setattr__(app, "start_s", 5.0)
     assert len(app.run(request_for()).result.timed) == 2
+
+
+@pytest.mark.parametrize(("storm", "flagged"), [(0.0, False), (0.5, True)])
+def test_a_storm_while_it_runs_is_flagged(app: App, phone: Phone, storm: float, flagged: bool) -> None:
+    """The app's own 40 % of the CPUs are no storm; what others add while it runs is one, though all is calm around."""
+    phone.state.storm = storm
+    seen, answer = look(app.link, 0), app.run(request_for(steps=4, runs=10))
+    one = Round(
+        before=seen, result=answer.result, after=seen, others_share=answer.others_share, cooled_s=0, cooled=True
+    )
+    assert answer.others_share == pytest.approx(0.02 + storm, abs=0.02)
+    flags = [flag.text for flag in round_flags(1, one) if flag.kind == "background"]
+    assert flags == (["round 1: while it ran, other processes used up to 52% of the CPUs"] if flagged else [])
+
+
+def test_a_phone_that_hides_other_processes_says_nothing(app: App, phone: Phone) -> None:
+    phone.hidden.add("/proc/4711/stat")
+    assert app.run(request_for()).others_share is None
 
 
 def test_an_app_that_never_answers_is_stopped(app: App, phone: Phone) -> None:
@@ -221,8 +240,6 @@ def test_a_clock_that_jumped_within_the_process_is_refused(app: App, phone: Phon
 
 
 def test_a_jump_of_the_time_of_day_is_flagged(app: App, phone: Phone) -> None:
-    from dreamlite_mobile.device.conditions import look
-
     phone.faults.clock_jump = 3600.0
     answer, seen = app.run(request_for()), look(app.link, 0)
     one = Round(before=seen, result=answer.result, after=seen, cooled_s=0, cooled=True)

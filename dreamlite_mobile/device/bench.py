@@ -130,7 +130,15 @@ def take_turn(app: App, request: RunRequest, method: Method, tell: Callable[[str
     before = look(app.link)
     answer = app.run(request, tell)
     after = look(app.link)
-    return Round(before=before, result=answer.result, after=after, cooled_s=waited, cooled=cooled), answer
+    one = Round(
+        before=before,
+        result=answer.result,
+        after=after,
+        others_share=answer.others_share,
+        cooled_s=waited,
+        cooled=cooled,
+    )
+    return one, answer
 
 
 def case_of(

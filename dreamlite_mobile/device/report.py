@@ -52,11 +52,15 @@ class Method(Strict):
 
 
 class Round(Strict):
-    """One process of the app, with the phone as seen before and after it."""
+    """One process of the app, with the phone as seen before and after it.
+
+    `others_share`: the most that other processes used of all CPUs while it ran; null where the phone does not tell.
+    """
 
     before: Seen
     result: RunResult
     after: Seen
+    others_share: float | None = None
     cooled_s: float
     cooled: bool
 
