@@ -1,12 +1,14 @@
 """One run request through the emulated phone's app: what comes back, and every way it can go wrong, in bounded time."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from adb_device.phone import Phone
+from adb_device.shell import Call
 from bundles import exported
 
 from dreamlite_mobile.bundle import open_bundle
@@ -104,6 +106,35 @@ def test_a_link_that_stays_cut_in_a_run_is_an_error(app: App, phone: Phone) -> N
 def test_a_crash_carries_the_end_of_the_log(app: App, phone: Phone) -> None:
     phone.faults.crash = True
     failing(app, AppCrashError, r"(?s)ended before it was done.*SIGSEGV")
+
+
+def test_an_app_that_dies_after_a_while_is_noticed_at_once(app: App, phone: Phone) -> None:
+    """Not after the time that one may take to get a process."""
+    phone.faults.hang = True
+    object.__setattr__(app, "start_s", 60.0)
+
+    def die() -> None:
+        while not phone.app_runs():
+            time.sleep(0.05)
+        time.sleep(1.0)
+        phone.app.stopped.set()
+
+    threading.Thread(target=die, daemon=True).start()
+    begin = time.monotonic()
+    failing(app, AppCrashError, "ended before it was done")
+    assert time.monotonic() - begin < 30
+
+
+def test_an_app_of_several_processes_is_alive(app: App, phone: Phone) -> None:
+    """`pidof` names them all in one line."""
+
+    def pidof(call: Call) -> int:
+        call.say("4711 4712" if phone.app_runs() else "")
+        return 0 if phone.app_runs() else 1
+
+    phone.commands["pidof"] = pidof
+    object.__setattr__(app, "start_s", 0.0)
+    assert len(app.run(request_for()).result.timed) == 2
 
 
 def test_a_marker_that_arrives_in_parts_is_waited_for(app: App, phone: Phone) -> None:

@@ -126,9 +126,9 @@ class App:
             try:
                 if self.is_done(done):
                     return company.share
-                pid = self.link.shell(f"pidof {quoted(self.package)}").out.strip()
-                if pid.isdigit():
-                    company.look(pid)
+                pids = self.link.shell(f"pidof {quoted(self.package)}").out.split()
+                if pids and pids[0].isdigit():
+                    company.look(pids[0])
                 # It may not have a process yet, or have finished between the two questions.
                 elif self.is_late(begin, company) and not self.is_done(done):
                     raise self.failure(AppCrashError, "ended before it was done")
