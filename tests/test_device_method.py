@@ -20,6 +20,7 @@ from dreamlite_mobile.device.errors import GateError, WrongPictureError
 from dreamlite_mobile.device.facts import read_zones
 from dreamlite_mobile.device.flags import flags_of
 from dreamlite_mobile.device.judge import check_report
+from dreamlite_mobile.device.page import render
 from dreamlite_mobile.device.report import gate_passed
 from dreamlite_mobile.device.schema import Sample
 from dreamlite_mobile.device.stages import by_minute, stages_of
@@ -81,6 +82,24 @@ def test_stages_are_in_order_and_fill_the_run() -> None:
     assert [stage.name for stage in found] == ["text_encoder", "unet step 1", "unet step 2", "vae_decoder", "host work"]
     assert [stage.ms for stage in found] == pytest.approx([10.0, 30.0, 30.0, 20.0, 10.0])
     assert sum(stage.share for stage in found) == pytest.approx(1.0)
+
+
+def test_loading_again_in_every_run_is_a_stage_and_counts_once_in_a_cold_start() -> None:
+    """A phone whose memory holds one component at a time."""
+    one = sample(100.0)
+    again = one.model_copy(update={"stages": {**one.stages, "loading": 7.0}})
+    assert [(stage.name, stage.ms) for stage in stages_of([again])[-2:]] == [("loading", 7.0), ("host work", 3.0)]
+    loaded = result([again])
+    first = loaded.samples[0].model_copy(update={"stages": {"unet": 90.0, "loading": 50.0}})
+    cold = loaded.model_copy(update={"samples": (first, *loaded.samples[1:])})
+    assert (loaded.cold_ms, cold.cold_ms) == (200.0, 150.0)
+
+
+def test_a_page_shows_loading_as_a_stage() -> None:
+    case = bench_case([100.0] * 5)
+    stage = case.stages[0].model_copy(update={"name": "loading"})
+    page = render(bench_report([case.model_copy(update={"stages": (*case.stages, stage)})]), (), "")
+    assert 'class="s6"' in page and "i.s6 {" in page
 
 
 def test_a_sustained_run_is_told_by_the_minute() -> None:

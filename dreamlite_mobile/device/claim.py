@@ -1,7 +1,8 @@
 """A mark on the phone itself: two computers, or one by cable and by Wi-Fi, do not benchmark on it at once.
 
 The mark is a folder, since making one succeeds for one of two who try. Whoever holds it touches it every few seconds; a
-mark that nobody has touched for a while is of somebody who is gone, and is moved aside, which again succeeds once.
+mark that nobody has touched for a while is of somebody who is gone, and is moved aside, which again succeeds once. So
+is, at once, one that this user made on this computer over the same link: `occupied` knows that its process has ended.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import re
 import secrets
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 
 from dreamlite_mobile.device.errors import CommandError, DeviceError, PhoneBusyError
@@ -21,7 +23,9 @@ BEAT_S = 15.0
 """Between two touches."""
 GONE_S = 120
 """Since the last touch, by the phone's clock: longer than a lost link is waited for."""
-_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
+_SPECIAL = re.compile(r"[^A-Za-z0-9._-]+")
+_NAME = re.compile(r"[A-Za-z0-9._-]+(\+[A-Za-z0-9._-]+){3}")
+"""Who, which computer, over which link, which process: the file in the mark."""
 
 
 @contextlib.contextmanager
@@ -31,7 +35,8 @@ def claimed(link: Link, beat_s: float = BEAT_S) -> Iterator[None]:
     Raises:
         PhoneBusyError: another computer has it. CommandError: the phone does not let us write there.
     """
-    owner = f"{_PLAIN.sub('-', f'{getpass.getuser()}.{socket.gethostname()}')}-{secrets.token_hex(4)}"
+    who = (f"{getpass.getuser()}.{socket.gethostname()}", f"{uuid.getnode():x}", link.serial, secrets.token_hex(4))
+    owner = "+".join(_SPECIAL.sub("-", part) for part in who)
     take(link, owner)
     ended = threading.Event()
     beat = threading.Thread(target=keep, args=(link, owner, ended, beat_s), daemon=True)
@@ -55,10 +60,12 @@ def take(link: Link, owner: str) -> None:
         holder, silent_s = seen(link)
         if holder is None:
             raise CommandError(f"{link.serial}: {MARK} cannot be made: {(made.err or made.out).strip()}")
-        if silent_s is None or silent_s < GONE_S:
+        is_ours = holder.rpartition("+")[0] == owner.rpartition("+")[0]
+        if not is_ours and (silent_s is None or silent_s < GONE_S):
             since = "at an unknown time" if silent_s is None else f"{max(0, silent_s)} s ago"
+            name = holder.partition("+")[0] or "another computer"
             raise PhoneBusyError(
-                f"{link.serial}: {holder} benchmarks on it, last seen {since}. Wait for its end, or name another "
+                f"{link.serial}: {name} benchmarks on it, last seen {since}. Wait for its end, or name another "
                 f"phone; a computer that is gone is forgotten after {GONE_S} s."
             )
         link.shell(f"mv {MARK} {MARK}.{owner} && rm -rf {MARK}.{owner}")
@@ -66,14 +73,15 @@ def take(link: Link, owner: str) -> None:
 
 
 def seen(link: Link) -> tuple[str | None, int | None]:
-    """Who holds the mark, and how many seconds ago it was touched; nobody, where there is none."""
+    """The file in the mark, and how many seconds ago it was touched; None where there is no mark, or no time."""
     names = link.shell(f"ls {MARK} 2>/dev/null").out.split()
-    place = f"{MARK}/{names[0]}" if names and not _PLAIN.search(names[0]) else MARK
-    times = link.shell(f"stat -c %Y {place} 2>/dev/null && date +%s").out.split()
-    if len(times) != 2 or not all(time.isdigit() for time in times):
-        return (names[0], None) if names else (None, None)
-    holder = names[0].rpartition("-")[0] if names else "another computer"
-    return holder or names[0], int(times[1]) - int(times[0])
+    named = len(names) == 1 and _NAME.fullmatch(names[0]) is not None
+    times = link.shell(f"stat -c %Y {MARK}/{names[0]} 2>/dev/null" if named else f"stat -c %Y {MARK} 2>/dev/null")
+    now = link.shell("date +%s")
+    if times.code != 0:
+        return None, None
+    known = times.out.strip().isdigit() and now.out.strip().isdigit()
+    return names[0] if named else "", int(now.out) - int(times.out) if known else None
 
 
 def keep(link: Link, owner: str, ended: threading.Event, beat_s: float) -> None:
