@@ -20,7 +20,7 @@ from dreamlite_mobile.device.errors import GateError, WrongPictureError
 from dreamlite_mobile.device.facts import read_zones
 from dreamlite_mobile.device.flags import flags_of
 from dreamlite_mobile.device.judge import check_report
-from dreamlite_mobile.device.page import render
+from dreamlite_mobile.device.page import MORE_CSS, stage_card
 from dreamlite_mobile.device.report import gate_passed
 from dreamlite_mobile.device.schema import Sample
 from dreamlite_mobile.device.stages import by_minute, stages_of
@@ -98,8 +98,8 @@ def test_loading_again_in_every_run_is_a_stage_and_counts_once_in_a_cold_start()
 def test_a_page_shows_loading_as_a_stage() -> None:
     case = bench_case([100.0] * 5)
     stage = case.stages[0].model_copy(update={"name": "loading"})
-    page = render(bench_report([case.model_copy(update={"stages": (*case.stages, stage)})]), (), "")
-    assert 'class="s6"' in page and "i.s6 {" in page
+    assert 'class="s6"' in stage_card(case.model_copy(update={"stages": (*case.stages, stage)}))
+    assert "i.s6 {" in MORE_CSS
 
 
 def test_a_sustained_run_is_told_by_the_minute() -> None:
