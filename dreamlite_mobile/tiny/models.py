@@ -14,6 +14,7 @@ from torch import nn
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder, PromptLayout
 from dreamlite_mobile.synthetic import STEMS, make_checkpoint
+from dreamlite_mobile.tiny.drafts import Drafts
 from dreamlite_mobile.tiny.facts import ANSWERS
 from dreamlite_mobile.tiny.world import Pixels
 
@@ -24,7 +25,8 @@ NETWORKS = ("vae", "text_encoder", "unet")
 class Models:
     """`AutoencoderTiny`, `Qwen3VLForConditionalGeneration` (final norm taken out) and `DreamLiteUNetModel`.
 
-    `reader` asks the text tower's states for facts while it learns to read; it is no part of a checkpoint.
+    `reader` asks the text tower's states for facts while it learns to read, `drafts` the U-Net's features for the
+    layout while it learns to draw; they are no part of a checkpoint.
     """
 
     folder: Path
@@ -34,12 +36,13 @@ class Models:
     text_encoder: Any
     unet: Any
     reader: nn.Linear
+    drafts: Drafts
     final_norm: nn.Module
     device: torch.device
 
     def networks(self) -> dict[str, nn.Module]:
         """Everything that is trained."""
-        return {name: getattr(self, name) for name in (*NETWORKS, "reader")}
+        return {name: getattr(self, name) for name in (*NETWORKS, "reader", "drafts")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,12 @@ def create(folder: Path, seed: int, device: torch.device) -> Models:
     enliven(qwen)
     prompts = PromptEncoder(checkpoint.tokenizer, PromptConfig(image_tokens=checkpoint.config.vision.num_tokens))
     reader = nn.Linear(checkpoint.config.text.hidden_size, ANSWERS)
-    made = Models(folder, checkpoint.config, prompts, vae, qwen, unet, reader, norm, device)
+    drafts = Drafts(checkpoint.config.unet.block_out_channels)
+    made = Models(folder, checkpoint.config, prompts, vae, qwen, unet, reader, drafts, norm, device)
     for network in made.networks().values():
         network.float().to(device).requires_grad_(False)
+    for network in (vae, unet):
+        network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     return made
 
 
@@ -104,9 +110,9 @@ def save(models: Models) -> Path:
     return models.folder
 
 
-def encode(models: Models, pixels: NDArray[np.uint8]) -> torch.Tensor:
+def encode(vae: Any, pixels: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 [B, H, W, 3] -> latents [B, 4, h, w]."""
-    return models.vae.encode(to_unit(pixels, models.device)).latents
+    return vae.encode(to_unit(pixels, next(vae.parameters()).device)).latents
 
 
 def to_unit(pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:

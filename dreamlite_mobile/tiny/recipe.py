@@ -36,14 +36,14 @@ class Stage:
     paired: bool = True
 
 
+DRAWING = ("unet", "drafts")
 STAGES = (
-    Stage("autoencoder", 6_500, 16, 2e-3, ("vae",)),
-    Stage("text", 16_000, 16, 2e-3, ("unet", "text_encoder"), paired=False),
+    Stage("autoencoder", 8_000, 8, 2e-3, ("vae",)),
     Stage("reading", 3_500, 12, 3e-3, ("text_encoder", "reader"), draws=2, edits=0.4),
-    Stage("binding", 6_000, 16, 1.5e-3, ("unet",), paired=False),
-    Stage("edit", 2_500, 8, 1.5e-3, ("unet",), draws=2, edits=0.75),
-    Stage("joint", 6_000, 8, 1e-3, ("unet",), draws=2, edits=0.5),
-    Stage("distil", 3_000, 16, 5e-4, ("unet",), edits=0.5),
+    Stage("text", 7_500, 16, 2e-3, DRAWING, paired=False),
+    Stage("edit", 1_500, 8, 1.5e-3, DRAWING, draws=2, edits=0.75),
+    Stage("joint", 3_000, 8, 1e-3, DRAWING, draws=2, edits=0.5),
+    Stage("distil", 2_000, 16, 5e-4, ("unet",), edits=0.5),
 )
 
 
@@ -56,6 +56,7 @@ class Options:
     scale: float = 1.0
     pool: int = 40_000
     until: str = STAGES[-1].name
+    only: str | None = None
     device: str = "cpu"
     report_every: float = 120.0
     scored: int = 48

@@ -1,12 +1,12 @@
-"""Train the embedded DreamLite: autoencoder, text to picture, reading, editing, both, distillation to four steps.
+"""Train the embedded DreamLite: autoencoder, reading, text to picture, editing, both, distillation to four steps.
 
     python -m dreamlite_mobile.tiny.train --out work                 # all stages; repeat after a kill to go on
     python -m dreamlite_mobile.tiny.train --out work --until text    # up to one stage
 
 The order is the paper's: each task is learnt on top of the one before. What the paper takes as given, a text tower that
-reads and sees, has a stage of its own: after `text` the U-Net drew sharp shapes in the colours of its prompts, but
-rarely the right colour on the right shape (score 0.25 after 16,000 steps). `reading` teaches the tower alone what is
-said of which thing, `binding` shows its states to the U-Net; from there on the tower rests, as upstream.
+reads and sees, is a stage of its own, `reading`: taught by the U-Net's loss alone, the tower knew words but not which
+colour belongs to which shape (score 0.25 after 16,000 steps). While the U-Net learns, `drafts` ask its features for
+what stands where.
 
 `--out` holds the checkpoint, the state of the running stage (written every few minutes), the example pools and
 `log.jsonl`, one line per report: stage, step, loss, score, seconds.
@@ -46,7 +46,7 @@ Judge = Callable[[Models], dict[str, Any]]
 EMA = 0.999
 SHARES = {"text_encoder": 0.3}
 """Of the learning rate: at the U-Net's own, the text tower says the same of every prompt before anybody listens."""
-PARTS = 4
+PARTS = 2
 """How often in a stage the score is taken."""
 
 
@@ -224,7 +224,8 @@ def run_all(options: Options) -> Models:
     options.out.mkdir(parents=True, exist_ok=True)
     models = create(options.out / "checkpoint", options.seed, torch.device(options.device))
     for stage in STAGES:
-        run_stage(models, stage, options)
+        if options.only in {None, stage.name}:
+            run_stage(models, stage, options)
         if stage.name == options.until:
             break
     write_atomic(models.folder / "training.json", (json.dumps(provenance(options), indent=2) + "\n").encode())
@@ -237,7 +238,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every stage's steps")
     parser.add_argument("--pool", type=int, default=40_000)
-    parser.add_argument("--until", choices=[stage.name for stage in STAGES], default=STAGES[-1].name)
+    parser.add_argument(
+        "--only", choices=[stage.name for stage in STAGES], help="`autoencoder` and `reading` need no other"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--scored", type=int, default=48)
     run_all(Options(**vars(parser.parse_args())))
