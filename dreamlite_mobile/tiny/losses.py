@@ -40,15 +40,19 @@ Trajectory = tuple[list[torch.Tensor], torch.Tensor, Words, np.ndarray]
 
 
 def autoencoder_losses(run: Run, seed: int) -> Losses:
-    """Errors of pixels and of their differences, under noisy latents of about unit size."""
+    """Errors of pixels and of their differences, under noisy latents of about unit size.
+
+    The stage `decoder` leaves the encoder as it is, and with it everything that was encoded.
+    """
     vae, device = run.models.vae, run.models.device
-    sampler = Sampler(np.random.default_rng((seed, 1, run.step)))
+    sampler = Sampler(np.random.default_rng((seed, 1, run.step, run.steps)))
     scenes = [example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)]).scene for index in range(CROPPED)]
     pictures = [render(scene) for scene in scenes]
     while True:
         picked = sampler.random.integers(CROPPED, size=run.stage.batch)
         images = to_unit(np.stack([crop(scenes[index], pictures[index], sampler.random) for index in picked]), device)
-        latents = vae.encode(images).latents
+        with torch.set_grad_enabled(run.stage.name == "autoencoder"):
+            latents = vae.encode(images).latents
         spread, mean = latents.std((0, 2, 3)), latents.mean((0, 2, 3))
         sized = ((spread - 1) ** 2).mean() + (mean**2).mean()
         found = vae.decode(latents + 0.05 * torch.randn_like(latents)).sample

@@ -39,11 +39,12 @@ class Stage:
 DRAWING = ("unet", "drafts")
 STAGES = (
     Stage("autoencoder", 8_000, 8, 2e-3, ("vae",)),
+    Stage("decoder", 4_000, 8, 2e-3, ("vae",)),
     Stage("reading", 3_500, 12, 3e-3, ("text_encoder", "reader"), draws=2, edits=0.4),
-    Stage("text", 7_500, 16, 2e-3, DRAWING, paired=False),
-    Stage("edit", 1_500, 8, 1.5e-3, DRAWING, draws=2, edits=0.75),
-    Stage("joint", 3_000, 8, 1e-3, DRAWING, draws=2, edits=0.5),
-    Stage("distil", 2_000, 16, 5e-4, ("unet",), edits=0.5),
+    Stage("text", 6_000, 16, 2e-3, DRAWING, paired=False),
+    Stage("edit", 1_000, 8, 1.5e-3, DRAWING, draws=2, edits=0.75),
+    Stage("joint", 1_800, 8, 1e-3, DRAWING, draws=2, edits=0.5),
+    Stage("distil", 1_500, 16, 5e-4, ("unet",), edits=0.5),
 )
 
 

@@ -1,4 +1,4 @@
-"""Train the embedded DreamLite: autoencoder, reading, text to picture, editing, both, distillation to four steps.
+"""Train the embedded DreamLite, stage by stage, down to four steps.
 
     python -m dreamlite_mobile.tiny.train --out work                 # all stages; repeat after a kill to go on
     python -m dreamlite_mobile.tiny.train --out work --until text    # up to one stage
@@ -6,7 +6,8 @@
 The order is the paper's: each task is learnt on top of the one before. What the paper takes as given, a text tower that
 reads and sees, is a stage of its own, `reading`: taught by the U-Net's loss alone, the tower knew words but not which
 colour belongs to which shape (score 0.25 after 16,000 steps). While the U-Net learns, `drafts` ask its features for
-what stands where.
+what stands where. `decoder` sharpens pictures without a change to what they are encoded as: on two cores it runs beside
+later stages (`--only decoder`).
 
 `--out` holds the checkpoint, the state of the running stage (written every few minutes), the example pools and
 `log.jsonl`, one line per report: stage, step, loss, score, seconds.
@@ -163,13 +164,19 @@ def report(run: Run, options: Options, found: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
+def is_done(stage: Stage, options: Options) -> bool:
+    """Whether an earlier run has been through it: then it is only loaded."""
+    file = options.out / f"{stage.name}.state"
+    return file.exists() and torch.load(file)["step"] >= stage.steps * options.scale
+
+
 def run_stage(models: Models, stage: Stage, options: Options) -> None:
     """One stage, from wherever it stands."""
     run = start(models, stage, options)
     if run.step >= run.steps:
         finish(run)
         return
-    if stage.name == "autoencoder":
+    if stage.learns == ("vae",):
         train(run, options, autoencoder_losses(run, options.seed), partial(judge_autoencoder, count=options.scored))
         return
     if stage.name == "reading":
@@ -224,7 +231,7 @@ def run_all(options: Options) -> Models:
     options.out.mkdir(parents=True, exist_ok=True)
     models = create(options.out / "checkpoint", options.seed, torch.device(options.device))
     for stage in STAGES:
-        if options.only in {None, stage.name}:
+        if options.only in {None, stage.name} or is_done(stage, options):
             run_stage(models, stage, options)
         if stage.name == options.until:
             break
@@ -238,9 +245,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every stage's steps")
     parser.add_argument("--pool", type=int, default=40_000)
-    parser.add_argument(
-        "--only", choices=[stage.name for stage in STAGES], help="`autoencoder` and `reading` need no other"
-    )
+    names = [stage.name for stage in STAGES]
+    parser.add_argument("--until", choices=names, default=names[-1])
+    parser.add_argument("--only", choices=names, help="autoencoder and reading need no other")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--scored", type=int, default=48)
     run_all(Options(**vars(parser.parse_args())))
