@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dreamlite_mobile.config import DreamLiteConfig
+from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder, PromptLayout
 from dreamlite_mobile.synthetic import STEMS, make_checkpoint
 from dreamlite_mobile.tiny.drafts import Drafts
@@ -98,9 +99,30 @@ def enliven(text_encoder: nn.Module) -> None:
             module.weight.normal_(std=0.5 * module.in_features**-0.5)
 
 
+FINAL_NORM = "model.language_model.norm.weight"
+TIED = {"lm_head.weight"}
+"""Equal to the embeddings, and not stored."""
+
+
+def load(models: Models, folder: Path) -> None:
+    """The weights of a checkpoint that `save` wrote.
+
+    Raises:
+        CheckpointError: its tensors are not those of the embedded configuration.
+    """
+    for name in NETWORKS:
+        stored = load_file(folder / name / f"{STEMS[name]}.safetensors", str(models.device))
+        stored.pop(FINAL_NORM, None)
+        wanted = {key: value.shape for key, value in models.networks()[name].state_dict().items()}
+        wrong = [key for key in {*wanted, *stored} - TIED if key not in stored or stored[key].shape != wanted.get(key)]
+        if wrong:
+            raise CheckpointError(f"{folder / name}: not of the embedded configuration: {', '.join(sorted(wrong)[:4])}")
+        models.networks()[name].load_state_dict(stored, strict=False)
+
+
 def save(models: Models) -> Path:
     """Write the networks into their checkpoint folder, fp16, under the published names."""
-    names = {"text_encoder": {"model.language_model.norm.weight": models.final_norm.weight}}
+    names = {"text_encoder": {FINAL_NORM: models.final_norm.weight}}
     for name in NETWORKS:
         network = models.networks()[name]
         stored = {key: value for key, value in network.state_dict().items() if not key.startswith("lm_head")}
