@@ -36,7 +36,7 @@ class Drafts(nn.Module):
             share = layouts.shape[2] // found.shape[2]
             logits = one(found[..., : layouts.shape[3] // share])
             wide = F.interpolate(logits.float(), size=layouts.shape[2:], mode="nearest")
-            parts = zip(wide.split(CLASSES, 1), layouts.long().unbind(1), strict=True)
+            parts = zip(torch.split(wide, CLASSES, dim=1), layouts.long().unbind(1), strict=True)
             losses.append(torch.stack([F.cross_entropy(given, wanted) for given, wanted in parts]).sum())
         return torch.stack(losses).mean()
 

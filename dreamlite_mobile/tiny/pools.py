@@ -85,8 +85,9 @@ def drawn(models: Models, edits: bool, size: int, seed: int) -> dict[str, Any]:
     """What a pool's file holds. Chunks have seeds of their own: on a CPU, processes share them out."""
     jobs = [(models.vae, edits, (seed, 2 + edits, index)) for index in range(-(-size // CHUNK))]
     if models.device.type == "cpu" and len(jobs) > 1:
-        one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("fork"), **one_thread) as workers:
+        context = get_context("fork")
+        cores = len(os.sched_getaffinity(0))
+        with ProcessPoolExecutor(cores, context, initializer=torch.set_num_threads, initargs=(1,)) as workers:
             parts = list(told(workers.map(chunk, jobs)))
     else:
         parts = list(told(map(chunk, jobs)))
