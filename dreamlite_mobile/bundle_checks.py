@@ -152,7 +152,7 @@ def _shards(where: str, entry: "MethodEntry") -> Iterator[str]:
     programs = 1 + len(entry.then)
     if len(entry.shards) != programs:
         yield f"{where} has {programs} programs and describes {len(entry.shards)} shards"
-    known = {spec.name: (spec.shape, spec.dtype) for spec in entry.inputs}
+    known: dict[str, tuple[tuple[int, ...], str]] = {spec.name: (spec.shape, spec.dtype) for spec in entry.inputs}
     for index, shard in enumerate(entry.shards, 1):
         for spec in shard.inputs:
             if known.get(spec.name) != (spec.shape, spec.dtype):

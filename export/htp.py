@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from dreamlite_mobile.bundle_schema import (
     CalibrationEntry,
@@ -254,7 +255,8 @@ def shard_name(component: str, index: int, shards: list[Shard]) -> str:
 
 def operators(shard: Shard) -> float:
     """Operators of a shard's methods, which is what compiling takes time for."""
-    return float(sum(len(part.module.module.graph.nodes) for part in shard.parts.values()))
+    modules = [module for part in shard.parts.values() for module in part.module.modules()]
+    return float(sum(len(module.graph.nodes) for module in modules if isinstance(module, GraphModule)))
 
 
 def seeded(inputs: tuple[TensorSpec, ...]) -> tuple[torch.Tensor, ...]:

@@ -69,8 +69,8 @@ def cut_component(
     total = sum(weigh(name, weight) for name, weight in modules[first].named_parameters())
     if wanted == 1 or (wanted is None and total <= WHOLE_BYTES) or spec.name not in PLACES:
         if total > limit:
-            traced = trace(first, modules[first], spec.methods[first], weigh)
-            refuse(spec.name, [total], limit, named_places(spec.name, traced))
+            whole = trace(first, modules[first], spec.methods[first], weigh)
+            refuse(spec.name, [total], limit, named_places(spec.name, whole))
         return [Shard("", {name: Part(modules[name], method) for name, method in spec.methods.items()}, total)]
     traced = {name: trace(name, modules[name], method, weigh) for name, method in spec.methods.items()}
     known = named_places(spec.name, traced[first])

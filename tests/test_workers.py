@@ -87,7 +87,11 @@ def test_leaving_early_leaves_no_worker(tmp_path: Path) -> None:
         pids.write_text(str(os.getpid()))
         time.sleep(60)
 
-    results = run_jobs([job("slow", run), job("quick", lambda: time.sleep(0.5))], ROOMY)
+    def quick() -> None:
+        while not (pids.exists() and pids.read_text()):
+            time.sleep(0.05)
+
+    results = run_jobs([job("slow", run), job("quick", quick)], ROOMY)
     next(results)
     results.close()
     assert not Path("/proc", pids.read_text()).exists()

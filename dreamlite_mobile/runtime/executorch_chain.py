@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from executorch.runtime import Method as Loaded
 
 from dreamlite_mobile.bundle_schema import MethodEntry
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.runtime import Array, check_inputs, find_method
-from dreamlite_mobile.runtime.executorch import Loaded, hold, open_method, release, set_threads
+from dreamlite_mobile.runtime.executorch import hold, open_method, release, set_threads
 
 
 class ExecuTorchChain:
