@@ -129,7 +129,7 @@ def pieces(form: Form, states: int, levels: Sequence[int], rows: Sequence[int]) 
     """Layers of the transformers and their parts, by rows per tile; resnets, which are not tiled."""
     for level in levels:
         channels = cfg.block_out_channels[level]
-        kinds = ["layer", "cross", "ff"] + ["self"] * (cfg.down_kinds[level] == "full")
+        kinds = ["layer", "cross", "ff", "attention"] + ["self"] * (cfg.down_kinds[level] == "full")
         for kind in kinds:
             for tile in rows:
                 tiled = replace(form, row_tiles=((channels, tile),))
@@ -160,6 +160,11 @@ def piece(kind: str, level: int, form: Form, states: int) -> tuple[nn.Module, Te
         given = block.attn1.keys_values(block.norm1(x))
         return joined([rows + block.attn1(block.norm1(rows), *given, None) for rows in block.tiles(x)])
 
+    def attention(x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return cross(own(x) if block.attn1 is not None else x, context, bias)
+
+    if kind == "attention":
+        return Stage(attention, block), (x, context, bias)
     if kind == "layer":
         return Stage(block, block), (x, context, bias)
     if kind == "cross":
