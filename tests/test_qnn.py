@@ -211,7 +211,6 @@ def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_
     [
         (("--soc", "SM8651"), "--soc: unknown SoC 'SM8651'"),
         (("--soc", "SM8350"), "--soc SM8350: its HTP (V68) computes in integers only"),
-        (("--components", "unet", "--shards", "99"), "--shards 99: unet can be cut into 1 to "),
         (("--shards", "few"), "--shards few: expected auto or a number"),
         (("--jobs", "0"), "--jobs 0: expected 1 or more"),
         (("--memory-gb", "0"), "--memory-gb 0: expected a positive number"),
