@@ -7,7 +7,7 @@ from dreamlite_mobile.components import COMPONENTS, Geometry, TensorSpec, compon
 from dreamlite_mobile.config import DreamLiteConfig
 
 if TYPE_CHECKING:
-    from dreamlite_mobile.bundle_schema import ComponentEntry, Manifest
+    from dreamlite_mobile.bundle_schema import ComponentEntry, Manifest, MethodEntry
     from dreamlite_mobile.bundle_schema import TensorSpec as Listed
 
 MANIFEST_NAME = "manifest.json"
@@ -143,6 +143,24 @@ def _component_files(name: str, component: "ComponentEntry") -> Iterator[str]:
         for file in (entry.file, *entry.then):
             if file not in component.files:
                 yield f"{name}.{method} reads {file!r}, which {name}.files does not list"
+        if entry.shards:
+            yield from _shards(f"{name}.{method}", entry)
+
+
+def _shards(where: str, entry: "MethodEntry") -> Iterator[str]:
+    """A chain must take only what is there by then, and end with what the method gives."""
+    programs = 1 + len(entry.then)
+    if len(entry.shards) != programs:
+        yield f"{where} has {programs} programs and describes {len(entry.shards)} shards"
+    known: dict[str, tuple[tuple[int, ...], str]] = {spec.name: (spec.shape, spec.dtype) for spec in entry.inputs}
+    for index, shard in enumerate(entry.shards, 1):
+        for spec in shard.inputs:
+            if known.get(spec.name) != (spec.shape, spec.dtype):
+                yield f"{where}: shard {index} takes {spec.name!r}, which nothing before it gives in that form"
+        known |= {spec.name: (spec.shape, spec.dtype) for spec in shard.outputs}
+    for wanted in entry.outputs:
+        if known.get(wanted.name) != (wanted.shape, wanted.dtype):
+            yield f"{where}: no shard gives its output {wanted.name!r} in that shape and dtype"
 
 
 def _tables(manifest: "Manifest") -> Iterator[str]:

@@ -1,8 +1,7 @@
 """The backends an export can choose: the form they want, the precisions they know, and how they write a component."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,33 +9,40 @@ import torch
 from torch import nn
 
 from dreamlite_mobile.bundle_schema import (
-    CalibrationEntry,
     CoreMLEntry,
     Delegates,
     HtpEntry,
     Needs,
+    ShardEntry,
     ToolVersions,
     Traffic,
 )
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
-from dreamlite_mobile.errors import ConfigError, ExportError, unknown_name
+from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.networks.form import FORMS, Form
-from export.precision import INTEGERS, LINEAR
-from export.targets import DEFAULT_SOC, TARGETS, target
+from export.precision import LINEAR
 
 if TYPE_CHECKING:
     from export.calibration import Calibration
-    from export.qnn import Quantisation
 
 SAMPLE_SEED = 0
 MEGABYTE = 1_000_000
+
+
+Tell = Callable[[str], None]
+"""Told what was done in the middle of a component."""
+
+
+def silent(_said: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """What was written for one component: its files, each method's program, how it was cut, what it moves.
 
-    `then`: the programs that follow a method's first one. `documents`: files for people.
+    `then`: the programs that follow a method's first one. `shards`: what they take and give, if they do not say it.
+    `documents`: files for people.
     """
 
     files: tuple[str, ...]
@@ -44,6 +50,7 @@ class Written:
     delegates: dict[str, Delegates] = field(default_factory=dict)
     traffic: dict[str, Traffic] = field(default_factory=dict)
     then: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    shards: dict[str, tuple[ShardEntry, ...]] = field(default_factory=dict)
     documents: tuple[str, ...] = ()
 
 
@@ -52,6 +59,7 @@ class Exporter(Protocol):
 
     `target`: what its programs run on; `needs`: runtimes that must match; `htp`: the chip, if they are for one;
     `coreml`: how packages were made, if they are Core ML's. `calibrated`: precisions that need `calibration` to be set.
+    `tell`: hears of parts of a component that are done.
     """
 
     form: Form
@@ -59,6 +67,7 @@ class Exporter(Protocol):
     target: str
     calibrated: tuple[str, ...]
     calibration: "Calibration | None"
+    tell: "Tell"
 
     @property
     def htp(self) -> HtpEntry | None: ...
@@ -77,6 +86,7 @@ class XnnpackExporter:
     htp = None
     calibrated: tuple[str, ...] = ()
     calibration: "Calibration | None" = None
+    tell: "Tell" = staticmethod(silent)
     coreml = None
     precisions: Mapping[str, tuple[str, ...]] = {
         name: ("fp32", *(("w8",) if name in LINEAR else ()), *(("w4",) if name == "text_encoder" else ()))
@@ -110,6 +120,7 @@ class OnnxExporter:
     htp = None
     calibrated: tuple[str, ...] = ()
     calibration: "Calibration | None" = None
+    tell: "Tell" = staticmethod(silent)
     coreml = None
     precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp32",))
 
@@ -125,89 +136,6 @@ class OnnxExporter:
         return Written(files.all, files.methods)
 
 
-class QnnExporter:
-    """ExecuTorch .pte for the HTP of one Snapdragon: one file per component, its methods sharing their weights.
-
-    With `emulator`, each method has its own, since the HTP emulator of the host loads no shared ones.
-    """
-
-    form = FORMS["htp"]
-    coreml = None
-    calibrated: tuple[str, ...] = ("w8a16",)
-    precisions: Mapping[str, tuple[str, ...]] = {
-        name: ("fp16", *(("w8a16",) if name in INTEGERS else ())) for name in COMPONENTS
-    }
-
-    def __init__(self, soc: str | None, emulator: bool) -> None:
-        from export.qnn_sdk import find_sdk
-
-        self.soc = target(soc or DEFAULT_SOC)
-        if not self.soc.fp16:
-            raise ConfigError(
-                f"--soc {self.soc.soc}: its HTP (V{self.soc.htp}) computes in integers only, and so far "
-                "qnn files are fp16; supported: " + ", ".join(row.soc for row in TARGETS.values() if row.fp16)
-            )
-        self.sdk = find_sdk()
-        self.target = self.soc.soc
-        self.calibration: Calibration | None = None
-        self.made_for = HtpEntry(
-            soc=self.soc.soc,
-            chipset=self.soc.chipset,
-            architecture=f"V{self.soc.htp}",
-            vtcm_mb=self.soc.vtcm_mb,
-            qnn_build=self.sdk.build,
-            shared_weights=not emulator,
-        )
-
-    @property
-    def htp(self) -> HtpEntry:
-        """The chip, and what ranges were calibrated on."""
-        known = self.calibration
-        if known is None:
-            return self.made_for
-        entry = CalibrationEntry(pictures=known.pictures, steps=known.steps, sha256=known.sha256)
-        return self.made_for.model_copy(update={"calibration": entry})
-
-    def needs(self, tools: ToolVersions) -> Needs:
-        return Needs(executorch=tools.executorch, qnn=self.sdk.version)
-
-    def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
-        """Compile all methods together into `<component>.pte`; integers with their plan in `<component>.plan.json`."""
-        from export.qnn import lower
-
-        file = f"{spec.name}.pte"
-        integers = None if precision == "fp16" else self.quantisation(spec, modules, precision)
-        documents: tuple[str, ...] = ()
-        if integers is not None:
-            documents = (plan_file(spec.name),)
-            (folder / documents[0]).write_text(json.dumps(asdict(integers.plan), indent=1) + "\n")
-        methods = {name: (modules[name], example_inputs(method)) for name, method in spec.methods.items()}
-        compiled = lower(methods, self.soc, self.htp.shared_weights, integers)
-        with (folder / file).open("wb") as stream:
-            compiled.write(stream)
-        delegates = {name: Delegates(count=report.delegates) for name, report in compiled.reports.items()}
-        return Written((file,), dict.fromkeys(spec.methods, file), delegates, compiled.traffic, documents=documents)
-
-    def quantisation(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str) -> "Quantisation":
-        """The plan of a component and its calibration calls; its weights are rounded in place.
-
-        Raises:
-            ExportError: no calibration, as where one block of a bundle is exported alone.
-        """
-        from export.qnn import Quantisation
-        from export.qnn_quantize import round_for, weight_plan
-
-        if self.calibration is None:
-            raise ExportError(
-                f"{spec.name}: {precision} needs ranges from the calibration of a whole export, which a part has not; "
-                "look for the block in an fp16 bundle of the same checkpoint"
-            )
-        plan = weight_plan(spec.name, precision, modules)
-        calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
-        round_for(plan, modules, calls)
-        return Quantisation(plan, calls)
-
-
 class CoreMLExporter:
     """Core ML packages for iOS 18: one per component (or several, by the limit), its methods sharing their weights.
 
@@ -219,6 +147,7 @@ class CoreMLExporter:
     htp = None
     calibrated: tuple[str, ...] = ()
     calibration: "Calibration | None" = None
+    tell: "Tell" = staticmethod(silent)
     precisions: Mapping[str, tuple[str, ...]] = {
         name: (
             "fp16",
@@ -253,12 +182,38 @@ class CoreMLExporter:
         )
 
 
-def exporter(backend: str, soc: str | None = None, emulator: bool = False, package_mb: int | None = None) -> Exporter:
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How HTP components are cut and compiled. None: what suits the component and this machine.
+
+    `shards`: of each component that has places to be cut. `jobs`: compilers at a time. `memory_gb`: what they may hold
+    together. `cache`: a folder where finished shards are kept.
+    """
+
+    shards: int | None = None
+    jobs: int | None = None
+    memory_gb: float | None = None
+    cache: Path | None = None
+
+
+def exporter(
+    backend: str,
+    soc: str | None = None,
+    emulator: bool = False,
+    package_mb: int | None = None,
+    cutting: Cutting | None = None,
+) -> Exporter:
     """The named backend; ConfigError listing the known ones otherwise, or for an option of another one."""
+
+    def qnn() -> Exporter:
+        from export.htp import QnnExporter
+
+        return QnnExporter(soc, emulator, cutting or Cutting())
+
     known: dict[str, Callable[[], Exporter]] = {
         "xnnpack": XnnpackExporter,
         "onnx": OnnxExporter,
-        "qnn": lambda: QnnExporter(soc, emulator),
+        "qnn": qnn,
         "coreml": lambda: CoreMLExporter(package_mb),
     }
     if backend not in known:
@@ -267,14 +222,17 @@ def exporter(backend: str, soc: str | None = None, emulator: bool = False, packa
         raise ConfigError(f"--emulator: {backend} files run here as they are; leave it out, or take --backend qnn")
     if soc is not None and backend != "qnn":
         raise ConfigError(f"--soc {soc}: {backend} files are for every chip; leave it out, or take --backend qnn")
+    if cutting is not None and backend != "qnn":
+        for option, value in (
+            ("--shards", cutting.shards),
+            ("--jobs", cutting.jobs),
+            ("--memory-gb", cutting.memory_gb),
+        ):
+            if value is not None:
+                raise ConfigError(f"{option} {value}: {backend} files are not cut into shards; leave it out")
     if package_mb is not None and backend != "coreml":
         raise ConfigError(f"--package-mb {package_mb}: {backend} files are not cut; leave it out")
     return known[backend]()
-
-
-def plan_file(component: str) -> str:
-    """Where a bundle keeps which bits a component's weights have."""
-    return f"{component}.plan.json"
 
 
 def example_inputs(method: MethodSpec) -> tuple[torch.Tensor, ...]:

@@ -20,7 +20,7 @@ from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.images import check_size
 from dreamlite_mobile.measure import Cost
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
-from export.backends import Exporter, exporter
+from export.backends import Cutting, Exporter, Tell, exporter, silent
 from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity
 from export.parts import Notify, make_part
 from export.precision import component_precisions
@@ -31,6 +31,7 @@ class ExportRequest:
     """What to make. `precision` is a preset or `component=precision` pairs (see `export.precision`).
 
     `soc`: the Snapdragon that `qnn` files are for, by default the Xiaomi 14's; with `emulator` they run on the host.
+    `cutting`: how HTP components are cut into shards and compiled.
     `package_mb`: most megabytes of weights in one Core ML package.
     `reuse`: bundles from which a component is copied, instead of lowered again, where it would come out the same.
     `cache`: a folder where every finished component is kept, and found again by a later export of the same.
@@ -50,6 +51,7 @@ class ExportRequest:
     soc: str | None = None
     emulator: bool = False
     package_mb: int | None = None
+    cutting: Cutting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def plan_export(request: ExportRequest) -> Plan:
     """
     checkpoint = request.checkpoint
     check_size(request.width, request.height, checkpoint.config.size_multiple)
-    chosen = exporter(request.backend, request.soc, request.emulator, request.package_mb)
+    chosen = exporter(request.backend, request.soc, request.emulator, request.package_mb, request.cutting)
     encoder = prompt_encoder(checkpoint)
     configured = checkpoint.config.text.image_token_id
     if encoder.image_token_id != configured:
@@ -116,14 +118,21 @@ def plan_export(request: ExportRequest) -> Plan:
     return Plan(request, geometry, encoder, chosen, specs, precisions)
 
 
-def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Notify = lambda _: None) -> Exported:
+def run_export(
+    plan: Plan, out: Path, *, replace: bool = False, notify: Notify = lambda _: None, tell: Tell = silent
+) -> Exported:
     """Lower every component and write the bundle; a failure or an interrupt leaves nothing at `out`.
+
+    Args:
+        notify: told of each of the plan's components and of three more stages.
+        tell: told of what is done within a component.
 
     Raises:
         CheckpointError: weights that are not finite. ExportError: a component that cannot be lowered.
         OutputError: a place that cannot be written.
     """
     begin = time.perf_counter()
+    plan.exporter.tell = tell
     notify("checking every weight")
     plan.request.checkpoint.check()
     calibrate(plan, notify)

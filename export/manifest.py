@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dreamlite_mobile import __version__
 from dreamlite_mobile.bundle_config import config_to_json
@@ -29,7 +30,9 @@ from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.noise import NAME as NOISE
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
 from dreamlite_mobile.scheduler import MAX_STEPS, sigma_table
-from export.backends import Exporter
+
+if TYPE_CHECKING:
+    from export.backends import Exporter
 
 TOKENIZER = "tokenizer.json"
 EMBEDDINGS = "embeddings.bin"
@@ -110,7 +113,7 @@ def scheduler_entry(config: DreamLiteConfig) -> SchedulerEntry:
 def build_manifest(
     *,
     backend: Backend,
-    exporter: Exporter,
+    exporter: "Exporter",
     geometry: Geometry,
     modes: list[Mode],
     encoder: PromptEncoder,

@@ -13,7 +13,8 @@ from dreamlite_mobile.bundle import Bundle, BundleWriter
 from dreamlite_mobile.bundle_schema import ComponentEntry, MethodEntry, Precision, TensorSpec
 from dreamlite_mobile.components import ComponentSpec, MethodSpec
 from dreamlite_mobile.measure import Cost, measured
-from export.backends import Written, plan_file
+from export.backends import Written
+from export.htp import plan_file
 from export.manifest import tool_versions
 from export.pieces import Pieces, Record, piece_key
 
@@ -51,7 +52,7 @@ def make_part(plan: "Plan", name: str, writer: BundleWriter, notify: Notify) -> 
         notify(f"{name} ({precision})")
         return lowered(plan, name, writer)
     pieces, key = Pieces(plan.request.cache), key_of(plan, name)
-    piece = pieces.find(key)
+    piece = pieces.find(key, Record)
     if piece is not None:
         notify(f"{name} ({precision}, finished before)")
         return copied(piece.folder, piece.record.entry, piece.record.documents, writer)
@@ -107,7 +108,9 @@ def reusable(plan: "Plan", name: str) -> Bundle | None:
             plan.exporter.coreml,
         )
         found = {method: {"inputs": its.inputs, "outputs": its.outputs} for method, its in entry.methods.items()}
-        if same_source and found == wanted:
+        shards = None if request.cutting is None else request.cutting.shards
+        as_cut = shards is None or all(1 + len(method.then) == shards for method in entry.methods.values())
+        if same_source and as_cut and found == wanted:
             return bundle
     return None
 
@@ -129,6 +132,7 @@ def key_of(plan: "Plan", name: str) -> str:
             "tools": tool_versions().model_dump(mode="json"),
             "component": name,
             "precision": plan.precisions[name],
+            "shards": None if request.cutting is None else request.cutting.shards,
             "methods": methods,
             "drop": [geometry.drop_generate, geometry.drop_edit],
             "states": [geometry.states_generate, geometry.states_edit],
@@ -145,6 +149,7 @@ def component_entry(spec: ComponentSpec, precision: Precision, written: Written)
             name: MethodEntry(
                 file=written.method_files[name],
                 then=written.then.get(name, ()),
+                shards=written.shards.get(name, ()),
                 **tensors(method),
                 delegates=written.delegates.get(name),
                 traffic=written.traffic.get(name),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,35 +23,43 @@ from dreamlite_mobile.files import sha256_file, staged_folder, write_atomic
 RECORD = "piece.json"
 
 
-class Record(BaseModel):
-    """What `piece.json` holds: the component's entry in a manifest, its files for people, all its files."""
+class Kept(BaseModel):
+    """What `piece.json` holds of any piece: its files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    entry: ComponentEntry
-    documents: tuple[str, ...]
     files: dict[str, FileEntry]
 
 
+class Record(Kept):
+    """Of a component: its entry in a manifest, its files for people."""
+
+    entry: ComponentEntry
+    documents: tuple[str, ...]
+
+
+K = TypeVar("K", bound=Kept)
+
+
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A finished component that lies in `folder`."""
+class Piece(Generic[K]):
+    """Something finished that lies in `folder`."""
 
     folder: Path
-    record: Record
+    record: K
 
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """A folder of finished components. Several exports may use it at a time."""
+    """A folder of finished components and shards. Several exports may use it at a time."""
 
     folder: Path
 
-    def find(self, key: str) -> Piece | None:
-        """The piece of that key if it is there and undamaged."""
+    def find(self, key: str, kind: type[K]) -> Piece[K] | None:
+        """The piece of that key and kind if it is there and undamaged."""
         place = self.folder / key
         try:
-            record = Record.model_validate_json((place / RECORD).read_bytes())
+            record = kind.model_validate_json((place / RECORD).read_bytes())
             sound = all(
                 (place / name).stat().st_size == file.bytes and sha256_file(place / name) == file.sha256
                 for name, file in record.files.items()
@@ -60,8 +68,8 @@ class Pieces:
             return None
         return Piece(place, record) if sound else None
 
-    def add(self, key: str, folder: Path, record: Record) -> None:
-        """Keep copies of a component's files, which lie in `folder`.
+    def add(self, key: str, folder: Path, record: Kept) -> None:
+        """Keep copies of a piece's files, which lie in `folder`.
 
         Raises:
             OutputError: the place cannot be written or is full.

@@ -28,6 +28,7 @@ class Target:
     vtcm_mb: int
     fp16: bool
     phones: tuple[str, ...]
+    context_limit_kb: int = CONTEXT_LIMIT_KB
 
     @property
     def runtime_files(self) -> tuple[str, ...]:
@@ -38,7 +39,6 @@ class Target:
         """The row with what all rows share."""
         return asdict(self) | {
             "htp": f"V{self.htp}",
-            "context_limit_kb": CONTEXT_LIMIT_KB,
             "qnn_runtime": f">= {COMPILER_QNN}",
             "runtime_files": list(self.runtime_files),
             "phones": list(self.phones),

@@ -21,7 +21,7 @@ from dreamlite_mobile.synthetic import make_checkpoint
 from export import parts
 from export.driver import ExportRequest, Plan, plan_export, run_export
 from export.parts import Part, key_of
-from export.pieces import RECORD, Pieces
+from export.pieces import RECORD, Pieces, Record
 
 SMALL = ("vae_encoder", "vae_decoder")
 
@@ -65,7 +65,7 @@ def test_a_damaged_piece_is_made_again(filled: Path, tmp_path: Path) -> None:
     spoilt = next(file for file in (cache / first).iterdir() if file.name != RECORD)
     spoilt.write_bytes(b"\0" * spoilt.stat().st_size)
     (cache / second / RECORD).write_text("{")
-    assert Pieces(cache).find(first) is None and Pieces(cache).find(second) is None
+    assert Pieces(cache).find(first, Record) is None and Pieces(cache).find(second, Record) is None
     done = run_export(plan_export(request(cache)), tmp_path / "bundle")
     assert set(done.costs) == set(SMALL)
     assert digests(tmp_path / "bundle") == digests(filled / "bundle")

@@ -60,6 +60,64 @@ def compiled(name: str, *more: str) -> Path:
     return made_once(name, make)
 
 
+SHARDS = 3
+CHAINED = """
+import json, sys
+from pathlib import Path
+from export.qnn_sdk import ready
+ready()
+import numpy as np
+from dreamlite_mobile.bundle import open_bundle
+from dreamlite_mobile.bundle_checks import geometry
+from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.components import component_specs, sample_inputs
+from dreamlite_mobile.parity.reference import reference_components
+from dreamlite_mobile.runtime.load import load_component
+
+cut, whole = (open_bundle(Path(path)) for path in sys.argv[1:3])
+shapes = geometry(cut.manifest)
+inputs = sample_inputs(component_specs(shapes, ["generate"], ["unet"])["unet"].methods["generate"], 5)
+torch = reference_components(open_checkpoint(Path(sys.argv[3])), shapes, ["generate"])["unet"]
+wanted = torch.run("generate", inputs)["velocity"]
+found = [load_component(bundle, "unet", emulator=True).run("generate", inputs)["velocity"] for bundle in (cut, whole)]
+relative = lambda a, b: float(np.linalg.norm(a - b) / np.linalg.norm(b))
+print("SAID" + json.dumps([relative(found[0], wanted), relative(found[1], wanted), relative(*found)]))
+"""
+
+
+def test_a_unet_in_shards_is_as_right_as_in_one_piece_and_is_compiled_once(tmp_path: Path) -> None:
+    """Oracle: torch in fp32. The second export finds every shard, though the whole is gone from the cache."""
+    asked = ("--emulator", "--components", "unet", "--modes", "generate", "--shards", SHARDS, "--json")
+    export = ("export", tiny_checkpoint(), "--backend", "qnn", "--size", SIZE, "--cache", tmp_path / "cache", *asked)
+    done = dreamlite(*export, "--out", tmp_path / "cut")
+    assert done.code == 0, done.err
+    assert all(f"unet shard {index} of {SHARDS}" in done.err for index in range(1, SHARDS + 1))
+    assert "the last one" in done.err
+    method = bundle_files.read_manifest(tmp_path / "cut").components["unet"].methods["generate"]
+    assert (method.file, *method.then) == tuple(f"unet.{index}.pte" for index in range(1, SHARDS + 1))
+    assert method.delegates is not None and method.delegates.count == SHARDS and method.traffic is not None
+    parts = [shard.traffic.read_bytes for shard in method.shards if shard.traffic]
+    assert len(parts) == SHARDS and sum(parts) == method.traffic.read_bytes
+    said = subprocess.run(
+        [sys.executable, "-c", CHAINED, tmp_path / "cut", bundle(), tiny_checkpoint()],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=1200,
+    )
+    assert said.returncode == 0, said.stderr
+    cut, whole, between = json.loads(said.stdout.partition("SAID")[2].splitlines()[0])
+    assert cut < 4.5e-3 and whole < 4.5e-3 and between < 4.5e-3 and cut < 1.3 * whole
+    for piece in (tmp_path / "cache").iterdir():
+        if (piece / "unet.1.pte").exists() and (piece / "unet.2.pte").exists():
+            shutil.rmtree(piece)
+    again = dreamlite(*export, "--out", tmp_path / "again")
+    assert again.code == 0 and again.err.count(f"of {SHARDS}") == again.err.count("finished before") == SHARDS
+    for name in (method.file, *method.then):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
 def test_the_manifest_says_what_the_phone_needs() -> None:
     manifest = bundle_files.read_manifest(bundle())
     assert (manifest.backend, manifest.target) == ("qnn", "SM8650")
@@ -153,6 +211,9 @@ def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_
     [
         (("--soc", "SM8651"), "--soc: unknown SoC 'SM8651'"),
         (("--soc", "SM8350"), "--soc SM8350: its HTP (V68) computes in integers only"),
+        (("--shards", "few"), "--shards few: expected auto or a number"),
+        (("--jobs", "0"), "--jobs 0: expected 1 or more"),
+        (("--memory-gb", "0"), "--memory-gb 0: expected a positive number"),
         (("--precision", "w8"), "text_encoder cannot be 'w8' with this backend; supported: fp16, w8a16"),
     ],
 )

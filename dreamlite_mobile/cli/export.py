@@ -20,10 +20,12 @@ from dreamlite_mobile.cli.shared import (
     with_qnn,
 )
 from dreamlite_mobile.components import MODES, check_names
+from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.progress import task
 
 if TYPE_CHECKING:
     from dreamlite_mobile.measure import Cost
+    from export.backends import Cutting
     from export.driver import Exported, Plan
     from export.estimate import Expected
 
@@ -58,6 +60,17 @@ def export(
         int | None,
         typer.Option(help="Core ML: cut a component with more megabytes of weights into several packages; 1000."),
     ] = None,
+    shards: Annotated[
+        str,
+        typer.Option(help="qnn: cut each large component into so many programs that run in turn; auto, or a number."),
+    ] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(help="qnn: shards compiled at a time; by default one per core, memory allowing.")
+    ] = None,
+    memory_gb: Annotated[
+        float | None,
+        typer.Option(help="qnn: most gigabytes for all shards being compiled; by default four fifths of what is free."),
+    ] = None,
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
@@ -67,7 +80,9 @@ def export(
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Keep every finished component in this folder: an export that was stopped goes on from it."),
+        typer.Option(
+            help="Keep every finished component and shard in this folder: an export that was stopped goes on from it."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made, and its size; write nothing.")
@@ -97,6 +112,7 @@ def export(
         emulator,
         package_mb,
         cache,
+        cutting_of(shards, jobs, memory_gb, cache),
     )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
@@ -117,6 +133,7 @@ def planned(
     emulator: bool = False,
     package_mb: int | None = None,
     cache: Path | None = None,
+    cutting: "Cutting | None" = None,
 ) -> "Plan":
     """A checked export; nothing is written. A local folder is recorded by its name only."""
     from dreamlite_mobile.bundle import open_bundle
@@ -143,8 +160,18 @@ def planned(
         emulator=emulator,
         package_mb=package_mb,
         cache=cache,
+        cutting=cutting,
     )
     return plan_export(request)
+
+
+def cutting_of(shards: str, jobs: int | None, memory_gb: float | None, cache: Path | None) -> "Cutting":
+    """How to cut; ConfigError for a number of shards that is none."""
+    from export.backends import Cutting
+
+    if shards != "auto" and not shards.isdecimal():
+        raise ConfigError(f"--shards {shards}: expected auto or a number, for instance 6")
+    return Cutting(None if shards == "auto" else int(shards), jobs, memory_gb, cache)
 
 
 def make_bundle(plan: "Plan", out: Path, force: bool) -> "Exported":
@@ -157,7 +184,10 @@ def make_bundle(plan: "Plan", out: Path, force: bool) -> "Exported":
             stderr.print(f"  {what}", markup=False)
             advance(1)
 
-        return run_export(plan, out, replace=force, notify=notify)
+        def tell(what: str) -> None:
+            stderr.print(f"    {what}", markup=False)
+
+        return run_export(plan, out, replace=force, notify=notify, tell=tell)
 
 
 def show_estimate(estimate: "list[Expected]", title: str, json_output: bool) -> None:

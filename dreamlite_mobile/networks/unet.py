@@ -79,7 +79,10 @@ class TransformerBlock(nn.Module):
         self.tile = form.tile(channels)
 
     def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """x [1, N, C], context [1, S, E], bias [1, 1, S] -> [1, N, C]."""
+        """x [1, N, C], context [1, S, E], bias [1, 1, S] -> [1, N, C].
+
+        A tile normalises its rows once more: cheaper than keeping the normalised whole for the tiles that follow.
+        """
         cross = self.attn2.keys_values(context)
         if self.attn1 is None:
             done = [self.after_self_attention(self.norm1(rows), cross, bias) for rows in self.tiles(x)]
@@ -87,8 +90,10 @@ class TransformerBlock(nn.Module):
             normed = self.norm1(x)
             keys, values = self.attn1.keys_values(normed)
             done = [
-                self.after_self_attention(rows + self.attn1(rows_normed, keys, values, None), cross, bias)
-                for rows, rows_normed in zip(self.tiles(x), self.tiles(normed), strict=True)
+                self.after_self_attention(
+                    rows + self.attn1(self.norm1(rows) if self.tile else normed, keys, values, None), cross, bias
+                )
+                for rows in self.tiles(x)
             ]
         return done[0] if len(done) == 1 else torch.cat(done, 1)
 

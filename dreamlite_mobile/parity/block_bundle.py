@@ -45,7 +45,11 @@ def method_entry(method: MethodSpec, written: "Written") -> MethodEntry:
         for tensors in (method.inputs, method.outputs)
     )
     return MethodEntry(
-        file=written.method_files[FORWARD], then=written.then.get(FORWARD, ()), inputs=inputs, outputs=outputs
+        file=written.method_files[FORWARD],
+        then=written.then.get(FORWARD, ()),
+        shards=written.shards.get(FORWARD, ()),
+        inputs=inputs,
+        outputs=outputs,
     )
 
 

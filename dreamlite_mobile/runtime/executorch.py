@@ -10,7 +10,7 @@ import importlib.metadata
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakSet
 
 import torch
@@ -24,7 +24,14 @@ from dreamlite_mobile.runtime import Array, Method, check_inputs, check_signatur
 _SCALAR_TYPES = {3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64", 15: "bfloat16"}
 """ExecuTorch's ScalarType numbers; any other is named by its number."""
 
-_resident: WeakSet["ExecuTorchComponent"] = WeakSet()
+
+class Resident(Protocol):
+    """What can hold a loaded method."""
+
+    name: str
+
+
+_resident: WeakSet[Resident] = WeakSet()
 """Components that hold a method, and with it a pointer into the process-wide thread pool."""
 
 
@@ -119,7 +126,7 @@ class ExecuTorchComponent:
     def unload(self) -> None:
         """Free the resident method, its packed weights and buffers; the next `run` loads again."""
         self._loaded = None
-        _resident.discard(self)
+        release(self)
 
     def _load(self, method: str, spec: Method) -> tuple[Loaded, list[torch.Tensor]]:
         if self._loaded is not None and self._loaded[0] == method:
@@ -127,32 +134,45 @@ class ExecuTorchComponent:
         self.unload()
         if self._threads is not None:
             set_threads(self._threads)
-        program = self._open(method, spec)
+        program = open_method(self._path, f"{self._path}: {self.name}.{method}", method, spec)
         buffers = [torch.empty(tensor.shape, dtype=torch.float32) for tensor in spec.inputs]
         self._loaded = (method, program, buffers)
-        _resident.add(self)
+        hold(self)
         return program, buffers
 
-    def _open(self, method: str, spec: Method) -> Loaded:
-        where = f"{self._path}: {self.name}.{method}"
-        if not self._path.is_file():
-            raise BundleError(f"{where}: no such file. Copy or export the bundle again.")
-        try:
-            program = Runtime.get().load_program(self._path)
-            if method not in program.method_names:
-                raise BundleError(f"{where}: the program has only {', '.join(sorted(program.method_names))}")
-            meta: Any = program.metadata(method)
-            inputs = [meta.input_tensor_meta(index) for index in range(meta.num_inputs())]
-            outputs = [meta.output_tensor_meta(index) for index in range(meta.num_outputs())]
-            check_signature(where, "input", spec.inputs, map(_declared, inputs))
-            check_signature(where, "output", spec.outputs, map(_declared, outputs))
-            loaded = program.load_method(method)
-        except RuntimeError as error:
-            raise BundleError(
-                f"{where}: cannot be loaded: {error}. Export it with the installed executorch."
-            ) from error
-        assert loaded is not None
-        return loaded
+
+def open_method(path: Path, where: str, method: str, spec: Method) -> Loaded:
+    """Load a method of a program file.
+
+    Raises:
+        BundleError: no such file or method, or one that takes or gives something else than specified.
+    """
+    if not path.is_file():
+        raise BundleError(f"{where}: no such file. Copy or export the bundle again.")
+    try:
+        program = Runtime.get().load_program(path)
+        if method not in program.method_names:
+            raise BundleError(f"{where}: the program has only {', '.join(sorted(program.method_names))}")
+        meta: Any = program.metadata(method)
+        inputs = [meta.input_tensor_meta(index) for index in range(meta.num_inputs())]
+        outputs = [meta.output_tensor_meta(index) for index in range(meta.num_outputs())]
+        check_signature(where, "input", spec.inputs, map(_declared, inputs))
+        check_signature(where, "output", spec.outputs, map(_declared, outputs))
+        loaded = program.load_method(method)
+    except RuntimeError as error:
+        raise BundleError(f"{where}: cannot be loaded: {error}. Export it with the installed executorch.") from error
+    assert loaded is not None
+    return loaded
+
+
+def hold(component: Resident) -> None:
+    """Remember that it holds a loaded method."""
+    _resident.add(component)
+
+
+def release(component: Resident) -> None:
+    """Forget that it did."""
+    _resident.discard(component)
 
 
 def _declared(info: Any) -> tuple[tuple[int, ...], str]:

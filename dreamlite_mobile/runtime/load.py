@@ -38,6 +38,14 @@ def load_component(
 
             check_version(bundle.path, bundle.manifest.needs.executorch)
             check_qnn(bundle)
+            if any(spec.shards for spec in entry.methods.values()):
+                from dreamlite_mobile.runtime.executorch_chain import ExecuTorchChain
+
+                chains = {
+                    method: [bundle.file(file) for file in (spec.file, *spec.then)]
+                    for method, spec in entry.methods.items()
+                }
+                return ExecuTorchChain(chains, entry.methods, name=name, threads=threads)
             program = next(iter(entry.methods.values())).file
             return ExecuTorchComponent(bundle.file(program), entry.methods, name=name, threads=threads)
         case "onnx":

@@ -163,17 +163,30 @@ private fun readMethod(node: Node) = node.members {
             default("operators_outside", Unit) { it.list(ANY) { name -> name.text() } }
         }
     }
-    optional("traffic") { traffic ->
-        traffic.members {
-            for (key in listOf("read_bytes", "written_bytes", "spilled_bytes", "filled_bytes")) get(key).long(0)
-        }
-    }
+    optional("traffic", ::readTraffic)
+    default("shards", Unit) { it.list(ANY, ::readShard) }
     MethodEntry(
         file = path(get("file")),
         then = default("then", emptyList()) { it.list(ANY, ::path) },
         inputs = get("inputs").list(ONE_OR_MORE, ::readTensor),
         outputs = get("outputs").list(ONE_OR_MORE, ::readTensor),
     )
+}
+
+private fun readTraffic(node: Node) = node.members {
+    for (key in listOf("read_bytes", "written_bytes", "spilled_bytes", "filled_bytes")) get(key).long(0)
+}
+
+/** Read so that it is known to be well-formed; no shards are run on a phone yet. */
+private fun readShard(node: Node) = node.members {
+    for (side in listOf("inputs", "outputs")) get(side).list(ONE_OR_MORE, ::readHanded)
+    optional("traffic", ::readTraffic)
+}
+
+private fun readHanded(node: Node) = node.members {
+    get("name").text()
+    get("dtype").choice(mapOf("float32" to Unit, "float16" to Unit))
+    get("shape").list(1..5) { it.int(1) }
 }
 
 private fun readTensor(node: Node) = node.members {

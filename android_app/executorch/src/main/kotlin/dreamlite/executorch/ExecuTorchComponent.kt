@@ -27,6 +27,11 @@ public class ExecuTorchFactory(private val runtime: Runtime, private val threads
     override fun open(bundle: Bundle, name: String): Component {
         checkRuntime(bundle.manifest, runtime)
         val entry = bundle.component(name)
+        entry.methods.values.firstOrNull { it.then.isNotEmpty() }?.let {
+            throw BundleException(
+                "this bundle: $name is cut into ${it.then.size + 1} programs, which this app does not run yet. Export it with --shards 1.",
+            )
+        }
         val file = entry.methods.values.first().file
         return ExecuTorchComponent("$name of ${bundle.path}", bundle.file(file).toString(), entry.methods, threads)
     }

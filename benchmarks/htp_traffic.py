@@ -1,0 +1,234 @@
+"""What full-size pieces of the U-Net move between DDR and the HTP, each compiled alone for one SoC.
+
+    python -m benchmarks.htp_traffic stages               # the shards of a step at 1024 x 1024
+    python -m benchmarks.htp_traffic tiles                # every kind of piece over rows per tile
+    python -m benchmarks.htp_traffic tiles --only ff,self --level 2 --rows 0,256
+
+The published configuration with seeded weights; fp16 at the boundaries, as shards have them. The first and last
+convolution and the projection of the prompt are left out of the stages. Every case is a process of
+its own. The results file is written after each case, and what stands in it already is not compiled again.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from export.qnn_sdk import ready
+
+if __name__ == "__main__":
+    ready(lambda text: print(text, file=sys.stderr))
+
+import torch
+from torch import nn
+
+from dreamlite_mobile.config import MOBILE
+from dreamlite_mobile.files import write_atomic
+from dreamlite_mobile.networks import fold
+from dreamlite_mobile.networks.form import HTP, Form
+from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Resnet, TransformerBlock, UpBlock
+from export.targets import DEFAULT_SOC, target
+from export.workers import Job, Limits, run_jobs
+
+RESULTS = Path(__file__).parent / "results" / "htp_traffic.json"
+HEIGHT, WIDTH = 128, 256
+"""Joint latents of a 1024 x 1024 picture."""
+EDIT_STATES, GENERATE_STATES = 464, 200
+ROWS = (0, 128, 256, 512, 1024)
+MEMORY = 14_000_000_000
+Tensors = tuple[torch.Tensor, ...]
+cfg = MOBILE.unet
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One piece: `make` gives the module and its inputs, in the worker."""
+
+    name: str
+    make: Callable[[], tuple[nn.Module, Tensors]]
+
+
+class Stage(nn.Module):
+    """A block of the U-Net with fp16 where it meets others; `call` says how it is called."""
+
+    def __init__(self, call: Callable[..., Any], *blocks: nn.Module) -> None:
+        super().__init__()
+        self.call, self.blocks = call, nn.ModuleList(blocks)
+
+    def forward(self, *inputs: torch.Tensor) -> Tensors:
+        made = self.call(*(x.float() for x in inputs))
+        return tuple(x.half() for x in (made if isinstance(made, list | tuple) else (made,)))
+
+
+def seeded(*blocks: nn.Module) -> list[nn.Module]:
+    """The blocks with weights, folded."""
+    torch.manual_seed(0)
+    for block in blocks:
+        for weight in block.parameters():
+            nn.init.normal_(weight, 0.0, 0.02) if weight.ndim > 1 else nn.init.ones_(weight)
+        fold(block)
+    return list(blocks)
+
+
+def half(*shape: int) -> torch.Tensor:
+    return torch.randn(1, *shape).half()
+
+
+def plane(level: int) -> tuple[int, int]:
+    """Height and width at a level."""
+    return HEIGHT >> level, WIDTH >> level
+
+
+def conditions(states: int) -> Tensors:
+    """Step embedding, prompt context and mask bias."""
+    return half(cfg.time_embed_dim), half(states, cfg.cross_attention_dim), half(1, states)
+
+
+def stages(form: Form, states: int) -> Iterator[Case]:
+    """The shards of a step, as `--shards auto` cuts them; the mid block goes with the last level down."""
+    channels, levels = cfg.block_out_channels, range(len(cfg.block_out_channels))
+
+    def down(level: int) -> tuple[nn.Module, Tensors]:
+        x = half(channels[max(level - 1, 0)], *plane(level))
+        block, *rest = seeded(DownBlock(cfg, level, form), *([MidBlock(cfg, form)] if level == levels[-1] else []))
+
+        def call(x: torch.Tensor, *given: torch.Tensor) -> list[torch.Tensor]:
+            made = block(x, *given)
+            return [*made[:-1], rest[0](made[-1], *given), made[-1]] if rest else made
+
+        return Stage(call, block, *rest), (x, *conditions(states))
+
+    def up(index: int) -> tuple[nn.Module, Tensors]:
+        level = levels[-1] - index
+        (block,) = seeded(UpBlock(cfg, index, form))
+        inner, above = channels[level], channels[max(level - 1, 0)]
+        skips = [half(width, *plane(level)) for width in (above, *[inner] * cfg.layers_per_block[level])]
+        x = half(channels[min(level + 1, levels[-1])], *plane(level))
+
+        def call(x: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+            return block(x, list(given[: len(skips)]), *given[len(skips) :])
+
+        plain = cfg.up_kinds[index] == "plain"
+        given = conditions(states)[:1] if plain else conditions(states)
+
+        def plain_call(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+            return block(x, list(rest[: len(skips)]), rest[-1], rest[-1], rest[-1])
+
+        return Stage(plain_call if plain else call, block), (x, *skips, *given)
+
+    for level in levels:
+        yield Case(f"down{level}", lambda level=level: down(level))
+    for index in levels:
+        yield Case(f"up{index}", lambda index=index: up(index))
+
+
+def pieces(form: Form, states: int, levels: Sequence[int], rows: Sequence[int]) -> Iterator[Case]:
+    """Layers of the transformers and their parts, by rows per tile; resnets, which are not tiled."""
+    for level in levels:
+        channels = cfg.block_out_channels[level]
+        kinds = ["layer", "cross", "ff", "attention"] + ["self"] * (cfg.down_kinds[level] == "full")
+        for kind in kinds:
+            for tile in rows:
+                tiled = replace(form, row_tiles=((channels, tile),))
+                make = lambda kind=kind, level=level, tiled=tiled: piece(kind, level, tiled, states)  # noqa: E731
+                yield Case(f"{kind}{level}/{tile}", make)
+        above = cfg.block_out_channels[max(level - 1, 0)]
+        for width in dict.fromkeys((above, channels, 2 * channels)):
+            yield Case(f"resnet{level} {width}", lambda level=level, width=width: resnet(level, width, form))
+
+
+def piece(kind: str, level: int, form: Form, states: int) -> tuple[nn.Module, Tensors]:
+    """A transformer layer, or one of its parts with its norm and its residual."""
+    channels, heads = cfg.block_out_channels[level], cfg.num_heads[level]
+    (block,) = seeded(TransformerBlock(cfg, channels, heads, cfg.down_kinds[level] == "full", form))
+    assert isinstance(block, TransformerBlock)
+    height, width = plane(level)
+    x, (_, context, bias) = half(height * width, channels), conditions(states)
+
+    def cross(x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        given = block.attn2.keys_values(context)
+        return joined([rows + block.attn2(block.norm2(rows), *given, bias) for rows in block.tiles(x)])
+
+    def feed(x: torch.Tensor) -> torch.Tensor:
+        return joined([rows + block.ff(block.norm3(rows)) for rows in block.tiles(x)])
+
+    def own(x: torch.Tensor) -> torch.Tensor:
+        assert block.attn1 is not None
+        given = block.attn1.keys_values(block.norm1(x))
+        return joined([rows + block.attn1(block.norm1(rows), *given, None) for rows in block.tiles(x)])
+
+    def attention(x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return cross(own(x) if block.attn1 is not None else x, context, bias)
+
+    if kind == "attention":
+        return Stage(attention, block), (x, context, bias)
+    if kind == "layer":
+        return Stage(block, block), (x, context, bias)
+    if kind == "cross":
+        return Stage(cross, block), (x, context, bias)
+    return Stage(feed if kind == "ff" else own, block), (x,)
+
+
+def joined(tiles: list[torch.Tensor]) -> torch.Tensor:
+    return tiles[0] if len(tiles) == 1 else torch.cat(tiles, 1)
+
+
+def resnet(level: int, channels: int, form: Form) -> tuple[nn.Module, Tensors]:
+    (block,) = seeded(Resnet(cfg, channels, cfg.block_out_channels[level], form))
+    return Stage(block, block), (half(channels, *plane(level)), conditions(1)[0])
+
+
+def compiled(case: Case, soc: str) -> dict[str, int]:
+    """A worker's job: the traffic of the compiled case."""
+    from export.qnn import lower
+
+    module, inputs = case.make()
+    return lower({"forward": (module.eval(), inputs)}, target(soc)).traffic["forward"].model_dump()
+
+
+def main() -> None:
+    """Compile what is missing, print all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("stages", "tiles"))
+    parser.add_argument("--soc", default=DEFAULT_SOC)
+    parser.add_argument("--states", type=int, default=GENERATE_STATES, help=f"{EDIT_STATES} when editing")
+    parser.add_argument("--only", default="", help="names that begin so, separated by commas")
+    parser.add_argument("--level", type=int, action="append")
+    parser.add_argument("--rows", default=",".join(map(str, ROWS)))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    rows = [int(text) for text in asked.rows.split(",")]
+    cases = (
+        stages(HTP, asked.states)
+        if asked.what == "stages"
+        else pieces(HTP, asked.states, asked.level or (0, 1, 2), rows)
+    )
+    wanted = [case for case in cases if case.name.startswith(tuple(asked.only.split(",")))]
+    known: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.exists() else {}
+    found = known.setdefault(f"{asked.soc} fp16 S={asked.states}", {})
+    jobs = [
+        Job(case.name, 1.0, lambda case=case: compiled(case, asked.soc)) for case in wanted if case.name not in found
+    ]
+    for done in run_jobs(jobs, Limits(1, MEMORY)):
+        found[done.name] = done.result | {"seconds": round(done.cost.seconds, 1), "peak_bytes": done.cost.peak_bytes}
+        write_atomic(asked.out, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
+        show(done.name, found[done.name])
+    for case in wanted:
+        if case.name not in {job.name for job in jobs}:
+            show(case.name, found[case.name])
+
+
+def show(name: str, row: dict[str, float]) -> None:
+    read, written = row["read_bytes"] / 1e6, row["written_bytes"] / 1e6
+    print(
+        f"{name:16} read {read:8.1f}  written {written:8.1f}  both {read + written:8.1f} MB"
+        f"  {row['seconds']:6.1f} s  {row['peak_bytes'] / 1e9:4.1f} GB",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

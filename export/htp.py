@@ -1,0 +1,302 @@
+"""HTP components: planned, cut into shards, compiled (several at a time, or found in a cache), described."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.fx import GraphModule
+
+from dreamlite_mobile.bundle_schema import (
+    CalibrationEntry,
+    Delegates,
+    FileEntry,
+    HandedSpec,
+    HtpEntry,
+    Needs,
+    ShardEntry,
+    ToolVersions,
+    Traffic,
+)
+from dreamlite_mobile.components import COMPONENTS, ComponentSpec, TensorSpec
+from dreamlite_mobile.errors import ConfigError, ExportError
+from dreamlite_mobile.files import sha256_file
+from dreamlite_mobile.networks.form import FORMS
+from export.backends import Cutting, Tell, Written, example_inputs, silent
+from export.manifest import tool_versions
+from export.pieces import Kept, Pieces, piece_key
+from export.precision import INTEGERS
+from export.shards import Shard, cut_component, shard_digest
+from export.targets import DEFAULT_SOC, TARGETS, target
+from export.workers import Job, Limits, Remaining, run_jobs
+
+if TYPE_CHECKING:
+    from export.calibration import Calibration
+    from export.qnn import Quantisation
+
+FP16_BYTES = 2.0
+
+
+class ShardRecord(Kept):
+    """What a compiled shard leaves beside its program: how each method was cut, what it moves."""
+
+    delegates: dict[str, Delegates]
+    traffic: dict[str, Traffic]
+
+
+class QnnExporter:
+    """ExecuTorch .pte for the HTP of one Snapdragon: one file per shard, its methods sharing their weights.
+
+    With `emulator`, each method has its own, since the HTP emulator of the host loads no shared ones.
+    """
+
+    form = FORMS["htp"]
+    coreml = None
+    calibrated: tuple[str, ...] = ("w8a16",)
+    precisions: Mapping[str, tuple[str, ...]] = {
+        name: ("fp16", *(("w8a16",) if name in INTEGERS else ())) for name in COMPONENTS
+    }
+
+    def __init__(self, soc: str | None, emulator: bool, cutting: Cutting) -> None:
+        from export.qnn_sdk import find_sdk
+
+        self.soc = target(soc or DEFAULT_SOC)
+        if not self.soc.fp16:
+            raise ConfigError(
+                f"--soc {self.soc.soc}: its HTP (V{self.soc.htp}) computes in integers only, and so far "
+                "qnn files are fp16; supported: " + ", ".join(row.soc for row in TARGETS.values() if row.fp16)
+            )
+        check_cutting(cutting)
+        self.cutting = cutting
+        self.tell: Tell = silent
+        self.sdk = find_sdk()
+        self.target = self.soc.soc
+        self.calibration: Calibration | None = None
+        self.made_for = HtpEntry(
+            soc=self.soc.soc,
+            chipset=self.soc.chipset,
+            architecture=f"V{self.soc.htp}",
+            vtcm_mb=self.soc.vtcm_mb,
+            qnn_build=self.sdk.build,
+            shared_weights=not emulator,
+        )
+
+    @property
+    def htp(self) -> HtpEntry:
+        """The chip, and what ranges were calibrated on."""
+        known = self.calibration
+        if known is None:
+            return self.made_for
+        entry = CalibrationEntry(pictures=known.pictures, steps=known.steps, sha256=known.sha256)
+        return self.made_for.model_copy(update={"calibration": entry})
+
+    def needs(self, tools: ToolVersions) -> Needs:
+        return Needs(executorch=tools.executorch, qnn=self.sdk.version)
+
+    def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
+        """Compile all methods together into `<component>.pte`, or into one file per shard (`<component>.1.pte`).
+
+        Integers come with their plan in `<component>.plan.json`.
+        """
+        integers = precision != "fp16"
+        limit = self.soc.context_limit_kb * 1024.0
+        shards = cut_component(
+            spec,
+            modules,
+            self.cutting.shards,
+            limit,
+            lambda _, weight: weight.numel() * (1.0 if integers else FP16_BYTES),
+        )
+        if len(shards) > 1:
+            if integers:
+                raise ExportError(
+                    f"{spec.name}: {precision} in {len(shards)} shards is not supported yet; take one shard "
+                    f"(--shards 1) or {spec.name}=fp16"
+                )
+            return self.write_shards(spec, shards, folder)
+        return self.write_whole(spec, modules, precision, folder)
+
+    def write_whole(
+        self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path
+    ) -> Written:
+        """One program with all methods."""
+        from export.qnn import lower
+
+        file = f"{spec.name}.pte"
+        integers = None if precision == "fp16" else self.quantisation(spec, modules, precision)
+        documents: tuple[str, ...] = ()
+        if integers is not None:
+            documents = (plan_file(spec.name),)
+            (folder / documents[0]).write_text(json.dumps(asdict(integers.plan), indent=1) + "\n")
+        methods = {name: (modules[name], example_inputs(method)) for name, method in spec.methods.items()}
+        compiled = lower(methods, self.soc, self.htp.shared_weights, integers)
+        with (folder / file).open("wb") as stream:
+            compiled.write(stream)
+        delegates = {name: Delegates(count=report.delegates) for name, report in compiled.reports.items()}
+        return Written((file,), dict.fromkeys(spec.methods, file), delegates, compiled.traffic, documents=documents)
+
+    def write_shards(self, spec: ComponentSpec, shards: list[Shard], folder: Path) -> Written:
+        """One program per shard, each compiled by a worker or found in the cache."""
+        files = [f"{spec.name}.{index}.pte" for index in range(1, len(shards) + 1)]
+        with TemporaryDirectory(prefix="dreamlite-shards-") as scratch:
+            pieces = Pieces(self.cutting.cache or Path(scratch))
+            keys = [self.shard_key(shard, file) for shard, file in zip(shards, files, strict=True)]
+            names = [shard_name(spec.name, index, shards) for index in range(len(shards))]
+            missing = []
+            for name, key, shard, file in zip(names, keys, shards, files, strict=True):
+                if pieces.find(key, ShardRecord) is None:
+                    missing.append(Job(name, operators(shard), CompileShard(self, shard, file, pieces, key)))
+                else:
+                    self.tell(f"{name}: finished before")
+            self.compile_missing(missing)
+            records = []
+            for name, key, file in zip(names, keys, files, strict=True):
+                piece = pieces.find(key, ShardRecord)
+                if piece is None:
+                    raise ExportError(f"{name}: was compiled and is gone from {pieces.folder}; export again")
+                shutil.copyfile(piece.folder / file, folder / file)
+                records.append(piece.record)
+        return described(spec, shards, files, records)
+
+    def compile_missing(self, jobs: list[Job]) -> None:
+        """Run the compilers, saying what is done and what is left."""
+        if not jobs:
+            return
+        from export import qnn  # noqa: F401 - imported once, before the workers are forked
+
+        memory = self.cutting.memory_gb
+        limits = Limits.of_machine(self.cutting.jobs, None if memory is None else int(memory * 1e9))
+        left = Remaining({job.name: job.size for job in jobs}, limits.workers)
+        for done in run_jobs(jobs, limits, self.tell):
+            seconds, peak = done.cost.seconds, done.cost.peak_bytes / 1e9
+            self.tell(f"{done.name}: compiled in {seconds:.0f} s, {peak:.1f} GB; {left.after(done.name)}")
+
+    def shard_key(self, shard: Shard, file: str) -> str:
+        """Of all that a shard's bytes depend on."""
+        return piece_key(
+            {
+                "shard": shard_digest(shard),
+                "file": file,
+                "htp": self.made_for.model_dump(mode="json"),
+                "tools": tool_versions().model_dump(mode="json"),
+                "precision": "fp16",
+            }
+        )
+
+    def quantisation(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str) -> "Quantisation":
+        """The plan of a component and its calibration calls; its weights are rounded in place.
+
+        Raises:
+            ExportError: no calibration, as where one block of a bundle is exported alone.
+        """
+        from export.qnn import Quantisation
+        from export.qnn_quantize import round_for, weight_plan
+
+        if self.calibration is None:
+            raise ExportError(
+                f"{spec.name}: {precision} needs ranges from the calibration of a whole export, which a part has not; "
+                "look for the block in an fp16 bundle of the same checkpoint"
+            )
+        plan = weight_plan(spec.name, precision, modules)
+        calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
+        round_for(plan, modules, calls)
+        return Quantisation(plan, calls)
+
+
+class CompileShard:
+    """A worker's job: compile one shard and put it into the cache."""
+
+    def __init__(self, exporter: QnnExporter, shard: Shard, file: str, pieces: Pieces, key: str) -> None:
+        self.exporter, self.shard, self.file, self.pieces, self.key = exporter, shard, file, pieces, key
+
+    def __call__(self) -> None:
+        from export.qnn import lower
+
+        exporter, file = self.exporter, self.file
+        methods = {name: (part.module.eval(), seeded(part.method.inputs)) for name, part in self.shard.parts.items()}
+        compiled = lower(methods, exporter.soc, exporter.made_for.shared_weights)
+        with TemporaryDirectory(prefix="dreamlite-shard-") as scratch:
+            path = Path(scratch) / file
+            with path.open("wb") as stream:
+                compiled.write(stream)
+            record = ShardRecord(
+                delegates={name: Delegates(count=report.delegates) for name, report in compiled.reports.items()},
+                traffic=compiled.traffic,
+                files={file: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))},
+            )
+            self.pieces.add(self.key, path.parent, record)
+
+
+def check_cutting(cutting: Cutting) -> None:
+    """Refuse (ConfigError) numbers that mean nothing."""
+    if cutting.shards is not None and cutting.shards < 1:
+        raise ConfigError(f"--shards {cutting.shards}: expected 1 or more, or auto")
+    if cutting.jobs is not None and cutting.jobs < 1:
+        raise ConfigError(f"--jobs {cutting.jobs}: expected 1 or more; the number of cores is the default")
+    if cutting.memory_gb is not None and not cutting.memory_gb > 0:
+        raise ConfigError(f"--memory-gb {cutting.memory_gb:g}: expected a positive number, for instance 12")
+
+
+def plan_file(component: str) -> str:
+    """Where a bundle keeps which bits a component's weights have."""
+    return f"{component}.plan.json"
+
+
+def shard_name(component: str, index: int, shards: list[Shard]) -> str:
+    """How messages call a shard."""
+    begins = shards[index].begins
+    return f"{component} shard {index + 1} of {len(shards)}" + (f" (from {begins})" if begins else "")
+
+
+def operators(shard: Shard) -> float:
+    """Operators of a shard's methods, which is what compiling takes time for."""
+    modules = [module for part in shard.parts.values() for module in part.module.modules()]
+    return float(sum(len(module.graph.nodes) for module in modules if isinstance(module, GraphModule)))
+
+
+def seeded(inputs: tuple[TensorSpec, ...]) -> tuple[torch.Tensor, ...]:
+    """Inputs of the right shape and dtype; fp16 compilation looks at nothing else."""
+    source = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(spec.shape, generator=source).to(getattr(torch, spec.dtype)) for spec in inputs)
+
+
+def described(spec: ComponentSpec, shards: list[Shard], files: list[str], records: list[ShardRecord]) -> Written:
+    """What the manifest says of a component in shards."""
+    entries = {
+        method: tuple(
+            ShardEntry(
+                inputs=handed(shard.parts[method].method.inputs),
+                outputs=handed(shard.parts[method].method.outputs),
+                traffic=record.traffic[method],
+            )
+            for shard, record in zip(shards, records, strict=True)
+        )
+        for method in spec.methods
+    }
+    return Written(
+        tuple(files),
+        dict.fromkeys(spec.methods, files[0]),
+        {name: Delegates(count=sum(record.delegates[name].count for record in records)) for name in spec.methods},
+        {name: total([record.traffic[name] for record in records]) for name in spec.methods},
+        dict.fromkeys(spec.methods, tuple(files[1:])),
+        entries,
+    )
+
+
+def handed(specs: tuple[TensorSpec, ...]) -> tuple[HandedSpec, ...]:
+    return tuple(HandedSpec.model_validate({"name": s.name, "shape": s.shape, "dtype": s.dtype}) for s in specs)
+
+
+def total(parts: list[Traffic]) -> Traffic:
+    """The traffic of all of them."""
+    return Traffic(
+        read_bytes=sum(part.read_bytes for part in parts),
+        written_bytes=sum(part.written_bytes for part in parts),
+        spilled_bytes=sum(part.spilled_bytes for part in parts),
+        filled_bytes=sum(part.filled_bytes for part in parts),
+    )

@@ -1,0 +1,225 @@
+"""A component cut into shards, each a program of its own: where it may be cut, and where it is.
+
+Cuts fall in front of named modules: blocks of the U-Net and their layers, layers of a tower.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from math import inf
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
+from dreamlite_mobile.errors import ConfigError, ExportError
+from export.cutting import Part, Traced, Weigh, parts, trace
+
+PLACES = {
+    "unet": re.compile(r"mid_block|(down_blocks|up_blocks)\.\d+\.resnets\.\d+"),
+    "text_encoder": re.compile(r"tower\.layers\.\d+"),
+    "vision_encoder": re.compile(r"blocks\.\d+"),
+}
+"""Modules in front of which a component may be cut. Others (the autoencoder's) are small and stay whole."""
+PLANS: Mapping[str, tuple[str, ...]] = {
+    "unet": (
+        "down_blocks.1.resnets.0",
+        "down_blocks.2.resnets.0",
+        "up_blocks.0.resnets.0",
+        "up_blocks.1.resnets.0",
+        "up_blocks.2.resnets.0",
+    ),
+}
+"""Where `auto` cuts a large component of the published configuration; what has no plan is cut evenly by weights."""
+WHOLE_BYTES = 100_000_000
+"""`auto` leaves a component with fewer bytes of weights whole."""
+SHARD_BYTES = 600_000_000
+"""`auto` cuts what has no plan into shards of no more: five layers of the published text tower."""
+HANDED_ON = "float16"
+"""Between shards: what the HTP computes in, half of what fp32 would move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard's part of every method, from which place on it goes, and the bytes of its weights."""
+
+    begins: str
+    parts: dict[str, Part]
+    volume: float
+
+
+def cut_component(
+    spec: ComponentSpec, modules: Mapping[str, nn.Module], wanted: int | None, limit: float, weigh: Weigh
+) -> list[Shard]:
+    """The component's shards; a single one is the modules as they are.
+
+    Args:
+        wanted: how many, or None for what suits the component.
+        limit: most bytes of weights that one shard may hold.
+
+    Raises:
+        ConfigError: a number of shards that the component has no places for.
+        ExportError: a shard over the limit, with the number of shards that would fit.
+    """
+    first = next(iter(spec.methods))
+    total = sum(weigh(name, weight) for name, weight in modules[first].named_parameters())
+    if wanted == 1 or (wanted is None and total <= WHOLE_BYTES) or spec.name not in PLACES:
+        if total > limit:
+            whole = trace(first, modules[first], spec.methods[first], weigh)
+            refuse(spec.name, [total], limit, named_places(spec.name, whole))
+        return [Shard("", {name: Part(modules[name], method) for name, method in spec.methods.items()}, total)]
+    traced = {name: trace(name, modules[name], method, weigh) for name, method in spec.methods.items()}
+    known = named_places(spec.name, traced[first])
+    chosen = chosen_places(spec.name, known, total, wanted)
+    volumes = shard_volumes(known, chosen, total)
+    if max(volumes) > limit:
+        refuse(spec.name, volumes, limit, known)
+    cut = {
+        name: [half_boundaries(part, method) for part in parts(one, [place_of(spec.name, one, at) for at in chosen])]
+        for (name, one), method in zip(traced.items(), spec.methods.values(), strict=True)
+    }
+    return [
+        Shard(begins, {name: found[index] for name, found in cut.items()}, volume)
+        for index, (begins, volume) in enumerate(zip(("", *chosen), volumes, strict=True))
+    ]
+
+
+def named_places(component: str, traced: Traced) -> dict[str, float]:
+    """Where the component may be cut, in order, and the bytes of the weights used before each place.
+
+    What a method takes at its very beginning is no cut.
+    """
+    pattern, found = PLACES.get(component, re.compile(r"(?!)")), dict[str, float]()
+    for index, node in enumerate(traced.nodes):
+        for path in module_paths(node):
+            if pattern.fullmatch(path) and path not in found:
+                found[path] = traced.volumes[index]
+    return {path: before for path, before in found.items() if before > 0}
+
+
+def place_of(component: str, traced: Traced, path: str) -> int:
+    """The operator that a place begins with.
+
+    An up block takes its skip in front of its first layer, so what the block does before belongs to that layer.
+    """
+    block = path.removesuffix(".resnets.0") if component == "unet" else path
+    return next(index for index, node in enumerate(traced.nodes) if block in module_paths(node))
+
+
+def module_paths(node: Node) -> list[str]:
+    """The modules that an operator is of, outermost first."""
+    return [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+
+
+def chosen_places(component: str, known: Mapping[str, float], total: float, wanted: int | None) -> tuple[str, ...]:
+    """The places of so many shards, or those of the plan.
+
+    Raises:
+        ConfigError: more shards than places.
+    """
+    plan = PLANS.get(component)
+    if wanted is None:
+        if plan is not None and set(plan) <= set(known):
+            return plan
+        wanted = min(len(known) + 1, fewest(known, total, SHARD_BYTES))
+    if not 1 <= wanted <= len(known) + 1:
+        raise ConfigError(
+            f"--shards {wanted}: {component} can be cut into 1 to {len(known) + 1} shards "
+            f"(in front of {', '.join(known)})"
+        )
+    if plan is not None and len(plan) == wanted - 1 and set(plan) <= set(known):
+        return plan
+    return even_places(known, total, wanted)
+
+
+def even_places(known: Mapping[str, float], total: float, count: int) -> tuple[str, ...]:
+    """The places that make the largest of so many shards as small as can be."""
+    names, before = list(known), [*known.values()]
+
+    @cache
+    def best(start: int, left: int) -> tuple[float, tuple[int, ...]]:
+        """Of the weights from a place on (-1: the beginning): the largest shard and the cuts after it."""
+        held = before[start] if start >= 0 else 0.0
+        if left == 1:
+            return total - held, ()
+        found: tuple[float, tuple[int, ...]] = (inf, ())
+        for cut in range(start + 1, len(names) - left + 2):
+            later, cuts = best(cut, left - 1)
+            found = min(found, (max(before[cut] - held, later), (cut, *cuts)))
+        return found
+
+    return tuple(names[cut] for cut in best(-1, count)[1])
+
+
+def shard_volumes(known: Mapping[str, float], chosen: Sequence[str], total: float) -> list[float]:
+    """Bytes of weights in each shard."""
+    bounds = [0.0, *(known[place] for place in chosen), total]
+    return [after - before for before, after in pairwise(bounds)]
+
+
+def fewest(known: Mapping[str, float], total: float, limit: float) -> int:
+    """The fewest shards of which none is over the limit; one more than there can be if none are few enough."""
+    for count in range(1, len(known) + 2):
+        if max(shard_volumes(known, even_places(known, total, count), total)) <= limit:
+            return count
+    return len(known) + 2
+
+
+def refuse(component: str, volumes: Sequence[float], limit: float, known: Mapping[str, float]) -> None:
+    """Say which shard is too large for a context of the chip, and what would fit."""
+    worst = max(range(len(volumes)), key=volumes.__getitem__)
+    needed = fewest(known, sum(volumes), limit)
+    mend = (
+        f"{needed} shards would fit (--shards {needed})"
+        if needed <= len(known) + 1
+        else "no cut makes it fit; take fewer bits (--precision)"
+    )
+    raise ExportError(
+        f"{component}: shard {worst + 1} of {len(volumes)} holds {volumes[worst] / 1e6:,.0f} MB of weights, one "
+        f"context of the chip {limit / 1e6:,.0f}; {mend}"
+    )
+
+
+class HalfBoundaries(nn.Module):
+    """A part that takes and gives fp16 where it meets another part."""
+
+    def __init__(self, module: nn.Module, takes: Sequence[bool], gives: Sequence[bool]) -> None:
+        super().__init__()
+        self.module, self.takes, self.gives = module, tuple(takes), tuple(gives)
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """In the order of the part."""
+        wide = [x.float() if half else x for x, half in zip(inputs, self.takes, strict=True)]
+        made = self.module(*wide)
+        return tuple(x.half() if half else x for x, half in zip(made, self.gives, strict=True))
+
+
+def half_boundaries(part: Part, whole: MethodSpec) -> Part:
+    """The part with what it hands on, and takes from others, in fp16."""
+    own = {*whole.inputs, *whole.outputs}
+
+    def halved(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(spec if spec in own else replace(spec, dtype=HANDED_ON) for spec in specs)
+
+    method = MethodSpec(halved(part.method.inputs), halved(part.method.outputs))
+    takes = [spec.dtype == HANDED_ON for spec in method.inputs]
+    gives = [spec.dtype == HANDED_ON for spec in method.outputs]
+    return Part(HalfBoundaries(part.module, takes, gives), method)
+
+
+def shard_digest(shard: Shard) -> str:
+    """Of all that the shard computes: operators, shapes and every number of its weights."""
+    digest = hashlib.sha256()
+    for name, part in shard.parts.items():
+        digest.update(f"{name}\0{part.method}\n".encode())
+        for path, module in part.module.named_modules():
+            if isinstance(module, GraphModule):
+                digest.update(f"{path}\0{module.graph}\n".encode())
+        for key, tensor in sorted(part.module.state_dict().items()):
+            digest.update(f"{key}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()

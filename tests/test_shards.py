@@ -1,0 +1,178 @@
+"""Where components are cut into HTP shards, what shards take and give, and what is refused. No compiler is needed."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import tiny_checkpoint
+
+from dreamlite_mobile.assembly import component_methods
+from dreamlite_mobile.bundle_checks import _shards
+from dreamlite_mobile.bundle_schema import HandedSpec, MethodEntry, ShardEntry, TensorSpec
+from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.components import MODES, ComponentSpec, component_specs, sample_inputs
+from dreamlite_mobile.errors import ConfigError, ExportError
+from dreamlite_mobile.networks.form import HTP
+from export import shards as shards_module
+from export.backends import Cutting, exporter
+from export.driver import geometry_of, prompt_encoder
+from export.shards import PLANS, Shard, cut_component, even_places, fewest, shard_digest, shard_volumes
+
+SIZE = 64
+UNLIMITED = float("inf")
+
+
+def two_bytes(_name: str, weight: torch.Tensor) -> float:
+    return 2.0 * weight.numel()
+
+
+real_trace = cache(shards_module.trace)
+
+
+@pytest.fixture(autouse=True)
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards_module, "trace", real_trace)
+
+
+@cache
+def subject(name: str) -> tuple[ComponentSpec, dict[str, torch.nn.Module]]:
+    checkpoint = open_checkpoint(tiny_checkpoint())
+    geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), SIZE, SIZE)
+    spec = component_specs(geometry, ["generate"] if name == "unet" else MODES)[name]
+    return spec, component_methods(checkpoint, name, HTP, geometry, list(spec.methods))
+
+
+def shards_of(name: str, wanted: int | None, limit: float = UNLIMITED) -> list[Shard]:
+    return cut_component(*subject(name), wanted, limit, two_bytes)
+
+
+def run_chain(shards: list[Shard], method: str, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    for shard in shards:
+        part = shard.parts[method]
+        given = [values[spec.name] for spec in part.method.inputs]
+        assert [str(x.dtype).removeprefix("torch.") for x in given] == [spec.dtype for spec in part.method.inputs]
+        values |= dict(zip((spec.name for spec in part.method.outputs), part.module(*given), strict=True))
+    return values
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("unet", 6), ("text_encoder", 2)])
+def test_a_chain_of_shards_is_the_component(name: str, wanted: int) -> None:
+    """Oracle: the uncut module. What differs is the rounding of what is handed on, to fp16."""
+    spec, modules = subject(name)
+    shards = shards_of(name, wanted)
+    assert len(shards) == wanted
+    for method, described in spec.methods.items():
+        inputs = {key: torch.from_numpy(array) for key, array in sample_inputs(described, 3).items()}
+        with torch.no_grad():
+            whole = modules[method](*(inputs[tensor.name] for tensor in described.inputs))
+            found = run_chain(shards, method, dict(inputs))[described.outputs[0].name]
+        assert found.dtype == torch.float32
+        assert 0 < (found - whole).norm() / whole.norm() < 1e-3
+
+
+def test_the_plan_cuts_the_unet_at_its_blocks() -> None:
+    shards = shards_of("unet", 6)
+    assert tuple(shard.begins for shard in shards[1:]) == PLANS["unet"]
+    total = sum(two_bytes("", weight) for weight in subject("unet")[1]["generate"].parameters())
+    assert sum(shard.volume for shard in shards) == pytest.approx(total)
+
+
+def test_methods_share_the_weights_of_every_shard() -> None:
+    for shard in shards_of("text_encoder", 2):
+        held = [{weight.data_ptr() for weight in part.module.parameters()} for part in shard.parts.values()]
+        assert len(held) == 2 and held[0] == held[1] and len(held[0]) > 5
+
+
+def test_small_components_stay_whole_unless_asked() -> None:
+    (only,) = shards_of("unet", None)
+    assert only.parts["generate"].module is subject("unet")[1]["generate"]
+    assert len(shards_of("vae_decoder", 4)) == 1
+
+
+def test_too_many_shards_are_refused_with_the_places() -> None:
+    with pytest.raises(
+        ConfigError, match=r"--shards 40: text_encoder can be cut into 1 to \d shards .*tower\.layers\.1"
+    ):
+        shards_of("text_encoder", 40)
+
+
+@pytest.mark.parametrize("wanted", [1, 2])
+def test_a_shard_over_the_limit_says_which_and_how_many_would_fit(wanted: int) -> None:
+    limit = max(shard.volume for shard in shards_of("unet", 6))
+    with pytest.raises(
+        ExportError, match=r"unet: shard \d of \d holds .* MB of weights, one context of the chip"
+    ) as said:
+        shards_of("unet", wanted, limit)
+    count = int(str(said.value).split("--shards ")[1].rstrip(")"))
+    assert max(shard.volume for shard in shards_of("unet", count, limit)) <= limit
+
+
+def test_a_limit_no_cut_reaches_is_said() -> None:
+    with pytest.raises(ExportError, match="no cut makes it fit"):
+        shards_of("text_encoder", 2, 10.0)
+
+
+def test_even_places_make_the_largest_shard_smallest() -> None:
+    known = {"a": 1.0, "b": 5.0, "c": 6.0, "d": 9.0}
+    assert even_places(known, 10.0, 2) == ("b",)
+    assert [max(shard_volumes(known, even_places(known, 10.0, count), 10.0)) for count in (1, 2, 3, 4)] == [10, 5, 5, 4]
+    assert [fewest(known, 10.0, limit) for limit in (10.0, 5.5, 4.0, 0.5)] == [1, 2, 4, 6]
+
+
+def test_a_digest_changes_with_weights_operators_and_shapes() -> None:
+    first, second = shards_of("text_encoder", 2)
+    digests = [shard_digest(first), shard_digest(second), shard_digest(shards_of("text_encoder", 3)[0])]
+    assert len(set(digests)) == 3 and shard_digest(shards_of("text_encoder", 2)[0]) == digests[0]
+    weight = next(second.parts["edit"].module.parameters())
+    before = weight.data.clone()
+    try:
+        weight.data[0] += 1e-3
+        assert shard_digest(second) != digests[1] and shard_digest(first) == digests[0]
+    finally:
+        weight.data.copy_(before)
+
+
+@pytest.mark.parametrize(
+    ("cutting", "said"),
+    [
+        (Cutting(shards=3), "--shards 3: onnx files are not cut into shards"),
+        (Cutting(jobs=2), "--jobs 2: onnx files are not cut"),
+        (Cutting(memory_gb=2.5), r"--memory-gb 2\.5: onnx files are not cut"),
+    ],
+)
+def test_other_backends_are_not_cut(cutting: Cutting, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        exporter("onnx", cutting=cutting)
+    exporter("onnx", cutting=Cutting(cache=Path("somewhere")))
+
+
+def test_a_manifest_refuses_a_chain_that_does_not_hold() -> None:
+    given, made = TensorSpec(name="x", shape=(1, 2)), TensorSpec(name="y", shape=(1, 3))
+    wide = HandedSpec(name="x", shape=(1, 2), dtype="float32")
+    half = HandedSpec(name="part1_0", shape=(1, 4), dtype="float16")
+    out = HandedSpec(name="y", shape=(1, 3), dtype="float32")
+    sound = MethodEntry(
+        file="a.1.pte",
+        then=("a.2.pte",),
+        shards=(ShardEntry(inputs=(wide,), outputs=(half,)), ShardEntry(inputs=(half, wide), outputs=(out,))),
+        inputs=(given,),
+        outputs=(made,),
+    )
+    assert not list(_shards("a.forward", sound))
+    other = half.model_copy(update={"dtype": "float32"})
+    first, second = sound.shards
+    for shards, said in (
+        ((first,), "has 2 programs and describes 1 shards"),
+        ((first.model_copy(update={"outputs": (other,)}), second), "shard 2 takes 'part1_0'"),
+        ((second, first), "shard 1 takes 'part1_0'"),
+        ((first, second.model_copy(update={"outputs": (half,)})), "no shard gives its output 'y'"),
+    ):
+        assert any(said in text for text in _shards("a.forward", sound.model_copy(update={"shards": shards})))
+
+
+def test_a_chip_has_its_own_limit() -> None:
+    from export.targets import target
+
+    assert replace(target("SM8650"), context_limit_kb=7).as_json()["context_limit_kb"] == 7
