@@ -1,0 +1,88 @@
+package dreamlite.app
+
+import android.app.Activity
+import android.content.Intent
+import android.net.Uri
+import android.os.Bundle
+import dreamlite.app.model.StudioState
+import org.robolectric.Robolectric
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ActivityController
+import java.io.ByteArrayOutputStream
+import java.nio.file.Files
+import java.nio.file.Path
+import java.util.zip.ZipEntry
+import java.util.zip.ZipOutputStream
+
+/** The app on a phone: started, rotated, killed and started again. */
+class PhoneInHand {
+    var controller: ActivityController<MainActivity> = Robolectric.buildActivity(MainActivity::class.java).setup()
+        private set
+    val activity: MainActivity get() = controller.get()
+    val parts: TestParts get() = (RuntimeEnvironment.getApplication() as TestApp).parts as TestParts
+    val state: StudioState get() = activity.model.state.value
+    val screen = Screen { activity }
+
+    init {
+        screen.await("start") { state !is StudioState.Starting }
+    }
+
+    fun rotate() {
+        val turned = if (RuntimeEnvironment.getQualifiers().contains("-land")) "+port" else "+land"
+        RuntimeEnvironment.setQualifiers(turned)
+        controller.configurationChange()
+        screen.idle()
+    }
+
+    /** The process dies: nothing is told, all that remains is what was saved. */
+    fun dieAndComeBack() {
+        val kept = Bundle()
+        controller.pause().stop().saveInstanceState(kept)
+        controller.destroy()
+        controller = Robolectric.buildActivity(MainActivity::class.java).create(kept).start().restoreInstanceState(kept).resume().visible()
+        screen.idle()
+    }
+
+    /** Answers what the app asked of another app. */
+    fun answer(uri: Uri) {
+        val asked = shadowOf(activity).nextStartedActivityForResult
+        shadowOf(activity).receiveResult(asked.intent, Activity.RESULT_OK, Intent().setData(uri))
+        screen.idle()
+    }
+
+    fun importZip(bundle: Path = exportedBundle(), name: String = "tiny") {
+        val uri = Uri.parse("content://documents/$name.zip")
+        val bytes = zipped(bundle)
+        shadowOf(activity.contentResolver).registerInputStreamSupplier(uri) { bytes.inputStream() }
+        screen.tap("From a zip")
+        answer(uri)
+    }
+
+    /** A phone with the tiny bundle on it, at the studio. */
+    fun withBundle(): PhoneInHand {
+        screen.tap("Models")
+        importZip()
+        screen.await("import") { state is StudioState.Ready }
+        screen.tap("Studio")
+        return this
+    }
+
+    fun close() {
+        controller.pause().stop().destroy()
+    }
+
+    companion object {
+        fun zipped(folder: Path): ByteArray {
+            val bytes = ByteArrayOutputStream()
+            ZipOutputStream(bytes).use { zip ->
+                zip.setLevel(1)
+                for (file in Files.walk(folder).use { paths -> paths.filter(Files::isRegularFile).toList() }.sorted()) {
+                    zip.putNextEntry(ZipEntry("tiny/" + folder.relativize(file).joinToString("/")))
+                    Files.copy(file, zip)
+                }
+            }
+            return bytes.toByteArray()
+        }
+    }
+}
