@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from dreamlite_mobile.device.bench import load_stages, stages_of
 from dreamlite_mobile.device.conditions import Seen
 from dreamlite_mobile.device.facts import PhoneFacts
 from dreamlite_mobile.device.report import (
@@ -23,6 +22,7 @@ from dreamlite_mobile.device.schema import (
     RunResult,
     Sample,
 )
+from dreamlite_mobile.device.stages import load_stages, stages_of
 from dreamlite_mobile.device.stats import summarise
 
 STEPS = 2
@@ -114,8 +114,8 @@ def bench_case(
         rounds=rounds,
         cold=summarise([one.result.cold_ms for one in rounds]),
         warm=summarise(warm),
-        load=load_stages(rounds),
-        stages=stages_of(rounds[0].result.timed),
+        load=load_stages([one.result for one in rounds]),
+        stages=stages_of([one for round_ in rounds for one in round_.result.timed]),
         peak_pss_bytes=10**9,
         correctness=right,
         flags=(Flag(kind="noisy", text="made up"),) if psnr is not None else (),

@@ -3,6 +3,8 @@
 Nothing here is skipped: without a JDK, Maven or g++ (`.ci/setup-tests` installs them) the tests fail and say so.
 """
 
+import hashlib
+import io
 import os
 import re
 import shutil
@@ -15,7 +17,11 @@ import executorch
 import pytest
 from bundles import exported
 from golden_vectors import golden_folder
+from PIL import Image
 from run_folder import made_once
+
+from dreamlite_mobile.device.plausible import check_answer, check_clock
+from dreamlite_mobile.device.schema import RunRequest, RunResult
 
 pytestmark = pytest.mark.android
 
@@ -80,6 +86,28 @@ def test_the_pictures_were_compared_with_pythons(built: Path) -> None:
     lines = re.findall(r"\b(xnnpack|onnx) (generate|edit): latents (\S+), picture (\S+) dB", "".join(suite.itertext()))
     assert {line[:2] for line in lines} == {(b, m) for b in ("xnnpack", "onnx") for m in ("generate", "edit")}
     assert all(float(latents) <= 1e-4 and float(decibels) >= 60 for _, _, latents, decibels in lines)
+
+
+@pytest.mark.parametrize("module", ["core", "executorch"])
+@pytest.mark.parametrize("mode", ["generate", "edit"])
+def test_what_kotlin_answers_passes_the_hosts_checks(built: Path, module: str, mode: str) -> None:
+    """Oracle: the code that judges a phone's answers, over files that the Kotlin tests of one Maven run left."""
+    out = APP / module / "target/bench" / ("answers" if module == "core" else "") / mode
+    request = RunRequest.model_validate_json((out / "request.json").read_bytes())
+    data = (out / "result.json").read_bytes()
+    assert (out / "done").read_text() == hashlib.sha256(data).hexdigest()
+    result = RunResult.model_validate_json(data)
+    check_answer(str(out), request, result)
+    check_clock("jvm", result, (result.end.wall_ms - result.begin.wall_ms) / 1000)
+    assert result.picture is not None
+    picture = (out / result.picture.file).read_bytes()
+    assert hashlib.sha256(picture).hexdigest() == result.picture.sha256
+    assert Image.open(io.BytesIO(picture)).size == (64, 64)
+
+
+def test_what_kotlin_refuses_is_an_answer_too(built: Path) -> None:
+    result = RunResult.model_validate_json((APP / "core/target/bench/answers/refused/result.json").read_bytes())
+    assert result.problem is not None and "is another bundle" in result.problem and not result.samples
 
 
 def maven_properties() -> dict[str, str]:

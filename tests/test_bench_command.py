@@ -12,6 +12,7 @@ from bundles import exported
 from checkpoint_files import tiny_checkpoint
 from small_bundle import change_manifest, manifest_data
 
+from dreamlite_mobile.device.link import Link
 from dreamlite_mobile.device.report import BenchReport, read_report
 from dreamlite_mobile.synthetic import make_checkpoint
 
@@ -28,13 +29,20 @@ def test_a_bundle_is_pushed_run_judged_and_reported(run, phone: Phone, tmp_path:
         ("generate", 4, 2),
         ("edit", 4, 2),
     ]
+    assert report.phone.fingerprint and report.host_tools["executorch"] and report.adb.startswith("server 1.0.")
     for case in report.cases:
         assert case.correctness is not None and case.correctness.exact
         assert sum(stage.share for stage in case.stages) == pytest.approx(1, abs=0.25)
+        assert case.peak_pss_bytes == max(one.result.peak_pss_bytes for one in case.rounds) > 10 << 20
+        samples = [sample for one in case.rounds for sample in one.result.samples]
+        assert [sample.kind for sample in samples] == 2 * ["first", "warm_up", "timed", "timed"]
+        assert all(sample.cpu_khz and sample.conditions.thermal_status == 0 for sample in samples)
         assert case.cold.median > case.rounds[0].result.samples[0].total_ms
     assert len(phone.started) == 4 and report.phone.soc == "SM8650"
     assert "U-Net" not in page.read_text() and "unet step 2" in page.read_text()
     lines = list(csv.DictReader(table.read_text().splitlines()))
+    totals = [float(line["total_ms"]) for line in lines if line["stage"] == "total"]
+    assert totals == [one.total_ms for case in report.cases for rnd in case.rounds for one in rnd.result.samples]
     assert {line["stage"] for line in lines} >= {"total", "unet", "vae_decoder", "vae_encoder", "host work"}
 
 
@@ -69,11 +77,11 @@ def test_a_crash_of_the_app_is_one_line_and_the_log(run, phone: Phone) -> None:
     assert found.code == 1 and found.out == "" and "ended before it was done" in found.err and "SIGSEGV" in found.err
 
 
-def test_a_phone_that_another_benchmark_uses_is_left_alone(run, phone: Phone) -> None:
+def test_a_phone_that_another_benchmark_uses_is_left_alone(run, phone: Phone, link: Link) -> None:
     """Nor is it cleaned under it."""
     from dreamlite_mobile.device.occupied import occupied
 
-    with occupied(phone.serial):
+    with occupied(link):
         for command in (("bench", exported("fp32"), *ONCE, "--unchecked"), ("devices", "--clean")):
             found = run(*command)
             assert found.code == 1 and "another benchmark uses it" in found.err
@@ -261,6 +269,58 @@ def test_a_file_that_is_no_report_is_refused(run, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
     assert found.code == 1 and "is no benchmark of version 1" in found.err
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("cases", 0, "warm", "median"), 1.0, "warm does not follow from the runs"),
+        (("cases", 0, "cold", "p90"), 1.0, "cold does not follow from the runs"),
+        (("cases", 0, "stages", 0, "share"), -4.0, "greater than or equal to 0"),
+        (("cases", 0, "stages", 1, "name"), "unet step x", "stages does not follow from the runs"),
+        (("cases", 0, "load"), [], "load does not follow from the runs"),
+        (("cases", 0, "sustained"), [1.0], "sustained does not follow from the runs"),
+        (("cases", 0, "mode"), "edit", "a round of edit holds generate"),
+        (("cases", 0, "bundle"), "nobody", "'nobody' is none of the bundles"),
+        (("cases", 0, "correctness", "passed"), True, "12 dB pass a floor of 50 dB"),
+        (("cases", 0, "correctness", "exact"), True, "a picture is exact or has decibels"),
+        (("bundles", 0, "sha256"), "0" * 64, "ran another bundle"),
+        (("gate_s",), 9.0, "gate_passed does not follow"),
+        (("gate_s",), -1.0, "greater than or equal to 0"),
+    ],
+)
+def test_a_report_that_was_changed_by_hand_is_refused(
+    run, tmp_path: Path, place: tuple[str | int, ...], value: object, said: str
+) -> None:
+    data = bench_report([bench_case([100.0] * 5, psnr=12.0)]).model_dump(mode="json")
+    node = data
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
+    assert found.code == 1 and said in found.err and "Traceback" not in found.err
+
+
+def two_sizes(tmp_path: Path) -> Path:
+    """A report of two bundles that draw other sizes."""
+    report = bench_report([bench_case([100.0] * 5)])
+    other = report.bundles[0].model_copy(update={"name": "large", "width": 128})
+    case = report.cases[0].model_copy(update={"bundle": "large"})
+    report = report.model_copy(update={"bundles": (*report.bundles, other), "cases": (*report.cases, case)})
+    (tmp_path / "two.json").write_text(report.model_dump_json())
+    return tmp_path / "two.json"
+
+
+def test_bundles_of_two_sizes_are_shown_and_not_compared(run, tmp_path: Path, capsys) -> None:
+    from dreamlite_mobile.cli.bench_output import finish
+
+    place = two_sizes(tmp_path)
+    finish(read_report(place), None, None, None, False)
+    shown = capsys.readouterr()
+    assert "large: draws 128x64 and bundle 64x64" in shown.out + shown.err and "generate: large" in shown.out
+    found = run("bench", "compare", place)
+    assert found.code == 1 and "nothing to compare: large: draws 128x64 and bundle 64x64" in found.err
 
 
 def test_a_report_of_a_refused_run_is_refused(run, tmp_path: Path) -> None:

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dreamlite_mobile.device import bench
-from dreamlite_mobile.device.bench import Turn, by_minute, stages_of, turns
+from dreamlite_mobile.device.bench import Turn, turns
 from dreamlite_mobile.device.conditions import percent
 from dreamlite_mobile.device.correctness import default_source, judge_picture
 from dreamlite_mobile.device.errors import GateError, WrongPictureError
 from dreamlite_mobile.device.facts import read_zones
 from dreamlite_mobile.device.flags import flags_of
-from dreamlite_mobile.device.judge import check_report, gate_passed
+from dreamlite_mobile.device.judge import check_report
+from dreamlite_mobile.device.page import render
+from dreamlite_mobile.device.report import gate_passed
 from dreamlite_mobile.device.schema import Sample
+from dreamlite_mobile.device.stages import by_minute, stages_of
 from dreamlite_mobile.device.stats import change, summarise
 from dreamlite_mobile.errors import ConfigError
 
@@ -81,9 +84,27 @@ def test_stages_are_in_order_and_fill_the_run() -> None:
     assert sum(stage.share for stage in found) == pytest.approx(1.0)
 
 
+def test_loading_again_in_every_run_is_a_stage_and_counts_once_in_a_cold_start() -> None:
+    """A phone whose memory holds one component at a time."""
+    one = sample(100.0)
+    again = one.model_copy(update={"stages": {**one.stages, "loading": 7.0}})
+    assert [(stage.name, stage.ms) for stage in stages_of([again])[-2:]] == [("loading", 7.0), ("host work", 3.0)]
+    loaded = result([again])
+    first = loaded.samples[0].model_copy(update={"stages": {"unet": 90.0, "loading": 50.0}})
+    cold = loaded.model_copy(update={"samples": (first, *loaded.samples[1:])})
+    assert (loaded.cold_ms, cold.cold_ms) == (200.0, 150.0)
+
+
+def test_a_page_shows_loading_as_a_stage() -> None:
+    case = bench_case([100.0] * 5)
+    stage = case.stages[0].model_copy(update={"name": "loading"})
+    page = render(bench_report([case.model_copy(update={"stages": (*case.stages, stage)})]), (), "")
+    assert 'class="s6"' in page and "i.s6 {" in page
+
+
 def test_a_sustained_run_is_told_by_the_minute() -> None:
     one = round_of([sample(20_000.0 + 1000 * index, begin=25_000.0 * index) for index in range(5)])
-    assert by_minute(one) == (21_000.0, 23_500.0)
+    assert by_minute(one.result) == (21_000.0, 23_500.0)
 
 
 def kinds(flags: Sequence[object]) -> set[str]:
@@ -193,6 +214,6 @@ def test_a_phone_that_is_hot_at_the_start_is_cooled_down(monkeypatch: pytest.Mon
     asked: list[int | None] = []
     monkeypatch.setattr(bench, "cool_down", lambda _link, status, *_: asked.append(status) or (0.0, True))
     monkeypatch.setattr(bench, "look", lambda _link: seen(thermal=3))
-    app = SimpleNamespace(link=None, run=lambda *_: SimpleNamespace(result=result([sample(100.0)])))
+    app = SimpleNamespace(link=None, run=lambda *_: SimpleNamespace(result=result([sample(100.0)]), others_share=None))
     taken, _ = bench.take_turn(app, None, method_of(1, 1), lambda _: None)
     assert asked == [0] and taken.before.conditions.thermal_status == 3

@@ -1,16 +1,19 @@
 """One run request through the emulated phone's app: what comes back, and every way it can go wrong, in bounded time."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from adb_device.phone import Phone
+from adb_device.shell import Call
 from bundles import exported
 
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.device.app_run import App
+from dreamlite_mobile.device.conditions import look
 from dreamlite_mobile.device.errors import (
     AppCrashError,
     AppMissingError,
@@ -46,7 +49,7 @@ def phone(phone: Phone) -> Phone:
 
 @pytest.fixture
 def app(link: Link) -> App:
-    return App(link, LIMIT_S, poll_s=0.05, start_s=0.2, come_back_s=10)
+    return App(link, LIMIT_S, poll_s=0.05, start_s=0.2, watch_s=0.0, come_back_s=10)
 
 
 def request_for(**changes: object) -> RunRequest:
@@ -105,6 +108,35 @@ def test_a_crash_carries_the_end_of_the_log(app: App, phone: Phone) -> None:
     failing(app, AppCrashError, r"(?s)ended before it was done.*SIGSEGV")
 
 
+def test_an_app_that_dies_after_a_while_is_noticed_at_once(app: App, phone: Phone) -> None:
+    """Not after the time that one may take to get a process."""
+    phone.faults.hang = True
+    object.__setattr__(app, "start_s", 60.0)
+
+    def die() -> None:
+        while not phone.app_runs():
+            time.sleep(0.05)
+        time.sleep(1.0)
+        phone.app.stopped.set()
+
+    threading.Thread(target=die, daemon=True).start()
+    begin = time.monotonic()
+    failing(app, AppCrashError, "ended before it was done")
+    assert time.monotonic() - begin < 30
+
+
+def test_an_app_of_several_processes_is_alive(app: App, phone: Phone) -> None:
+    """`pidof` names them all in one line."""
+
+    def pidof(call: Call) -> int:
+        call.say("4711 4712" if phone.app_runs() else "")
+        return 0 if phone.app_runs() else 1
+
+    phone.commands["pidof"] = pidof
+    object.__setattr__(app, "start_s", 0.0)
+    assert len(app.run(request_for()).result.timed) == 2
+
+
 def test_a_marker_that_arrives_in_parts_is_waited_for(app: App, phone: Phone) -> None:
     """Half of a digest lies there a moment before the whole."""
     write, seen = phone.storage.write, []
@@ -124,6 +156,24 @@ def test_an_app_that_starts_late_is_no_crash(app: App, phone: Phone) -> None:
     phone.faults.late = 1.0
     object.__setattr__(app, "start_s", 5.0)
     assert len(app.run(request_for()).result.timed) == 2
+
+
+@pytest.mark.parametrize(("storm", "flagged"), [(0.0, False), (0.5, True)])
+def test_a_storm_while_it_runs_is_flagged(app: App, phone: Phone, storm: float, flagged: bool) -> None:
+    """The app's own 40 % of the CPUs are no storm; what others add while it runs is one, though all is calm around."""
+    phone.state.storm = storm
+    seen, answer = look(app.link, 0), app.run(request_for(steps=4, runs=10))
+    one = Round(
+        before=seen, result=answer.result, after=seen, others_share=answer.others_share, cooled_s=0, cooled=True
+    )
+    assert answer.others_share == pytest.approx(0.02 + storm, abs=0.02)
+    flags = [flag.text for flag in round_flags(1, one) if flag.kind == "background"]
+    assert flags == (["round 1: while it ran, other processes used up to 52% of the CPUs"] if flagged else [])
+
+
+def test_a_phone_that_hides_other_processes_says_nothing(app: App, phone: Phone) -> None:
+    phone.hidden.add("/proc/4711/stat")
+    assert app.run(request_for()).others_share is None
 
 
 def test_an_app_that_never_answers_is_stopped(app: App, phone: Phone) -> None:
@@ -221,8 +271,6 @@ def test_a_clock_that_jumped_within_the_process_is_refused(app: App, phone: Phon
 
 
 def test_a_jump_of_the_time_of_day_is_flagged(app: App, phone: Phone) -> None:
-    from dreamlite_mobile.device.conditions import look
-
     phone.faults.clock_jump = 3600.0
     answer, seen = app.run(request_for()), look(app.link, 0)
     one = Round(before=seen, result=answer.result, after=seen, cooled_s=0, cooled=True)

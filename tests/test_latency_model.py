@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.latency_model.counts import read_works, write_works
-from benchmarks.latency_model.document import README, readme
+from benchmarks.latency_model.document import README, net_rows, readme, served_rows
 from benchmarks.latency_model.dreamlite import DOCUMENT, WORKS_OF_DREAMLITE, calls, compiled, dreamlite, traffic
 from benchmarks.latency_model.fit import Row, digest_of, fit, rows_of
 from benchmarks.latency_model.nets import NETS, work_of
@@ -51,6 +51,24 @@ def test_the_documents_are_what_the_scripts_write() -> None:
     """Mend: `python -m benchmarks.latency_model`."""
     assert README.read_text() == readme()
     assert DOCUMENT.read_text() == dreamlite()
+
+
+def test_a_shown_ratio_is_that_of_the_numbers_beside_it() -> None:
+    """Two measurements of one network on one chip (Qwen2 and Qwen2.5) are not mixed up."""
+    for rows, measured, predicted, ratio in ((net_rows(), 5, 6, 7), (served_rows(), 3, 4, 5)):
+        for row in rows:
+            found = float(row[measured].replace(",", "")) / float(row[predicted].replace(",", ""))
+            assert found == pytest.approx(float(row[ratio]), abs=0.02), row
+
+
+def test_language_models_are_in_the_table() -> None:
+    found = table()
+    nets = {one["net"] for one in found["measurements"]}
+    assert {"qwen2_5_7b_instruct", "llama_v3_2_1b_instruct"} <= nets
+    assert not nets & {one["net"] for one in found["served"]}
+    for one in found["served"]:
+        assert one["url"].startswith("https://github.com/powerserve-project/PowerServe/blob/")
+        assert one["ms"] == pytest.approx(128e3 / float(one["row"].split()[-2]), abs=0.001)
 
 
 def test_the_fit_is_what_its_files_say() -> None:

@@ -25,13 +25,16 @@ RUNTIMES = ("qnn_dlc", "qnn_context_binary", "genie")
 OTHER = ("precompiled_qnn_onnx",)
 """The same networks compiled by an older QNN, for what a compiler makes of it. Not fitted."""
 PRECISIONS = {"float": "fp16", "w8a16": "w8a16", "w8a8": "w8a8", "w4a16": "w4a16"}
-SAME = {"whisper_small_quantized WhisperSmallEncoderQuantizable": "whisper_small HfWhisperEncoder"}
+SAME = {
+    "whisper_small_quantized WhisperSmallEncoderQuantizable": "whisper_small HfWhisperEncoder",
+    "qwen2_7b_instruct": "qwen2_5_7b_instruct",
+}
 """Another folder of the same network."""
 ALONE = (
     "resnet50", "resnet101", "wideresnet50", "densenet121", "vit", "convnext_tiny", "convnext_base", "fcn_resnet50",
     "unet_segmentation", "real_esrgan_general_x4v3", "esrgan", "bert_base_uncased_hf", "distil_bert_base_uncased_hf",
     "openai_clip", "llama_v3_2_1b_instruct", "llama_v3_2_3b_instruct", "llama_v3_1_8b_instruct",
-    "phi_3_5_mini_instruct",
+    "phi_3_5_mini_instruct", "qwen2_7b_instruct", "qwen2_5_7b_instruct",
 )  # fmt: skip
 MODELS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(ALONE, ()),
@@ -50,6 +53,15 @@ MEMORY = [
     {"soc": "SM8850", "memory_mhz": 5300, "source": "https://www.lowyat.net/2025/366994/qualcomm-snapdragon-8-elite-"
      "gen-5"},
 ]  # fmt: skip
+
+SERVED = "https://github.com/powerserve-project/PowerServe/blob/0ec6d643249c6f48724f2e2091755f904b637cd4/README.md"
+PREFILL = {
+    "llama_v3_2_1b prefill": ("llama-3.2-1b", 1876.58, 1952.38),
+    "llama_v3_1_8b prefill": ("llama-3.1-8b", 468.35, 509.09),
+    "qwen2_0_5b prefill": ("qwen-2-0.5b", 3590.91, 4027.30),
+    "qwen2_5_3b prefill": ("qwen-2.5-3b", 906.98, 981.69),
+}
+"""Tokens a second that PowerServe publishes for the Snapdragons 8 Gen 3 and 8 Elite, whole prompts in calls of 128."""
 
 
 def rows(repository: Path, runtimes: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -83,12 +95,21 @@ def times(
                    "qairt": tool, "url": url, "row": row, "date": DATE}  # fmt: skip
 
 
+def served() -> Iterator[dict[str, Any]]:
+    """Language models by another runtime: the mean time of a call, with all that the runtime does around it."""
+    for net, (name, *speeds) in PREFILL.items():
+        for soc, label, speed in zip(("SM8650", "SM8750"), ("8G3", "8G4(8Elite)"), speeds, strict=True):
+            yield {"net": net, "precision": "w4a16", "soc": soc, "ms": round(128e3 / speed, 3), "url": SERVED,
+                   "row": f"{name}, {label}: {speed} tokens/s", "date": "2025-08-07"}  # fmt: skip
+
+
 if __name__ == "__main__":
     source = Path(sys.argv[1])
     table = {
         "version": 1,
         "chips": MEMORY,
         "measurements": list(rows(source, RUNTIMES)),
+        "served": list(served()),
         "compiled_by_another": [one for one in rows(source, OTHER) if "diffusion" in one["net"]],
     }
     Path(__file__).with_name("measurements.json").write_text(json.dumps(table, indent=1) + "\n")

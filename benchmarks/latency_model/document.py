@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from benchmarks.latency_model.collect import SERVED
 from benchmarks.latency_model.counts import FOLDER
 from benchmarks.latency_model.fit import BUS_SHARE, PULL, REFERENCE, Row, rows_of
 from benchmarks.latency_model.nets import NETS
 from benchmarks.latency_model.results import read_rates, read_results, table, works
-from dreamlite_mobile.latency.rates import KEPT_BYTES
+from dreamlite_mobile.latency.rates import KEPT_BYTES, predict
 
 README = FOLDER / "README.md"
 UNITS = {"depthwise": "", "softmax": "numbers", "elementwise": "numbers", "weight bytes": "bytes",
@@ -44,12 +45,12 @@ def rate_rows() -> Iterator[list[str]]:
 def net_rows() -> Iterator[list[str]]:
     """Every network with its work and its left-out prediction on the reference chip, or the first chip it has."""
     rows, _ = rows_of(table())
-    left = {(one.row.net, one.row.precision, one.row.soc): one for one in read_results()["sum"].left}
+    left = {one.row: one for one in read_results()["sum"].left}
     for net, work in works().items():
         for precision in dict.fromkeys(row.precision for row in rows if row.net == net):
             own = [row for row in rows if (row.net, row.precision) == (net, precision)]
             shown = next((row for row in own if row.soc == REFERENCE), own[0])
-            found = left[net, precision, shown.soc]
+            found = left[shown]
             yield [
                 net, precision, f"{work.macs / 1e9:,.1f}", f"{work.weights / 1e6:,.1f}", shown.soc, digits(shown.ms),
                 digits(found.predicted), f"{found.ratio:.2f}", str(len(own)),
@@ -92,6 +93,22 @@ def version(one: dict[str, Any]) -> str:
     return ".".join(one["qairt"].split(".")[:2])
 
 
+def served_rows() -> Iterator[list[str]]:
+    """Published prefill beside the prediction for the same call."""
+    for one in table()["served"]:
+        row = Row(one["net"], one["precision"], one["soc"], one["ms"])
+        predicted = predict(read_rates(), row.soc, works()[row.net], row.precision).ms
+        speed = one["row"].partition(": ")[2].partition(" ")[0]
+        ratio = f"{row.ms / predicted:.2f}"
+        yield [row.net, row.soc, speed, digits(row.ms), digits(predicted), ratio]
+
+
+def served_share(soc: str) -> str:
+    """The least and the most that published prefill takes of its prediction."""
+    ratios = [float(row[5]) for row in served_rows() if row[1] == soc]
+    return f"{min(ratios):.1f} to {max(ratios):.1f}"
+
+
 def form_rows() -> Iterator[list[str]]:
     """How far off each form of the model is."""
     names = {"sum": f"sum, pull {PULL} (used)", "roofline": f"the longer of arithmetic and memory, pull {PULL}"}
@@ -104,6 +121,8 @@ def readme() -> str:
     """The whole document."""
     data, rates = table(), read_rates()
     _, aside = rows_of(data)
+    fitted = {one["net"] for one in data["measurements"]}
+    shapes = "; ".join(f"{name} {net.shapes}" for name, net in NETS.items() if name in fitted)
     share = rates.ms["traced bytes"] / rates.ms["weight bytes"]
     sources = [[one["net"], one["precision"], one["soc"], one["device"], digits(one["ms"]), one["qairt"] or "-",
                 f"[perf.yaml]({one['url']})", one["row"].replace("performance_metrics", "...")]
@@ -198,6 +217,19 @@ says how they were quantised, not what the chip can do, but it can happen to any
 compiler could not fuse may take several times the estimate.
 
 {grid(["network", "precision", "ms", "fp16 ms"], aside_rows(aside))}
+## Language models by another runtime
+
+Not fitted: what [PowerServe]({SERVED}) publishes of its prefill, which
+is a throughput of whole prompts, in calls of 128 tokens against 1,920 before them, without logits. Milliseconds are 128
+tokens by that speed; what the runtime does between the calls and the last, part-filled call of a prompt are in them.
+Its converter keeps Llama in 4-bit weights throughout and, in most of its settings, layers of Qwen in fp16; which
+setting was measured is not said. So the published times should be longer than those of the calls. They are
+{served_share(REFERENCE)} times as long on {
+        REFERENCE
+    }, Llama's too, and longer still on the next chip: a text tower may take that much
+more than `dreamlite estimate` says, in a runtime that is not Qualcomm's own.
+
+{grid(["network", "chip", "tokens/s", "published ms", "predicted ms, w4a16", "ratio"], served_rows())}
 ## Bytes: traced and compiled
 
 Megabytes in fp16 for {REFERENCE}. The compiler's are those of its DDR bandwidth summary
@@ -216,9 +248,9 @@ the fit assumes {share:.2f}. Networks whose activations just fit, or just do not
   `w8a8` gives them the rate of 8-bit convolutions, `w8a8mix` too, with attention and softmax at 16 bits.
 - RMSNorm, group norm and GELU in primitives are elementwise numbers like any other.
 - 4-bit weights were measured in language models only: 128 tokens against a context of 4,096, first token.
-- Qwen: the snapshot of the published tables has rows of `qwen2_5_*`, but whether the configurations beside them are
-  those that were measured has not been checked, so they are not in the table. The text tower of DreamLite is a Qwen3;
-  the nearest networks in the fit are Llama and Phi.
+- The text tower of DreamLite is a Qwen3 of 1.4 billion weights. The nearest networks in the fit are Qwen2 and Qwen2.5
+  of 7 billion (one configuration, left out together: 28 layers of width 3,584), Llama and Phi; Qwen2.5-1.5B is
+  published with fp16 activations beside 4-bit weights, which no rate is of.
 - Chips before SM8550: no measurements of whole networks in fp16. `dreamlite estimate` refuses them.
 
 ## The measurements on {REFERENCE}
@@ -229,6 +261,6 @@ All {
 row; Qualcomm published them on {
         data["measurements"][0]["date"]
     } (v0.46.1). Input shapes and configurations are those of
-the model folders beside each `perf.yaml`: {"; ".join(f"{name} {net.shapes}" for name, net in NETS.items())}.
+the model folders beside each `perf.yaml`: {shapes}.
 
 {grid(["network", "precision", "chip", "device", "ms", "QAIRT", "source", "row"], sources)}"""

@@ -206,27 +206,40 @@ def sd_vae_decoder() -> tuple[nn.Module, Run]:
     return plain(net, 1, 4, 64, 64)
 
 
-def llm(width: int, inner: int, layers: int, heads: int, key_heads: int, head: int, vocabulary: int) -> Net:
-    """The prompt processor of Qualcomm's language models: 128 tokens against a context of 4,096, every token's logits.
+def llm(
+    width: int,
+    inner: int,
+    layers: int,
+    heads: int,
+    key_heads: int,
+    head: int,
+    vocabulary: int | None,
+    context: int = 4096,
+) -> Net:
+    """The prompt processor of a language model: 128 tokens against a context, every token's logits; none without a
+    vocabulary.
 
-    Counted on the Llama class, whose work is that of Phi-3.5 too: the same projections, some of them side by side.
+    Counted on the Llama class, whose work is that of Phi-3.5 too (the same projections, some of them side by side) and
+    of Qwen2 but for the biases of three projections.
     """
 
     def build() -> tuple[nn.Module, Run]:
-        from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+        from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, LlamaModel
 
         config = LlamaConfig(
             hidden_size=width, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=heads,
-            num_key_value_heads=key_heads, head_dim=head, vocab_size=vocabulary, tie_word_embeddings=False, **EAGER,
+            num_key_value_heads=key_heads, head_dim=head, vocab_size=vocabulary or 1, tie_word_embeddings=False,
+            **EAGER,
         )  # fmt: skip
-        net, cache = LlamaForCausalLM(config), DynamicCache()
+        kind = LlamaForCausalLM if vocabulary is not None else LlamaModel
+        net, cache = kind(config), DynamicCache()
         for layer in range(layers):
-            past = torch.empty(1, key_heads, 4096 - 128, head)
+            past = torch.empty(1, key_heads, context - 128, head)
             cache.update(past, past, layer)
         places = torch.zeros(1, 128, dtype=torch.long)
         return net, lambda: net(tokens(128), past_key_values=cache, position_ids=places)
 
-    return Net(build, "128 tokens, context 4,096")
+    return Net(build, f"128 tokens, context {context:,}{'' if vocabulary else ', no logits'}")
 
 
 NETS: Mapping[str, Net] = {
@@ -258,6 +271,11 @@ NETS: Mapping[str, Net] = {
     "llama_v3_2_3b_instruct": llm(3072, 8192, 28, 24, 8, 128, 128256),
     "llama_v3_1_8b_instruct": llm(4096, 14336, 32, 32, 8, 128, 128256),
     "phi_3_5_mini_instruct": llm(3072, 8192, 32, 32, 32, 96, 32064),
+    "qwen2_5_7b_instruct": llm(3584, 18944, 28, 28, 4, 128, 152064),
+    "llama_v3_2_1b prefill": llm(2048, 8192, 16, 32, 8, 64, None, 2048),
+    "llama_v3_1_8b prefill": llm(4096, 14336, 32, 32, 8, 128, None, 2048),
+    "qwen2_0_5b prefill": llm(896, 4864, 24, 14, 2, 64, None, 2048),
+    "qwen2_5_3b prefill": llm(2048, 11008, 36, 16, 2, 128, None, 2048),
 }
 
 

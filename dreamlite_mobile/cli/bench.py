@@ -135,7 +135,7 @@ def run(
     from dreamlite_mobile.device.occupied import occupied
 
     link = find_phone(adb_client(), serial)
-    with occupied(link.serial):
+    with occupied(link):
         if runner is None:
             report = bench_app(link, opened, modes, method, source, reference, gate, limit)
         else:
@@ -277,7 +277,7 @@ def bench_app(
     """Whole pictures through the app."""
     from dreamlite_mobile.device.app_run import App
     from dreamlite_mobile.device.bench import Plan, measure
-    from dreamlite_mobile.device.judge import gate_passed
+    from dreamlite_mobile.device.report import gate_passed
 
     phone = checked_phone(link, bundles)
     app = App(link, limit + (method.sustain_s or 0.0))
@@ -342,6 +342,8 @@ def compare(
     if now is None:
         later = read_report(before)
         title, (rows, remarks) = before.name, compare_within(later)
+        if not rows:
+            raise ConfigError(f"{before}: nothing to compare: {'; '.join(remarks)}. Measure bundles of one size.")
     else:
         later = read_report(now)
         title, (rows, remarks) = f"{before.name} and {now.name}", compare_reports(read_report(before), later)

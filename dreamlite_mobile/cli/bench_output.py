@@ -126,6 +126,7 @@ def show_comparison(title: str, rows: "Sequence[Compared]", remarks: Sequence[st
             for row in rows
         ]  # fmt: skip
         columns = ["bundle", "mode", "start", "before ms", "now ms", "change", "95 % interval", "p", "verdict"]
-        table(title, columns, shown, right=(3, 4, 5, 6, 7))
+        if rows:
+            table(title, columns, shown, right=(3, 4, 5, 6, 7))
         for remark in remarks:
             notice(remark)

@@ -38,7 +38,7 @@ def devices(
         from dreamlite_mobile.device.occupied import occupied
 
         link = find_phone(client, serial)
-        with occupied(link.serial):
+        with occupied(link):
             cleaned = clean_phone(link)
         if json_output:
             print_json({"cleaned": list(cleaned)})

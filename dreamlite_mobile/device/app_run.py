@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from dreamlite_mobile.bundle_files import describe
 from dreamlite_mobile.device import sync
 from dreamlite_mobile.device.clean import clean_folder
+from dreamlite_mobile.device.company import WINDOW_S, Company
 from dreamlite_mobile.device.errors import (
     AppCrashError,
     AppMissingError,
@@ -44,23 +45,29 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result, its picture, and how long it took as seen from here."""
+    """The result, its picture, how long it took as seen from here, what others used of the CPUs meanwhile."""
 
     result: RunResult
     picture: Image.Image
     elapsed_s: float
+    others_share: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The app on one phone. `limit_s`: how long one request may take; `start_s`: until it must have a process."""
+    """The app on one phone.
+
+    `limit_s`: how long one request may take; `start_s`: until it must have a process; `watch_s`: between looks at what
+    else the phone does.
+    """
 
     link: Link
     limit_s: float
     package: str = APP
     activity: str = ACTIVITY
     poll_s: float = _POLL_S
-    start_s: float = 5.0
+    start_s: float = 20.0
+    watch_s: float = WINDOW_S
     come_back_s: float = 30.0
 
     def check_installed(self) -> None:
@@ -86,7 +93,7 @@ class App:
         if started.code != 0 or "Error" in started.out + started.err:
             raise self.failure(AppMissingError, f"cannot be started: {(started.err or started.out).strip()}")
         try:
-            self.wait(request, begin, tell)
+            others_share = self.wait(request, begin, tell)
         except (KeyboardInterrupt, SystemExit):
             with contextlib.suppress(DeviceError):
                 self.stop()
@@ -98,7 +105,7 @@ class App:
         self.stop()
         clean_folder(self.link, request_folder(request.id))
         self.link.shell(f"rm -rf {quoted(request.out)}")
-        return Answer(result, picture, elapsed)
+        return Answer(result, picture, elapsed, others_share)
 
     def place(self, request: RunRequest) -> str:
         """The request onto the phone, and an empty place for what it makes; the request's path."""
@@ -108,17 +115,22 @@ class App:
         self.link.shell("logcat -c")
         return path
 
-    def wait(self, request: RunRequest, begin: float, tell: Callable[[str], None]) -> None:
-        """Until the marker is there; a lost link is waited for, the app goes on without it."""
-        done = f"{request.out}/done"
+    def wait(self, request: RunRequest, begin: float, tell: Callable[[str], None]) -> float | None:
+        """Until the marker is there; a lost link is waited for, the app goes on without it.
+
+        Returns the most that other processes used of all CPUs meanwhile.
+        """
+        done, company = f"{request.out}/done", Company(self.link, self.watch_s)
         while True:
             left = self.limit_s - (time.monotonic() - begin)
             try:
                 if self.is_done(done):
-                    return
-                alive = self.link.shell(f"pidof {quoted(self.package)}").code == 0
+                    return company.share
+                pids = self.link.shell(f"pidof {quoted(self.package)}").out.split()
+                if pids and pids[0].isdigit():
+                    company.look(pids[0])
                 # It may not have a process yet, or have finished between the two questions.
-                if not alive and time.monotonic() - begin > self.start_s and not self.is_done(done):
+                elif self.is_late(begin, company) and not self.is_done(done):
                     raise self.failure(AppCrashError, "ended before it was done")
             except LinkLostError:
                 if left <= 0:
@@ -129,6 +141,10 @@ class App:
                 self.stop()
                 raise error
             time.sleep(min(self.poll_s, max(left, 0.0)))
+
+    def is_late(self, begin: float, company: Company) -> bool:
+        """Whether an app without a process has had one, or has had the time to get one."""
+        return company.looked > 0 or time.monotonic() - begin > self.start_s
 
     def is_done(self, marker: str) -> bool:
         """Whether the marker is whole: a digest may arrive in parts."""

@@ -6,7 +6,6 @@ other round the cases come in reverse, so that a phone that warms up does not fa
 
 import math
 import secrets
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,17 +20,14 @@ from dreamlite_mobile.device.facts import PhoneFacts
 from dreamlite_mobile.device.flags import flags_of
 from dreamlite_mobile.device.places import output_folder
 from dreamlite_mobile.device.push import manifest_sha256
-from dreamlite_mobile.device.report import Case, Correctness, Method, Round, Stage
-from dreamlite_mobile.device.schema import PhoneFile, RunRequest, Sample
+from dreamlite_mobile.device.report import Case, Correctness, Method, Round
+from dreamlite_mobile.device.schema import PhoneFile, RunRequest
+from dreamlite_mobile.device.stages import by_minute, load_stages, stages_of
 from dreamlite_mobile.device.stats import summarise
-from dreamlite_mobile.pipeline import STAGES
 
-OWN_WORK = "host work"
-UNET = "unet"
 COOL = 0
 """Thermal status "none"."""
 _PAUSE_S = 5.0
-_MINUTE_MS = 60_000.0
 
 Reference = Callable[[Bundle, Mode], tuple[Image.Image, str]]
 """Draws what a bundle's picture should be, and says what drew it."""
@@ -130,7 +126,15 @@ def take_turn(app: App, request: RunRequest, method: Method, tell: Callable[[str
     before = look(app.link)
     answer = app.run(request, tell)
     after = look(app.link)
-    return Round(before=before, result=answer.result, after=after, cooled_s=waited, cooled=cooled), answer
+    one = Round(
+        before=before,
+        result=answer.result,
+        after=after,
+        others_share=answer.others_share,
+        cooled_s=waited,
+        cooled=cooled,
+    )
+    return one, answer
 
 
 def case_of(
@@ -151,9 +155,9 @@ def case_of(
         rounds=rounds,
         cold=summarise([one.result.cold_ms for one in rounds]),
         warm=summarise([sample.total_ms for sample in timed]),
-        load=load_stages(rounds),
+        load=load_stages([one.result for one in rounds]),
         stages=stages_of(timed),
-        sustained=by_minute(rounds[0]) if plan.method.sustain_s is not None else (),
+        sustained=by_minute(rounds[0].result) if plan.method.sustain_s is not None else (),
         peak_pss_bytes=max(peaks, default=None),
         correctness=judged(plan.bundles[name][0], mode, [answer for _, answer in taken], reference),
         flags=flags_of(rounds, phone),
@@ -167,53 +171,3 @@ def judged(bundle: Bundle, mode: Mode, answers: Sequence[Answer], reference: Ref
     expected, what = reference(bundle, mode)
     found = [judge_picture(answer.picture, expected, bundle.manifest, what) for answer in answers]
     return min(found, key=lambda one: (one.passed, math.inf if one.psnr_db is None else one.psnr_db))
-
-
-def stages_of(samples: Sequence[Sample]) -> tuple[Stage, ...]:
-    """Components in the order they run, each step of the U-Net by itself, then the app's own work.
-
-    A step also holds the scheduler's arithmetic, which is why the U-Net's own time is dealt over the steps.
-    """
-    whole = statistics.median(sample.total_ms for sample in samples)
-    parts: dict[str, float] = {}
-    for name in STAGES:
-        values = [sample.stages[name] for sample in samples if name in sample.stages]
-        if name == UNET and values:
-            parts |= {f"{UNET} step {index + 1}": ms for index, ms in enumerate(unet_steps(samples))}
-        elif values:
-            parts[name] = statistics.median(values)
-    parts[OWN_WORK] = statistics.median(sample.host_ms for sample in samples)
-    return tuple(Stage(name=name, ms=ms, share=ms / whole) for name, ms in parts.items())
-
-
-def unet_steps(samples: Sequence[Sample]) -> list[float]:
-    """Median milliseconds of the U-Net in each step."""
-    rows = []
-    for sample in samples:
-        together = sum(sample.steps_ms)
-        scale = sample.stages.get(UNET, 0.0) / together if together else 0.0
-        rows.append([ms * scale for ms in sample.steps_ms])
-    return [statistics.median(column) for column in zip(*rows, strict=True)]
-
-
-def load_stages(rounds: Sequence[Round]) -> tuple[Stage, ...]:
-    """Median milliseconds of loading each component, as shares of the cold start."""
-    cold = statistics.median(one.result.cold_ms for one in rounds)
-    times: dict[str, list[float]] = {}
-    for one in rounds:
-        for load in one.result.load:
-            times.setdefault(f"{load.component}.{load.method}", []).append(load.ms)
-    return tuple(
-        Stage(name=name, ms=statistics.median(values), share=statistics.median(values) / cold)
-        for name, values in times.items()
-    )
-
-
-def by_minute(one: Round) -> tuple[float, ...]:
-    """Median milliseconds of a run in each minute that the phone worked without a pause."""
-    samples = one.result.timed
-    first = samples[0].begin_ms
-    minutes: dict[int, list[float]] = {}
-    for sample in samples:
-        minutes.setdefault(int((sample.begin_ms - first) // _MINUTE_MS), []).append(sample.total_ms)
-    return tuple(statistics.median(minutes[number]) for number in sorted(minutes))

@@ -85,16 +85,21 @@ def compare_reports(before: BenchReport, now: BenchReport) -> tuple[list[Compare
 
 
 def compare_within(report: BenchReport) -> tuple[list[Compared], list[str]]:
-    """Every other bundle of a report against its first, which took turns with them.
+    """Every other bundle of a report against its first, which took turns with them; one of another size is remarked.
 
     Raises:
-        ConfigError: a single bundle, or other sizes.
+        ConfigError: a single bundle.
     """
-    first, *others = report.bundles
-    if not others:
+    first, *rest = report.bundles
+    if not rest:
         raise ConfigError("the report holds one bundle, so there is nothing to compare it with. Name a second report.")
+    others = [other for other in rest if size_of(other) == size_of(first)]
     pairs = [Pair(first, other) for other in others]
-    check_same_sizes(pairs)
+    unlike = [
+        f"{other.name}: draws {size_of(other)} and {first.name} {size_of(first)}, so they are not compared"
+        for other in rest
+        if other not in others
+    ]
     cases = cases_of(report)
     rows = [
         row
@@ -103,7 +108,13 @@ def compare_within(report: BenchReport) -> tuple[list[Compared], list[str]]:
         if name == first.name and (other.name, what) in cases
         for row in rows_of(case, cases[other.name, what])
     ]
-    return rows, [f"before is {first.name}", *(text for pair in pairs for text in bundle_remarks(pair))]
+    said = [f"before is {first.name}"] if rows else []
+    return rows, [*said, *unlike, *(text for pair in pairs for text in bundle_remarks(pair))]
+
+
+def size_of(bundle: BundleIdentity) -> str:
+    """Of its pictures."""
+    return f"{bundle.width}x{bundle.height}"
 
 
 def cases_of(report: BenchReport) -> Mapping[tuple[str, str], Case | ComponentCase]:
@@ -159,7 +170,7 @@ def check_same_work(before: BenchReport, now: BenchReport) -> None:
 def check_same_sizes(pairs: Sequence[Pair]) -> None:
     """ConfigError for bundles that draw other sizes."""
     for pair in pairs:
-        old, new = (f"{one.width}x{one.height}" for one in (pair.before, pair.now))
+        old, new = size_of(pair.before), size_of(pair.now)
         if old != new:
             raise ConfigError(
                 f"the reports cannot be compared: picture sizes {old} of {pair.before.name} and {new} of "

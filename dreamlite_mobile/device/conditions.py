@@ -66,19 +66,24 @@ def cool_down(
 
 
 def cpu_ticks(link: Link) -> tuple[int, int] | None:
-    """Idle and all ticks of all CPUs since boot."""
-    fields = link.shell("cat /proc/stat 2>/dev/null").out.partition("\n")[0].split()
+    """Busy and all ticks of all CPUs since boot."""
+    return busy_and_all(link.shell("cat /proc/stat 2>/dev/null").out.partition("\n")[0])
+
+
+def busy_and_all(line: str) -> tuple[int, int] | None:
+    """Of the first line of /proc/stat; None if it is something else."""
+    fields = line.split()
     if len(fields) < 6 or fields[0] != "cpu" or not all(field.isdigit() for field in fields[1:]):
         return None
     ticks = [int(field) for field in fields[1:9]]
-    return ticks[3] + ticks[4], sum(ticks)
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 def share_busy(begin: tuple[int, int] | None, end: tuple[int, int] | None) -> float | None:
     """0 all idle, 1 all busy."""
     if begin is None or end is None or end[1] <= begin[1]:
         return None
-    return min(1.0, max(0.0, 1 - (end[0] - begin[0]) / (end[1] - begin[1])))
+    return min(1.0, max(0.0, (end[0] - begin[0]) / (end[1] - begin[1])))
 
 
 def number(text: str | None) -> int | None:

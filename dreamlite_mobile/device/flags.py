@@ -13,7 +13,7 @@ THROTTLING = 1
 HOT_CELSIUS = 40.0
 """Of the battery: phones hold back charging and clocks from about here."""
 BUSY_SHARE = 0.25
-"""Of all CPUs, before anything of ours runs."""
+"""Of all CPUs, by others than us."""
 HEADROOM = 1.0
 """Of `getThermalHeadroom`: from here on Android throttles, whatever the status says."""
 SLOWED_CLOCK = 0.5
@@ -53,6 +53,7 @@ def round_flags(number: int, one: Round) -> Iterator[Flag]:
     yield from heat_flags(number, one)
     for seen in (one.before, one.after):
         yield from company_flags(number, seen)
+    yield from storm_flags(number, one)
     yield from app_flags(number, one)
     begin, end = one.result.begin, one.result.end
     jump = (end.wall_ms - begin.wall_ms) - (end.monotonic_ms - begin.monotonic_ms)
@@ -106,6 +107,13 @@ def company_flags(number: int, seen: Seen) -> Iterator[Flag]:
         yield Flag(kind="charging", text=f"round {number}: the phone was on a cable that gives it power")
     if seen.busy_share is not None and seen.busy_share > BUSY_SHARE:
         text = f"round {number}: something else used {seen.busy_share:.0%} of the CPUs"
+        yield Flag(kind="background", text=text)
+
+
+def storm_flags(number: int, one: Round) -> Iterator[Flag]:
+    """Other processes at work while ours ran."""
+    if one.others_share is not None and one.others_share > BUSY_SHARE:
+        text = f"round {number}: while it ran, other processes used up to {one.others_share:.0%} of the CPUs"
         yield Flag(kind="background", text=text)
 
 

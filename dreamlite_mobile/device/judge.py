@@ -1,14 +1,8 @@
 """What a report says in the end: a wrong picture, a limit that is passed."""
 
-from collections.abc import Sequence
-
 from dreamlite_mobile.device.errors import GateError, WrongPictureError
-from dreamlite_mobile.device.report import BenchReport, Case, Stage
-
-
-def gate_passed(cases: Sequence[Case], limit_s: float | None) -> bool | None:
-    """Whether every mode's median stays within the limit; None without one."""
-    return None if limit_s is None else all(case.warm.median <= 1000 * limit_s for case in cases)
+from dreamlite_mobile.device.report import BenchReport, Case
+from dreamlite_mobile.device.stages import Stage
 
 
 def check_report(report: BenchReport) -> None:

@@ -3,21 +3,23 @@
 from html import escape
 from pathlib import Path
 
-from dreamlite_mobile.device.bench import OWN_WORK, UNET
 from dreamlite_mobile.device.report import BenchReport, Case
+from dreamlite_mobile.device.stages import OWN_WORK, UNET
 from dreamlite_mobile.device.table import SUMMARY_COLUMNS, summary_row
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.parity.chart import Chart, Mark, Series
 from dreamlite_mobile.parity.page_parts import badge, bullets, cells, charts, facts, megabytes, section, table
 from dreamlite_mobile.parity.page_style import CSS
+from dreamlite_mobile.pipeline import LOADING
 
 _STRIP_WIDTH, _STRIP_HEIGHT, _LEFT, _RIGHT = 1220, 34, 8, 8
-_COLOURS = ("text_encoder", UNET, "vae_decoder", "vision_encoder", "vae_encoder", OWN_WORK)
+_COLOURS = ("text_encoder", UNET, "vae_decoder", "vision_encoder", "vae_encoder", OWN_WORK, LOADING)
 MORE_CSS = """
 .stages { display: flex; height: 30px; border-radius: 6px; overflow: hidden; margin: 10px 0; }
 .stages i { display: block; min-width: 1px; }
 i.s0 { background: var(--s0); } i.s1 { background: var(--s1); } i.s2 { background: var(--s2); }
 i.s3 { background: var(--s3); } i.s4 { background: var(--s4); } i.s5 { background: var(--s5); }
+i.s6 { background: var(--ink); }
 i.b { opacity: 0.72; }
 .strip circle { fill: var(--s0); opacity: 0.55; } .strip circle.first { fill: var(--s1); opacity: 0.9; }
 .strip line { stroke: var(--bad); stroke-width: 1.3; stroke-dasharray: 5 4; }

@@ -3,7 +3,9 @@
 `schemas/bench-report.json` holds it as JSON Schema. Unknown keys are refused, values are never coerced.
 """
 
+import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,8 +15,9 @@ from dreamlite_mobile.bundle_files import describe
 from dreamlite_mobile.bundle_schema import Mode, Sha256
 from dreamlite_mobile.device.conditions import Seen
 from dreamlite_mobile.device.facts import PhoneFacts
-from dreamlite_mobile.device.schema import AppVersions, RunRequest, RunResult
-from dreamlite_mobile.device.stats import Summary
+from dreamlite_mobile.device.schema import AppVersions, Milliseconds, RunRequest, RunResult
+from dreamlite_mobile.device.stages import Stage, by_minute, load_stages, stages_of
+from dreamlite_mobile.device.stats import Summary, summarise
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.strict import Strict
 
@@ -52,11 +55,15 @@ class Method(Strict):
 
 
 class Round(Strict):
-    """One process of the app, with the phone as seen before and after it."""
+    """One process of the app, with the phone as seen before and after it.
+
+    `others_share`: the most that other processes used of all CPUs while it ran; null where the phone does not tell.
+    """
 
     before: Seen
     result: RunResult
     after: Seen
+    others_share: float | None = None
     cooled_s: float
     cooled: bool
 
@@ -83,13 +90,13 @@ class Correctness(Strict):
     reference: str
     passed: bool
 
-
-class Stage(Strict):
-    """Where the time of a warm run goes: the median of its share of every timed run."""
-
-    name: str
-    ms: float
-    share: float
+    @model_validator(mode="after")
+    def _is_true(self) -> Self:
+        if self.exact != (self.psnr_db is None):
+            raise ValueError("a picture is exact or has decibels")
+        if self.passed and self.psnr_db is not None and self.psnr_db < self.floor_db:
+            raise ValueError(f"{self.psnr_db:g} dB pass a floor of {self.floor_db:g} dB")
+        return self
 
 
 class Case(Strict):
@@ -107,9 +114,23 @@ class Case(Strict):
     correctness: Correctness | None
     flags: tuple[Flag, ...]
 
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.bundle, self.mode
+    @model_validator(mode="after")
+    def _follows_from_its_runs(self) -> Self:
+        results = [one.result for one in self.rounds]
+        timed = [sample for one in results for sample in one.timed]
+        if other := {one.mode for one in results} - {self.mode}:
+            raise ValueError(f"a round of {self.mode} holds {other.pop()}")
+        for what, found, expected in (
+            ("cold", self.cold, summarise([one.cold_ms for one in results])),
+            ("warm", self.warm, summarise([sample.total_ms for sample in timed])),
+            ("load", self.load, load_stages(results)),
+            ("stages", self.stages, stages_of(timed)),
+        ):
+            if not alike(found, expected):
+                raise ValueError(f"{what} does not follow from the runs: it was changed by hand")
+        if self.sustained and not alike(self.sustained, by_minute(results[0])):
+            raise ValueError("sustained does not follow from the runs: it was changed by hand")
+        return self
 
     @property
     def warm_ms(self) -> list[float]:
@@ -126,6 +147,17 @@ class Case(Strict):
         return [round_.result.cold_ms for round_ in self.rounds]
 
 
+def alike(found: object, expected: object) -> bool:
+    """Whether two summaries are the same but for rounding."""
+    if isinstance(found, float) and isinstance(expected, float):
+        return math.isclose(found, expected, rel_tol=1e-6, abs_tol=1e-6)
+    if isinstance(found, tuple) and isinstance(expected, tuple):
+        return len(found) == len(expected) and all(map(alike, found, expected))
+    if isinstance(found, Strict) and type(found) is type(expected):
+        return all(alike(getattr(found, name), getattr(expected, name)) for name in type(found).model_fields)
+    return found == expected
+
+
 class ComponentCase(Strict):
     """One method of one component through a runner binary. Each sample is the mean of `runs_a_sample` runs.
 
@@ -136,13 +168,21 @@ class ComponentCase(Strict):
     component: str
     method: str
     runner: str
-    first_ms: float
-    samples_ms: tuple[float, ...]
+    first_ms: Milliseconds
+    samples_ms: Annotated[tuple[Milliseconds, ...], Field(min_length=1)]
     runs_a_sample: int
     warm: Summary
     snr_db: float | None
     floor_db: float
     passed: bool | None
+
+    @model_validator(mode="after")
+    def _follows_from_its_runs(self) -> Self:
+        if not alike(self.warm, summarise(self.samples_ms)):
+            raise ValueError("warm does not follow from samples_ms: it was changed by hand")
+        if self.passed and self.snr_db is not None and self.snr_db < self.floor_db:
+            raise ValueError(f"{self.snr_db:g} dB pass a floor of {self.floor_db:g} dB")
+        return self
 
 
 class BenchReport(Strict):
@@ -161,8 +201,28 @@ class BenchReport(Strict):
     method: Method
     cases: tuple[Case, ...] = ()
     components: tuple[ComponentCase, ...] = ()
-    gate_s: float | None
+    gate_s: Annotated[float, Field(ge=0)] | None
     gate_passed: bool | None
+
+    @model_validator(mode="after")
+    def _is_of_its_bundles(self) -> Self:
+        digests = {bundle.name: bundle.sha256 for bundle in self.bundles}
+        if len(digests) < len(self.bundles):
+            raise ValueError("two bundles have one name")
+        for one in (*self.cases, *self.components):
+            if one.bundle not in digests:
+                raise ValueError(f"{one.bundle!r} is none of the bundles")
+        for case in self.cases:
+            if any(one.result.bundle_sha256 != digests[case.bundle] for one in case.rounds):
+                raise ValueError(f"a round of {case.bundle!r} ran another bundle")
+        if self.gate_passed != gate_passed(self.cases, self.gate_s):
+            raise ValueError("gate_passed does not follow from the runs: it was changed by hand")
+        return self
+
+
+def gate_passed(cases: Sequence[Case], limit_s: float | None) -> bool | None:
+    """Whether every mode's median stays within the limit; None without one."""
+    return None if limit_s is None else all(case.warm.median <= 1000 * limit_s for case in cases)
 
 
 SCHEMAS: dict[str, type[Strict]] = {

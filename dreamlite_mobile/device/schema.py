@@ -16,10 +16,12 @@ from pydantic import Field, model_validator
 
 from dreamlite_mobile.bundle_schema import Mode, Natural, Sha256, Steps, Text
 from dreamlite_mobile.noise import MAX_SEED
-from dreamlite_mobile.pipeline import STAGES
+from dreamlite_mobile.pipeline import LOADING, STAGES
 from dreamlite_mobile.strict import Strict
 
 VERSION = 1
+Version = Annotated[int, Field(ge=VERSION, le=VERSION)]
+"""Not a Literal, which takes `true` for 1."""
 PathOnPhone = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$", max_length=240)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=80)]
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -44,7 +46,7 @@ class RunRequest(Strict):
     the first run is kept: every run draws the same one. `bundle_sha256` is of the bundle's `manifest.json`.
     """
 
-    version: Literal[1] = 1
+    version: Version = VERSION
     id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,60}$")]
     bundle: PathOnPhone
     bundle_sha256: Sha256
@@ -94,7 +96,8 @@ class LoadTime(Strict):
 class Sample(Strict):
     """One picture from prompt to pixels. `begin_ms` on the monotonic clock; `stages`: in the components, by name.
 
-    What is in `total_ms` and in no stage is the app's own work: tokens, noise, scheduler, pixels. `cpu_khz`: the clock
+    A phone whose memory holds one component at a time loads them again in every run: that is the stage `loading`. What
+    is in `total_ms` and in no stage is the app's own work: tokens, noise, scheduler, pixels. `cpu_khz`: the clock
     of each CPU policy after the run, where it can be read.
     """
 
@@ -113,9 +116,10 @@ class Sample(Strict):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        unknown = [name for name in self.stages if name not in STAGES]
+        known = (*STAGES, LOADING)
+        unknown = [name for name in self.stages if name not in known]
         if unknown:
-            raise ValueError(f"stage {unknown[0]!r} is not one of {', '.join(STAGES)}")
+            raise ValueError(f"stage {unknown[0]!r} is not one of {', '.join(known)}")
         for what, parts in (("stages", self.stages.values()), ("steps", self.steps_ms)):
             if sum(parts) > self.total_ms + ROUNDING_MS:
                 raise ValueError(f"{what} take {sum(parts):.1f} ms of a run of {self.total_ms:.1f} ms")
@@ -140,7 +144,7 @@ class OutputPicture(Strict):
 class RunResult(Strict):
     """Everything one process of the app measured; samples in the order they ran."""
 
-    version: Literal[1] = 1
+    version: Version = VERSION
     id: Text
     bundle_sha256: Sha256
     mode: Mode
@@ -159,8 +163,9 @@ class RunResult(Strict):
 
     @property
     def cold_ms(self) -> float:
-        """From nothing loaded to the first picture."""
-        return sum(load.ms for load in self.load) + self.samples[0].total_ms
+        """From nothing loaded to the first picture, nothing loaded twice."""
+        first = self.samples[0]
+        return sum(load.ms for load in self.load) + first.total_ms - first.stages.get(LOADING, 0.0)
 
     @property
     def timed(self) -> tuple[Sample, ...]:

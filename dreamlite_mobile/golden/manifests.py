@@ -59,20 +59,33 @@ def verdict(folder: Path, text: str) -> str | None:
 
 
 def _judged(folder: Path, base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    changed = copy.deepcopy(base)
+    return {**change, "refused": verdict(folder, json.dumps(changed(copy.deepcopy(base), change)))}
+
+
+def changed(document: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """The document itself, with the change made."""
     *parents, last = change["path"]
-    node = changed
+    node: Any = document
     for part in parents:
         node = node[part]
     if change.get("delete"):
         del node[last]
     else:
         node[last] = change["value"]
-    return {**change, "refused": verdict(folder, json.dumps(changed))}
+    return document
 
 
 def _changes(base: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for path, value in _places(base, ()):
+    yield from changes(base)
+    for text in PATHS:
+        yield {"path": ("prompt", "tokenizer"), "value": text}
+        yield {"path": ("files", text), "value": {"bytes": 1, "sha256": "0" * 64}}
+        yield {"path": ("documents",), "value": [text]}
+
+
+def changes(base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every place of a document with other values, without itself, with an unknown key."""
+    for path, value in places(base, ()):
         yield from ({"path": path, "value": other} for other in VALUES if _differs(other, value))
         if isinstance(path[-1], str):
             yield {"path": path, "delete": True}
@@ -80,22 +93,18 @@ def _changes(base: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"path": (*path, "unknown"), "value": 1}
         if isinstance(value, int) and not isinstance(value, bool):
             yield {"path": path, "value": value + 1}
-    for text in PATHS:
-        yield {"path": ("prompt", "tokenizer"), "value": text}
-        yield {"path": ("files", text), "value": {"bytes": 1, "sha256": "0" * 64}}
-        yield {"path": ("documents",), "value": [text]}
 
 
-def _places(value: Any, path: Place) -> Iterator[tuple[Place, Any]]:
+def places(value: Any, path: Place) -> Iterator[tuple[Place, Any]]:
     """Every key, and the first element of every list; of alike entries (components, files, ...) the first only."""
     if path:
         yield path, value
     if isinstance(value, dict):
         alike = path in (("components",), ("files",)) or path[-1:] in (("methods",), ("sigmas",))
         for key in list(value)[: 1 if alike else None]:
-            yield from _places(value[key], (*path, key))
+            yield from places(value[key], (*path, key))
     elif isinstance(value, list) and value:
-        yield from _places(value[0], (*path, 0))
+        yield from places(value[0], (*path, 0))
 
 
 def _differs(other: Any, value: Any) -> bool:

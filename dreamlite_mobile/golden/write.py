@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamlite_mobile.files import staged_folder
+from dreamlite_mobile.golden.bench import bench_cases
 from dreamlite_mobile.golden.manifests import manifest_cases
 from dreamlite_mobile.golden.numbers import noise_cases, schedule_cases
 from dreamlite_mobile.golden.pictures import picture_cases
@@ -37,7 +38,12 @@ def write_golden(
 
 def _files(tokenizers: Mapping[str, Path], bundle: Path | None) -> dict[str, bytes]:
     pictures, files = picture_cases()
-    documents = {"noise.json": noise_cases(), "schedule.json": schedule_cases(), "pictures.json": pictures}
+    documents = {
+        "noise.json": noise_cases(),
+        "schedule.json": schedule_cases(),
+        "pictures.json": pictures,
+        "bench.json": bench_cases(),
+    }
     for name, path in tokenizers.items():
         documents[f"tokenizer/{name}/prompts.json"] = prompt_cases(path)
         files[f"tokenizer/{name}/texts.jsonl"] = token_cases(path).encode()

@@ -35,9 +35,25 @@ def sha256sum(call: Call) -> int:
 
 
 def mkdir(call: Call) -> int:
+    code, parents = 0, "-p" in call.words
+    for name in (word for word in call.words[1:] if not word.startswith("-")):
+        try:
+            call.phone.storage.host(call.path(name)).mkdir(parents=parents, exist_ok=parents)
+        except OSError as error:
+            call.complain(f"'{name}': {error.strerror}")
+            code = 1
+    return code
+
+
+def touch(call: Call) -> int:
     for name in call.words[1:]:
-        if not name.startswith("-"):
-            call.phone.storage.host(call.path(name)).mkdir(parents=True, exist_ok=True)
+        call.phone.storage.host(call.path(name)).touch()
+    return 0
+
+
+def date(call: Call) -> int:
+    """`date +%s`."""
+    call.say(str(int(time.time())))
     return 0
 
 
@@ -80,12 +96,12 @@ def chmod(call: Call) -> int:
 
 
 def stat(call: Call) -> int:
-    """`stat -c %s FILE...`."""
-    code = 0
+    """`stat -c FORMAT FILE...`: %s the size, %Y the time of the last change."""
+    code, wanted = 0, {"%s": "st_size", "%Y": "st_mtime"}[call.words[2]]
     for name in call.words[3:]:
         place = call.phone.storage.host(call.path(name))
         if place.exists():
-            call.say(str(place.stat().st_size))
+            call.say(str(int(getattr(place.stat(), wanted))))
         else:
             call.complain(f"'{name}': {MISSING}")
             code = 1
@@ -133,5 +149,5 @@ def true(_call: Call) -> int:
 
 TOYBOX: dict[str, Command] = {
     command.__name__: command
-    for command in (cat, sha256sum, mkdir, rm, rmdir, mv, chmod, stat, df, ls, echo, test, sleep, true)
+    for command in (cat, sha256sum, mkdir, touch, date, rm, rmdir, mv, chmod, stat, df, ls, echo, test, sleep, true)
 }

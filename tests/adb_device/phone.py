@@ -24,7 +24,8 @@ APP = "dreamlite.app"
 
 @dataclass
 class Phone:
-    """One emulated phone. `silent`: takes connections and says nothing, which adb calls offline."""
+    """One emulated phone. `silent`: takes connections and says nothing, which adb calls offline. `hidden`: files that
+    its shell may not read."""
 
     root: Path
     capacity: int = 1 << 30
@@ -37,6 +38,7 @@ class Phone:
     stuck_shell: float = 0.0
     connections: list[Connection] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
+    hidden: set[str] = field(default_factory=set)
     reachable: bool = True
     port: int = 0
 
@@ -65,8 +67,12 @@ class Phone:
 
     def read(self, path: str) -> bytes | None:
         """A file, or what the kernel would make up for it; None when there is none."""
+        if path in self.hidden:
+            return None
         if path == "/proc/stat":
-            return self.state.cpu_line().encode()
+            return self.state.cpu_line(self.app_runs()).encode()
+        if path == "/proc/4711/stat":
+            return self.state.app_line().encode() if self.app_runs() else None
         place = self.storage.host(path)
         return place.read_bytes() if place.is_file() else None
 

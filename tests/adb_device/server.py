@@ -56,11 +56,11 @@ def adb_server(home: Path) -> Iterator[Adb]:
 
 @contextlib.contextmanager
 def attached(adb: Adb, phone: Phone) -> Iterator[Link]:
-    """The phone served and connected to that server; a link that is not patient, as tests must not be slow."""
+    """The phone served and connected to that server; a link as patient as for a phone."""
     with phone.served() as serial:
         said = adb("connect", serial).stdout
         assert "connected to" in said or not phone.authorised, said
         try:
-            yield Link(AdbClient(port=adb.port), serial, patience_s=10)
+            yield Link(AdbClient(port=adb.port), serial, patience_s=30)
         finally:
             adb("disconnect", serial)

@@ -45,7 +45,10 @@ XIAOMI_14 = {
 
 @dataclass
 class State:
-    """`thermal`: the status at each time it is asked for; the last one stays. `busy`: share of CPU time others take."""
+    """`thermal`: the status at each time it is asked for; the last one stays.
+
+    `busy`: share of CPU time of others, `storm`: what they take more while the app runs, which itself takes `own`.
+    """
 
     properties: dict[str, str] = field(default_factory=lambda: dict(XIAOMI_14))
     thermal: list[int] = field(default_factory=lambda: [0])
@@ -54,14 +57,24 @@ class State:
     battery_celsius: float = 31.0
     skin_celsius: float = 33.5
     busy: float = 0.02
+    storm: float = 0.0
+    own: float = 0.4
     ticks: float = 0.0
+    used: float = 0.0
+    app_ticks: float = 0.0
 
     def thermal_status(self) -> int:
         """The script goes on by one."""
         return self.thermal.pop(0) if len(self.thermal) > 1 else self.thermal[0]
 
-    def cpu_line(self) -> str:
+    def cpu_line(self, app_runs: bool) -> str:
         """`/proc/stat`: at each reading half a second of 8 CPUs has gone by."""
         self.ticks += 400
-        used = round(self.ticks * self.busy)
-        return f"cpu  {used} 0 0 {round(self.ticks) - used} 0 0 0 0 0 0\n"
+        own = 400 * self.own if app_runs else 0.0
+        self.app_ticks += own
+        self.used += min(400.0, 400 * (self.busy + (self.storm if app_runs else 0.0)) + own)
+        return f"cpu  {round(self.used)} 0 0 {round(self.ticks) - round(self.used)} 0 0 0 0 0 0\n"
+
+    def app_line(self) -> str:
+        """`/proc/PID/stat` of the app, up to its system ticks."""
+        return f"4711 (dreamlite (app)) S 1 1 0 0 -1 0 0 0 0 0 {round(self.app_ticks)} 0 0 0 20 0 12\n"

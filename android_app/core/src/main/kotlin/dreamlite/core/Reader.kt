@@ -77,13 +77,11 @@ internal class Node(val json: Json?, val place: String, private val problems: Pr
         return buildMap { for ((key, value) in values) attempt { put(key, read(key, Node(value, inside(key), problems))) } }
     }
 
-    /** Reads the members that [read] asks for; any other is a problem. */
+    /** Reads the members that [read] asks for; any other is a problem, if it came so far as to have asked for all. */
     fun <T> members(read: Fields.() -> T): T {
         val values = of<Json.Members>("an object").values
         val fields = Fields(values, this)
-        return try {
-            fields.read()
-        } finally {
+        return fields.read().also {
             for (key in values.keys - fields.asked) problems.add(inside(key), "is not part of the schema")
         }
     }

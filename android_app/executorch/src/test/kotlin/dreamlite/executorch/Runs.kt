@@ -33,8 +33,11 @@ object Runs {
     private val golden = folder("dreamlite.golden")
     private val digests = Files.readAllLines(golden.resolve("golden.sha256")).associate { it.substring(66) to it.substring(0, 64) }
     private val how = Properties().apply { load(bytes("run.properties").inputStream()) }
-    private val steps = how.getProperty("steps").toInt()
-    private val seed = how.getProperty("seed").toULong()
+    val steps = how.getProperty("steps").toInt()
+    val seed = how.getProperty("seed").toULong()
+    val prompt: String = how.getProperty("prompt")
+    val instruction: String = how.getProperty("instruction")
+    val source get() = Picture(how.getProperty("sourceWidth").toInt(), how.getProperty("sourceHeight").toInt(), bytes("source.rgb"))
 
     class Made(val steps: List<FloatArray>, val done: Progress.Done)
 
@@ -46,10 +49,9 @@ object Runs {
 
     suspend fun make(pipeline: Pipeline, mode: Mode): Made {
         val told = if (mode == Mode.GENERATE) {
-            pipeline.generate(how.getProperty("prompt"), seed, steps).toList()
+            pipeline.generate(prompt, seed, steps).toList()
         } else {
-            val source = Picture(how.getProperty("sourceWidth").toInt(), how.getProperty("sourceHeight").toInt(), bytes("source.rgb"))
-            pipeline.edit(source, how.getProperty("instruction"), seed, steps).toList()
+            pipeline.edit(source, instruction, seed, steps).toList()
         }
         return Made(told.filterIsInstance<Progress.Step>().map { it.latents }, told.last() as Progress.Done)
     }
@@ -63,8 +65,11 @@ object Runs {
             val off = found.indices.sumOf { square((found[it] - wanted[it]).toDouble()) }
             sqrt(off / wanted.sumOf { square(it.toDouble()) })
         }
-        return Distance(worst, psnr(bytes("${mode.key}.rgb"), made.done.picture.rgb))
+        return Distance(worst, psnr(mode, made.done.picture))
     }
+
+    /** Of a picture against Python's, in dB. */
+    fun psnr(mode: Mode, picture: Picture): Double = psnr(bytes("${mode.key}.rgb"), picture.rgb)
 
     private fun psnr(expected: ByteArray, found: ByteArray): Double {
         assertEquals(expected.size, found.size)
