@@ -12,6 +12,7 @@ import android.os.Build
 import android.os.IBinder
 import androidx.core.app.NotificationCompat
 import androidx.core.app.ServiceCompat
+import dreamlite.app.data.service
 import dreamlite.app.model.RunView
 
 /** Keeps the process while it draws, and lets the run be seen and stopped from outside. */
@@ -65,7 +66,7 @@ class RunService : Service() {
     }
 
     private fun notification(intent: Intent?): Notification {
-        getSystemService(NotificationManager::class.java).createNotificationChannel(
+        service<NotificationManager>().createNotificationChannel(
             NotificationChannel(CHANNEL, getString(R.string.channel), NotificationManager.IMPORTANCE_LOW),
         )
         val (step, steps) = (intent?.getIntExtra(STEP, 0) ?: 0) to (intent?.getIntExtra(STEPS, 0) ?: 0)

@@ -27,6 +27,7 @@ import dreamlite.app.model.RunView
 import dreamlite.app.model.Seeds
 import dreamlite.app.model.StudioState
 import kotlinx.coroutines.Job
+import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.StateFlow
 import kotlinx.coroutines.flow.update
@@ -177,7 +178,12 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
         importStops = false
         job = viewModelScope.launch {
             val end = outcome {
-                withContext(parts.work) { parts.imports.run(from, { room -> toldImport { it.copy(room = room) } }, ::advance) }
+                withContext(parts.work) {
+                    parts.imports.run(from, { room -> toldImport { it.copy(room = room) } }) { bytes ->
+                        ensureActive()
+                        advance(bytes)
+                    }
+                }
                 Event.ImportEnded(withContext(parts.work) { parts.imports.cards() }, from.name, null)
             }
             val notice = (end as? Event.RunEnded)?.notice?.let { if (importStops) Notice(Notice.Kind.STOPPED) else it }

@@ -71,8 +71,10 @@ class Drawing(
                 is Progress.Done -> done = told
             }
         }
+        val entry = entry(card, order, mode, done)
+        history.add(entry, done.picture, source?.resized(card.width, card.height))
         colours.keep(card.checkpoint, known.learnt(done.latents, done.picture))
-        entry(card, order, mode, done).also { history.add(it, done.picture, source?.resized(card.width, card.height)) }
+        entry
     }
 
     private fun manifest(path: Path): Manifest = dreamlite.core.Bundle.readManifestOf(path)
@@ -112,7 +114,7 @@ class Drawing(
     }
 }
 
-/** What was learnt of the latents of each checkpoint. Lost files are learnt anew. */
+/** What was learnt of the latents of each checkpoint. What cannot be read or kept is learnt anew. */
 class ColourStore(private val home: Path) {
     fun of(checkpoint: String): LatentColours = try {
         LatentColours.read(String(Files.readAllBytes(home.resolve(checkpoint)))) ?: LatentColours.UNKNOWN
@@ -121,7 +123,11 @@ class ColourStore(private val home: Path) {
     }
 
     fun keep(checkpoint: String, colours: LatentColours) {
-        Files.createDirectories(home)
-        Files.write(home.resolve(checkpoint), colours.text().toByteArray())
+        try {
+            Files.createDirectories(home)
+            Files.write(home.resolve(checkpoint), colours.text().toByteArray())
+        } catch (_: IOException) {
+            return
+        }
     }
 }

@@ -16,6 +16,7 @@ import java.io.IOException
 import java.nio.file.Files
 import java.nio.file.Path
 import java.util.Properties
+import java.util.concurrent.CancellationException
 
 /** Where a bundle is imported from, as it is remembered in case the process dies. */
 data class ImportFrom(val kind: Kind, val place: String, val name: String) {
@@ -65,16 +66,22 @@ class Imports(
 
     /**
      * Copies and checks a bundle. [room] is told before the first byte is copied, [advance] of bytes; what [advance] throws
-     * ends the import. The note is gone at the end, however it ends, but for the death of the process.
+     * ends the import. The note is gone at the end, but for cancellation and the death of the process: then the next start of
+     * the app goes on.
      */
+    @Synchronized
     fun run(from: ImportFrom, room: (Room) -> Unit, advance: (Long) -> Unit) {
         remember(from)
+        var goesOn = false
         try {
             store.import(source(from), from.name, { manifest -> admit(manifest, room) }, advance)
+        } catch (cancelled: CancellationException) {
+            goesOn = true
+            throw cancelled
         } catch (error: SecurityException) {
             throw BundleException("may not be read any more ($error). Choose it again.", error)
         } finally {
-            Files.deleteIfExists(note)
+            if (!goesOn) Files.deleteIfExists(note)
         }
     }
 

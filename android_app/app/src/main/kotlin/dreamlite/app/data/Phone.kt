@@ -9,10 +9,13 @@ import dreamlite.app.model.PhoneFacts
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.StateFlow
 
+/** A part of Android that every phone has. */
+inline fun <reified T : Any> Context.service(): T = checkNotNull(getSystemService(T::class.java))
+
 /** What the phone is and how it is now. */
 class Phone(private val context: Context) {
-    private val power = context.getSystemService(PowerManager::class.java)
-    private val activities = context.getSystemService(ActivityManager::class.java)
+    private val power = context.service<PowerManager>()
+    private val activities = context.service<ActivityManager>()
     private val told = MutableStateFlow(power.currentThermalStatus)
 
     init {

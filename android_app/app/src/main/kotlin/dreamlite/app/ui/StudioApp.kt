@@ -2,7 +2,9 @@ package dreamlite.app.ui
 
 import androidx.compose.foundation.layout.BoxWithConstraints
 import androidx.compose.foundation.layout.Row
+import androidx.compose.foundation.layout.consumeWindowInsets
 import androidx.compose.foundation.layout.fillMaxSize
+import androidx.compose.foundation.layout.imePadding
 import androidx.compose.foundation.layout.padding
 import androidx.compose.foundation.layout.safeDrawingPadding
 import androidx.compose.material3.Icon
@@ -40,7 +42,7 @@ fun StudioApp(state: StudioState, pictures: PictureFiles, actions: Actions) {
                     }
                 } else {
                     Scaffold(bottomBar = { Bar(state.desk.page, actions) }) { inner ->
-                        PageContent(state, pictures, actions, wide, Modifier.padding(inner))
+                        PageContent(state, pictures, actions, wide, Modifier.padding(inner).consumeWindowInsets(inner).imePadding())
                     }
                 }
             }
