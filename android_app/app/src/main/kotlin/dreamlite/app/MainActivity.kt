@@ -30,14 +30,13 @@ import dreamlite.core.Mode
 import java.io.File
 import java.io.IOException
 import java.io.InputStream
-import java.nio.file.Files
 import java.nio.file.Path
 
 class MainActivity : ComponentActivity() {
     internal val model: StudioViewModel by viewModels()
     private val parts get() = (application as DreamLiteApp).parts
     private val photo = registerForActivityResult(PickVisualMedia()) { uri -> if (uri != null) model.pick { open(uri) } }
-    private val camera = registerForActivityResult(TakePicture()) { whole -> if (whole) model.pick { Files.newInputStream(taken().toPath()) } }
+    private val camera = registerForActivityResult(TakePicture()) { whole -> if (whole) model.pick { taken().inputStream() } }
     private val folder = registerForActivityResult(OpenDocumentTree()) { uri -> if (uri != null) import(uri, true) }
     private val zip = registerForActivityResult(OpenDocument()) { uri -> if (uri != null) import(uri, false) }
     private val permission = registerForActivityResult(RequestPermission()) { }

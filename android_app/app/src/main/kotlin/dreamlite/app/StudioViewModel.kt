@@ -122,7 +122,8 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
             try {
                 val file = withContext(parts.work) {
                     val picture = Photos.read(open).also { it.checkSource() }
-                    Files.createDirectories(sourceFolder()).resolve("${System.nanoTime()}.png").also { Files.write(it, Png.encode(picture)) }
+                    val file = Files.createDirectories(sourceFolder()).resolve("${System.nanoTime()}.png")
+                    Files.write(file, Png.encode(picture))
                 }
                 tell(Event.SourcePicked(file.toString()))
             } catch (error: Exception) {

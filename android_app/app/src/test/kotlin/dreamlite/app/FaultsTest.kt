@@ -50,7 +50,9 @@ class FaultsTest {
     fun `a component that fails in step 3`() {
         val phone = PhoneInHand().withBundle()
         phone.parts.counting.before = { call ->
-            if (call == CountingFactory.Call("unet", false, 2)) throw ComponentException(Fault.OUT_OF_MEMORY, "unet: no memory. Close other apps.")
+            if (call == CountingFactory.Call("unet", false, 2)) {
+                throw ComponentException(Fault.OUT_OF_MEMORY, "unet: no memory. Close other apps.")
+            }
         }
         drawing(phone)
         phone.screen.awaitWords("Not enough memory")

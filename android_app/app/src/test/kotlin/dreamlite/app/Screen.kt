@@ -29,24 +29,21 @@ class Screen(private val activity: () -> Activity) {
 
     fun tap(words: String) {
         idle()
-        val node = requireNotNull(find(words) { SemanticsActions.OnClick in it.config }) { "no button '$words' in ${words()}" }
+        val node = button(words)
         check(SemanticsProperties.Disabled !in node.config) { "button '$words' is disabled" }
         node.config[SemanticsActions.OnClick].action!!()
         idle()
     }
 
-    fun isEnabled(words: String): Boolean =
-        SemanticsProperties.Disabled !in requireNotNull(find(words) { SemanticsActions.OnClick in it.config }) { "no button '$words'" }.config
+    fun isEnabled(words: String): Boolean = SemanticsProperties.Disabled !in button(words).config
 
     fun type(label: String, text: String) {
         idle()
-        val node = requireNotNull(find(label) { SemanticsActions.SetText in it.config }) { "no field '$label' in ${words()}" }
-        node.config[SemanticsActions.SetText].action!!(AnnotatedString(text))
+        field(label).config[SemanticsActions.SetText].action!!(AnnotatedString(text))
         idle()
     }
 
-    fun valueOf(label: String): String =
-        requireNotNull(find(label) { SemanticsActions.SetText in it.config }) { "no field '$label'" }.config[SemanticsProperties.EditableText].text
+    fun valueOf(label: String): String = field(label).config[SemanticsProperties.EditableText].text
 
     /** Lets the app work until [what] holds; fails after [seconds], saying what is on the screen. */
     fun await(what: String, seconds: Int = 180, holds: () -> Boolean) {
@@ -77,11 +74,16 @@ class Screen(private val activity: () -> Activity) {
         return bitmap
     }
 
+    private fun button(words: String) =
+        requireNotNull(find(words) { SemanticsActions.OnClick in it.config }) { "no button '$words' in ${words()}" }
+
+    private fun field(label: String) =
+        requireNotNull(find(label) { SemanticsActions.SetText in it.config }) { "no field '$label' in ${words()}" }
+
     private fun find(words: String, also: (SemanticsNode) -> Boolean = { true }) = nodes().firstOrNull { words in wordsOf(it) && also(it) }
 
-    private fun wordsOf(node: SemanticsNode): List<String> =
-        node.config.getOrNull(SemanticsProperties.Text).orEmpty().map { it.text } +
-            node.config.getOrNull(SemanticsProperties.ContentDescription).orEmpty()
+    private fun wordsOf(node: SemanticsNode): List<String> = node.config.getOrNull(SemanticsProperties.Text).orEmpty().map { it.text } +
+        node.config.getOrNull(SemanticsProperties.ContentDescription).orEmpty()
 
     private fun roots(view: View): List<ViewRootForTest> = when (view) {
         is ViewRootForTest -> listOf(view)

@@ -69,7 +69,13 @@ object Png {
         val guess = left + above - corner
         val (fromLeft, fromAbove) = abs(guess - left) to abs(guess - above)
         val fromCorner = abs(guess - corner)
-        return if (fromLeft <= fromAbove && fromLeft <= fromCorner) left else if (fromAbove <= fromCorner) above else corner
+        return if (fromLeft <= fromAbove && fromLeft <= fromCorner) {
+            left
+        } else if (fromAbove <= fromCorner) {
+            above
+        } else {
+            corner
+        }
     }
 
     private fun chunk(out: DataOutputStream, type: String, data: ByteArray) {

@@ -33,9 +33,11 @@ class TreeSource(private val resolver: ContentResolver, private val tree: Uri) :
         val columns = arrayOf(Document.COLUMN_DOCUMENT_ID, Document.COLUMN_DISPLAY_NAME, Document.COLUMN_MIME_TYPE)
         val cursor = resolver.query(uri, columns, null, null, null) ?: throw IOException("the folder cannot be listed")
         return cursor.use {
-            generateSequence { if (it.moveToNext()) Child(it.getString(0), it.getString(1), it.getString(2) == Document.MIME_TYPE_DIR) else null }
-                .toList()
-        }.sortedBy { it.name }
+            List(it.count) { row ->
+                it.moveToPosition(row)
+                Child(it.getString(0), it.getString(1), it.getString(2) == Document.MIME_TYPE_DIR)
+            }
+        }.sortedBy { child -> child.name }
     }
 
     private fun open(id: String, name: String): InputStream =

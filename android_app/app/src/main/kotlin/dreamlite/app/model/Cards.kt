@@ -53,7 +53,10 @@ object Sizes {
         .filter { it.checkpoint == current.checkpoint && it.backend == current.backend && it.precision == current.precision }
         .sortedBy { it.width.toLong() * it.height }
         .groupBy { it.width to it.height }
-        .map { (size, same) -> SizeChoice(size.first, size.second, (same.firstOrNull { it == current } ?: same.first()).name, current in same) }
+        .map { (size, same) ->
+            val chosen = current in same
+            SizeChoice(size.first, size.second, if (chosen) current.name else same.first().name, chosen)
+        }
 }
 
 /** One picture that was drawn. Times in seconds, by stage as [dreamlite.core.Timings] has them. */

@@ -50,7 +50,8 @@ class LatentColours private constructor(private val squares: Array<DoubleArray>,
         val sum = DoubleArray(COLOURS)
         for (y in top until top + scale) {
             for (x in left until left + scale) {
-                for (colour in 0 until COLOURS) sum[colour] += (picture.rgb[3 * (y * picture.width + x) + colour].toInt() and WHITE).toDouble()
+                val pixel = COLOURS * (y * picture.width + x)
+                for (colour in 0 until COLOURS) sum[colour] += (picture.rgb[pixel + colour].toInt() and WHITE).toDouble()
             }
         }
         return DoubleArray(COLOURS) { sum[it] / (scale * scale) }
@@ -85,7 +86,17 @@ class LatentColours private constructor(private val squares: Array<DoubleArray>,
         /** Channels 0, 1, 2 as red, green, blue. */
         val UNKNOWN: LatentColours = LatentColours(
             Array(ROWS) { row -> DoubleArray(ROWS) { if (it == row) FAINT else 0.0 } },
-            Array(ROWS) { row -> DoubleArray(COLOURS) { FAINT * if (row == CHANNELS) GREY else if (row == it) CONTRAST else 0.0 } },
+            Array(ROWS) { row ->
+                DoubleArray(COLOURS) {
+                    FAINT * if (row == CHANNELS) {
+                        GREY
+                    } else if (row == it) {
+                        CONTRAST
+                    } else {
+                        0.0
+                    }
+                }
+            },
         )
         private const val FAINT = 1e-3
 

@@ -6,12 +6,7 @@ import dreamlite.core.Mode
 enum class Page { STUDIO, HISTORY, MODELS, PHONE }
 
 /** What the user wrote and chose. [source]: the picture to change, as a file of the app; null to draw a new one. */
-data class Draft(
-    val prompt: String = "",
-    val seed: String = "",
-    val locked: Boolean = false,
-    val source: String? = null,
-) {
+data class Draft(val prompt: String = "", val seed: String = "", val locked: Boolean = false, val source: String? = null) {
     val mode: Mode get() = if (source == null) Mode.GENERATE else Mode.EDIT
 }
 

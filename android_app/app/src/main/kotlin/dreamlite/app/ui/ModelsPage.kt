@@ -89,10 +89,9 @@ private fun ModelCard(card: BundleCard, used: Boolean, free: Boolean, actions: A
             Text(card.name, style = MaterialTheme.typography.titleMedium)
             val size = stringResource(R.string.size, card.width, card.height)
             val soc = card.soc
-            val kind = "${card.backend} ${card.precision}"
-            Text(
-                if (soc == null) stringResource(R.string.model_kind, kind, size) else stringResource(R.string.model_kind_soc, kind, size, soc),
-            )
+            val backend = "${card.backend} ${card.precision}"
+            val kind = if (soc == null) backend else stringResource(R.string.model_soc, backend, soc)
+            Text(stringResource(R.string.model_kind, kind, size))
             Text(
                 stringResource(R.string.model_size, Shown.bytes(card.bytes), Shown.bytes(card.memory)),
                 style = MaterialTheme.typography.bodySmall,

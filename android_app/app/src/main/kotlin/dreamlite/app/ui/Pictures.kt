@@ -41,6 +41,8 @@ import dreamlite.app.R
 import dreamlite.app.model.Pixels
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.withContext
+import java.io.IOException
+import java.nio.file.Files
 import java.nio.file.Path
 import kotlin.math.roundToInt
 
@@ -48,9 +50,15 @@ import kotlin.math.roundToInt
 @Composable
 fun loaded(file: Path?): ImageBitmap? {
     val bitmap by produceState<ImageBitmap?>(null, file) {
-        value = file?.let { withContext(Dispatchers.IO) { BitmapFactory.decodeFile(it.toString())?.asImageBitmap() } }
+        value = file?.let { withContext(Dispatchers.IO) { decoded(it) } }
     }
     return bitmap
+}
+
+private fun decoded(file: Path): ImageBitmap? = try {
+    Files.newInputStream(file).use(BitmapFactory::decodeStream)?.asImageBitmap()
+} catch (_: IOException) {
+    null
 }
 
 /** Room for the picture, or the picture. */

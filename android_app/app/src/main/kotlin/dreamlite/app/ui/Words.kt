@@ -51,5 +51,4 @@ fun titleOf(kind: Notice.Kind): Int = when (kind) {
 }
 
 /** Whether it is good news or plain; the others are shown as errors. */
-fun isCalm(kind: Notice.Kind): Boolean =
-    kind in setOf(Notice.Kind.SAVED, Notice.Kind.STOPPED, Notice.Kind.CUT, Notice.Kind.INTERRUPTED)
+fun isCalm(kind: Notice.Kind): Boolean = kind in setOf(Notice.Kind.SAVED, Notice.Kind.STOPPED, Notice.Kind.CUT, Notice.Kind.INTERRUPTED)

@@ -66,7 +66,8 @@ class ReducerTest {
     @Test
     fun `what is on the desk can change in every state, and changes nothing else`() {
         for (state in states) {
-            val after = state.after(Event.PromptTyped("x"), Event.PagePicked(Page.PHONE), Event.PhoneTold(PhoneFacts(heat = 3)), Event.LockToggled)
+            val told = Event.PhoneTold(PhoneFacts(heat = 3))
+            val after = state.after(Event.PromptTyped("x"), Event.PagePicked(Page.PHONE), told, Event.LockToggled)
             assertEquals(state::class, after::class)
             assertEquals("x", after.desk.draft.prompt)
             assertEquals(Page.PHONE, after.desk.page)
