@@ -8,6 +8,7 @@ import dreamlite.core.ComponentException
 import dreamlite.core.DIGEST_NAME
 import dreamlite.core.Fault
 import dreamlite.core.sha256
+import org.junit.After
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.pytorch.executorch.Module
@@ -29,6 +30,9 @@ import kotlin.test.assertTrue
 @RunWith(RobolectricTestRunner::class)
 @Config(application = TestApp::class)
 class FaultsTest {
+    @After
+    fun putDown() = PhoneInHand.putDown()
+
     private fun drawing(phone: PhoneInHand) {
         phone.screen.type("Describe a picture", "a blue square")
         phone.screen.tap("Generate")
@@ -60,7 +64,6 @@ class FaultsTest {
         assertTrue(phone.state.desk.history.isEmpty())
         assertNothingOpen(phone)
         assertDrawsAgain(phone)
-        phone.close()
     }
 
     @Test
@@ -75,7 +78,6 @@ class FaultsTest {
         phone.screen.awaitWords("Stopped")
         assertNothingOpen(phone)
         assertDrawsAgain(phone)
-        phone.close()
     }
 
     @Test
@@ -93,7 +95,6 @@ class FaultsTest {
         phone.screen.tap("Dismiss")
         phone.importZip()
         phone.screen.awaitWords("In use")
-        phone.close()
     }
 
     @Test
@@ -105,7 +106,6 @@ class FaultsTest {
         phone.screen.awaitWords("This model cannot be used")
         assertTrue(phone.screen.words().any { "this phone has 1 MB" in it }, phone.screen.words().toString())
         assertNothingLeft(phone)
-        phone.close()
     }
 
     @Test
@@ -128,7 +128,6 @@ class FaultsTest {
         phone.importZip(broken)
         phone.screen.await("lacks a file") { phone.screen.words().any { "lacks 'unet.pte'" in it } }
         assertNothingLeft(phone)
-        phone.close()
     }
 
     private fun assertNothingLeft(phone: PhoneInHand) {
@@ -149,7 +148,6 @@ class FaultsTest {
         assertNull(phone.state.desk.notice)
         assertEquals(2 * before, phone.parts.counting.opened.get(), "the old session must be closed, the new one opened")
         assertEquals(before, phone.parts.counting.closed.get())
-        phone.close()
     }
 
     /** The same programs under another licence: another digest. */
@@ -169,7 +167,6 @@ class FaultsTest {
         phone.activity.model.run()
         phone.screen.await("picture") { phone.state is StudioState.Ready }
         assertEquals(1, phone.state.desk.history.size)
-        phone.close()
     }
 
     @Test
@@ -198,7 +195,6 @@ class FaultsTest {
         drawing(phone)
         phone.rotate()
         phone.screen.awaitWords("Picture: a blue square")
-        phone.close()
     }
 
     @Test
@@ -214,7 +210,6 @@ class FaultsTest {
         phone.screen.await("import") { phone.state is StudioState.Ready }
         assertEquals("tiny", phone.state.desk.current)
         assertFalse(Files.exists(phone.parts.home.resolve("import.properties")))
-        phone.close()
     }
 
     @Test
@@ -227,7 +222,6 @@ class FaultsTest {
         assertEquals(0, phone.parts.counting.opened.get())
         power.setCurrentThermalStatus(2)
         phone.screen.awaitWords("Picture: a blue square")
-        phone.close()
     }
 
     @Test
@@ -239,7 +233,6 @@ class FaultsTest {
         assertIs<StudioState.Ready>(phone.state)
         Files.delete(phone.parts.home.resolve("history"))
         assertDrawsAgain(phone)
-        phone.close()
     }
 
     @Test
@@ -250,6 +243,5 @@ class FaultsTest {
         phone.activity.model.pick { throw IOException("gone") }
         phone.screen.awaitWords("gone")
         assertNull(phone.state.desk.draft.source)
-        phone.close()
     }
 }

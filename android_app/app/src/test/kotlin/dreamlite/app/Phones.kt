@@ -25,6 +25,7 @@ class PhoneInHand {
     val screen = Screen { activity }
 
     init {
+        held = this
         screen.await("start") { state !is StudioState.Starting }
     }
 
@@ -68,11 +69,21 @@ class PhoneInHand {
         return this
     }
 
-    fun close() {
-        controller.pause().stop().destroy()
-    }
-
     companion object {
+        private var held: PhoneInHand? = null
+
+        /**
+         * Ends the app at the end of every test, however it went: Compose's dispatcher outlives a test, and a frame that it
+         * still waits for when Robolectric makes a new looper never comes.
+         */
+        fun putDown() {
+            val phone = held ?: return
+            held = null
+            phone.parts.counting.before = {}
+            phone.controller.pause().stop().destroy()
+            repeat(5) { phone.screen.idle() }
+        }
+
         fun zipped(folder: Path): ByteArray {
             val bytes = ByteArrayOutputStream()
             ZipOutputStream(bytes).use { zip ->

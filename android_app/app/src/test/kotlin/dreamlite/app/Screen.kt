@@ -46,7 +46,7 @@ class Screen(private val activity: () -> Activity) {
     fun valueOf(label: String): String = field(label).config[SemanticsProperties.EditableText].text
 
     /** Lets the app work until [what] holds; fails after [seconds], saying what is on the screen. */
-    fun await(what: String, seconds: Int = 180, holds: () -> Boolean) {
+    fun await(what: String, seconds: Int = 90, holds: () -> Boolean) {
         val end = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds.toLong())
         while (true) {
             idle()

@@ -8,6 +8,7 @@ import dreamlite.app.model.Room
 import dreamlite.app.model.RunView
 import dreamlite.app.model.StudioState
 import dreamlite.core.Mode
+import org.junit.After
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
@@ -19,6 +20,9 @@ import kotlin.test.assertTrue
 @RunWith(RobolectricTestRunner::class)
 @Config(application = TestApp::class)
 class ScreenshotsTest {
+    @After
+    fun putDown() = PhoneInHand.putDown()
+
     @Test
     fun `every screen in every dress`() {
         val phone = PhoneInHand()
@@ -32,7 +36,6 @@ class ScreenshotsTest {
         phone.screen.await("edit") { phone.state is StudioState.Ready && phone.state.desk.history.size == 3 }
         val previews = phone.parts.noticed.mapNotNull { it }.filter { it.preview != null }
         dresses.forEach { (name, dress) -> shootAll(phone, name, dress, previews) }
-        phone.close()
     }
 
     private val dresses = listOf(

@@ -6,6 +6,7 @@ import dreamlite.app.model.Notice
 import dreamlite.app.model.Page
 import dreamlite.app.model.StudioState
 import dreamlite.core.Mode
+import org.junit.After
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.pytorch.executorch.Module
@@ -23,6 +24,9 @@ import kotlin.test.assertTrue
 @RunWith(RobolectricTestRunner::class)
 @Config(application = TestApp::class)
 class TapThroughTest {
+    @After
+    fun putDown() = PhoneInHand.putDown()
+
     @Test
     fun `from an empty phone to an edited picture, and back`() {
         val phone = PhoneInHand()
@@ -55,14 +59,14 @@ class TapThroughTest {
         assertTrue(first.stages.keys.containsAll(setOf("text_encoder", "unet", "vae_decoder")))
 
         screen.tap("Edit this picture")
-        assertTrue(screen.has("Picture to change"))
+        screen.awaitWords("Picture to change")
         screen.type("Say what to change", "make the circle yellow")
         screen.tap("Edit")
         screen.await("edit") { phone.state is StudioState.Ready }
         screen.awaitWords("Before and after")
         val slider = screen.nodes().single { SemanticsActions.SetProgress in it.config }
         slider.config[SemanticsActions.SetProgress].action!!(0.2f)
-        assertTrue(screen.has("Picture: make the circle yellow"))
+        screen.awaitWords("Picture: make the circle yellow")
         assertNotEquals(bytes(phone, 0), bytes(phone, 1))
 
         screen.tap("Save to gallery")
@@ -84,7 +88,6 @@ class TapThroughTest {
         screen.tap("Delete for good")
         screen.await("bundle gone") { phone.state is StudioState.NoBundle }
         assertNothingOpen(phone)
-        phone.close()
     }
 
     @Test
@@ -102,7 +105,6 @@ class TapThroughTest {
         assertNotEquals(second, third)
         phone.parts.trim(80)
         assertNothingOpen(phone)
-        phone.close()
     }
 
     @Test
@@ -121,7 +123,6 @@ class TapThroughTest {
         assertEquals(1, phone.state.desk.history.size)
         phone.rotate()
         phone.screen.awaitWords("Picture: a blue square")
-        phone.close()
     }
 
     @Test
@@ -140,7 +141,6 @@ class TapThroughTest {
         phone.screen.tap("Generate")
         phone.screen.awaitWords("Picture: a yellow star")
         assertEquals(99UL, phone.state.desk.history.single().seed)
-        phone.close()
     }
 
     @Test
@@ -159,7 +159,6 @@ class TapThroughTest {
         assertNothingOpen(phone)
         phone.screen.tap("Generate")
         phone.screen.awaitWords("Picture: a blue square")
-        phone.close()
     }
 
     @Test
@@ -176,7 +175,6 @@ class TapThroughTest {
         phone.screen.tap("Import")
         phone.screen.awaitWords("In use")
         assertEquals("tiny64", phone.state.desk.current)
-        phone.close()
     }
 
     /** Holds the U-Net before it makes step [step] + 1, until the latch is opened. */

@@ -69,12 +69,10 @@ object Png {
         val guess = left + above - corner
         val (fromLeft, fromAbove) = abs(guess - left) to abs(guess - above)
         val fromCorner = abs(guess - corner)
-        return if (fromLeft <= fromAbove && fromLeft <= fromCorner) {
-            left
-        } else if (fromAbove <= fromCorner) {
-            above
-        } else {
-            corner
+        return when {
+            fromLeft <= fromAbove && fromLeft <= fromCorner -> left
+            fromAbove <= fromCorner -> above
+            else -> corner
         }
     }
 

@@ -86,19 +86,15 @@ class LatentColours private constructor(private val squares: Array<DoubleArray>,
         /** Channels 0, 1, 2 as red, green, blue. */
         val UNKNOWN: LatentColours = LatentColours(
             Array(ROWS) { row -> DoubleArray(ROWS) { if (it == row) FAINT else 0.0 } },
-            Array(ROWS) { row ->
-                DoubleArray(COLOURS) {
-                    FAINT * if (row == CHANNELS) {
-                        GREY
-                    } else if (row == it) {
-                        CONTRAST
-                    } else {
-                        0.0
-                    }
-                }
-            },
+            Array(ROWS) { row -> DoubleArray(COLOURS) { colour -> FAINT * weight(row, colour) } },
         )
         private const val FAINT = 1e-3
+
+        private fun weight(row: Int, colour: Int) = when (row) {
+            CHANNELS -> GREY
+            colour -> CONTRAST
+            else -> 0.0
+        }
 
         /** What [text] wrote; null where it is something else. */
         fun read(text: String): LatentColours? {

@@ -45,12 +45,10 @@ object Shown {
         val unit = listOf("B", "kB", "MB", "GB", "TB").firstOrNull { unit ->
             (value < KILO - 0.5 || unit == "TB").also { fits -> if (!fits) value /= KILO }
         }
-        val digits = if (bytes < KILO || value >= 99.95) {
-            0
-        } else if (value >= 9.995) {
-            1
-        } else {
-            2
+        val digits = when {
+            bytes < KILO || value >= 99.95 -> 0
+            value >= 9.995 -> 1
+            else -> 2
         }
         return "%.${digits}f %s".format(java.util.Locale.ROOT, value, unit)
     }
