@@ -33,6 +33,7 @@ class PhoneInHand {
         val turned = if (RuntimeEnvironment.getQualifiers().contains("-land")) "+port" else "+land"
         RuntimeEnvironment.setQualifiers(turned)
         controller.configurationChange()
+        controller.visible()
         screen.idle()
     }
 
@@ -82,6 +83,7 @@ class PhoneInHand {
             phone.parts.counting.before = {}
             phone.controller.pause().stop().destroy()
             repeat(5) { phone.screen.idle() }
+            phone.parts.easel.drop()
         }
 
         fun zipped(folder: Path): ByteArray {

@@ -6,6 +6,7 @@ import android.graphics.Canvas
 import android.os.Looper
 import android.view.View
 import android.view.ViewGroup
+import androidx.compose.ui.ExperimentalComposeUiApi
 import androidx.compose.ui.platform.ViewRootForTest
 import androidx.compose.ui.semantics.SemanticsActions
 import androidx.compose.ui.semantics.SemanticsNode
@@ -46,7 +47,7 @@ class Screen(private val activity: () -> Activity) {
     fun valueOf(label: String): String = field(label).config[SemanticsProperties.EditableText].text
 
     /** Lets the app work until [what] holds; fails after [seconds], saying what is on the screen. */
-    fun await(what: String, seconds: Int = 90, holds: () -> Boolean) {
+    fun await(what: String, seconds: Int = 60, holds: () -> Boolean) {
         val end = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds.toLong())
         while (true) {
             idle()
@@ -58,7 +59,12 @@ class Screen(private val activity: () -> Activity) {
 
     fun awaitWords(words: String) = await("'$words'") { has(words) }
 
-    fun idle() = shadowOf(Looper.getMainLooper()).idleFor(40, TimeUnit.MILLISECONDS)
+    /** Nothing is drawn under Robolectric unless asked, and Compose lays out what changed when it draws. */
+    @OptIn(ExperimentalComposeUiApi::class)
+    fun idle() {
+        shadowOf(Looper.getMainLooper()).idleFor(40, TimeUnit.MILLISECONDS)
+        roots(activity().window.decorView).forEach { it.measureAndLayoutForTest() }
+    }
 
     /** What the screen shows, as a PNG in target/screenshots. */
     fun shoot(name: String): Bitmap {
