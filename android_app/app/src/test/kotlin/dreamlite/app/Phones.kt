@@ -9,15 +9,17 @@ import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
+import org.robolectric.shadows.ShadowChoreographer
 import java.io.ByteArrayOutputStream
 import java.nio.file.Files
 import java.nio.file.Path
+import java.time.Duration
 import java.util.zip.ZipEntry
 import java.util.zip.ZipOutputStream
 
 /** The app on a phone: started, rotated, killed and started again. */
 class PhoneInHand {
-    var controller: ActivityController<MainActivity> = Robolectric.buildActivity(MainActivity::class.java).setup()
+    var controller: ActivityController<MainActivity> = started()
         private set
     val activity: MainActivity get() = controller.get()
     val parts: TestParts get() = (RuntimeEnvironment.getApplication() as TestApp).parts as TestParts
@@ -72,6 +74,13 @@ class PhoneInHand {
 
     companion object {
         private var held: PhoneInHand? = null
+
+        /** Frames come when the clock goes on: else one endless animation, such as a progress bar, never lets a test idle. */
+        private fun started(): ActivityController<MainActivity> {
+            ShadowChoreographer.setPaused(true)
+            ShadowChoreographer.setFrameDelay(Duration.ofMillis(16))
+            return Robolectric.buildActivity(MainActivity::class.java).setup()
+        }
 
         /**
          * Ends the app at the end of every test, however it went: Compose's dispatcher outlives a test, and a frame that it

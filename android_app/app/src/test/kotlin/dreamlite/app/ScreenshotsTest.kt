@@ -1,5 +1,6 @@
 package dreamlite.app
 
+import android.app.ActivityManager
 import android.graphics.Bitmap
 import dreamlite.app.model.Event
 import dreamlite.app.model.Notice
@@ -13,6 +14,7 @@ import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import kotlin.test.assertTrue
 
@@ -34,7 +36,8 @@ class ScreenshotsTest {
         phone.screen.type("Say what to change", "make the circle yellow")
         phone.screen.tap("Edit")
         phone.screen.await("edit") { phone.state is StudioState.Ready && phone.state.desk.history.size == 3 }
-        val previews = phone.parts.noticed.mapNotNull { it }.filter { it.preview != null }
+        val previews = phone.parts.noticed.mapNotNull { it }.filter { it.preview != null && it.step == 2 }
+        tellMemory(phone)
         dresses.forEach { (name, dress) -> shootAll(phone, name, dress, previews) }
     }
 
@@ -77,6 +80,14 @@ class ScreenshotsTest {
         model.tell(Event.ImportEnded(phone.state.desk.bundles, null, Notice(Notice.Kind.WRONG_SOC, WRONG_SOC)))
         assertDrawn(phone.screen.shoot("refused-$name"))
         model.tell(Event.Told(null))
+    }
+
+    private fun tellMemory(phone: PhoneInHand) {
+        val memory = ActivityManager.MemoryInfo().apply {
+            totalMem = 15_600_000_000
+            availMem = 6_200_000_000
+        }
+        shadowOf(phone.activity.getSystemService(ActivityManager::class.java)).setMemoryInfo(memory)
     }
 
     /** More than one colour: something is there. */

@@ -70,7 +70,7 @@ private fun SourceRow(draft: Draft, desk: Desk, actions: Actions) {
     val source = draft.source
     if (source == null) {
         if (desk.bundle?.modes?.contains(Mode.EDIT) != true) return
-        FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp)) {
+        FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(4.dp)) {
             LabelledAction(R.drawable.ic_photo, R.string.pick_photo, actions::pickPhoto)
             LabelledAction(R.drawable.ic_camera, R.string.take_photo, actions::takePhoto)
         }
@@ -115,7 +115,7 @@ private fun SizeRow(desk: Desk, actions: Actions) {
     val current = desk.bundle ?: return
     Column {
         Text(stringResource(R.string.sizes), style = MaterialTheme.typography.labelMedium)
-        FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp)) {
+        FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(4.dp)) {
             for (choice in Sizes.of(desk.bundles, current)) {
                 FilterChip(
                     selected = choice.chosen,

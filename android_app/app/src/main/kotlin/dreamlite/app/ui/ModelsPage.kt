@@ -48,7 +48,7 @@ fun ModelsPage(state: StudioState, actions: Actions, modifier: Modifier) {
         if (state is StudioState.Importing) ImportCard(state.work, actions)
         if (desk.bundles.isEmpty() && free) Text(stringResource(R.string.models_empty))
         for (card in desk.bundles) ModelCard(card, card.name == desk.current, free, actions)
-        FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp)) {
+        FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(4.dp)) {
             LabelledAction(R.drawable.ic_folder, R.string.import_folder, actions::importFolder, enabled = free)
             LabelledAction(R.drawable.ic_models, R.string.import_zip, actions::importZip, enabled = free)
         }
@@ -97,7 +97,7 @@ private fun ModelCard(card: BundleCard, used: Boolean, free: Boolean, actions: A
                 style = MaterialTheme.typography.bodySmall,
             )
             Text(stringResource(R.string.model_licence, card.licence), style = MaterialTheme.typography.bodySmall)
-            FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp)) {
+            FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(4.dp)) {
                 Button({ actions.tell(Event.BundlePicked(card.name)) }, enabled = free && !used) {
                     Text(stringResource(if (used) R.string.in_use else R.string.use))
                 }

@@ -128,7 +128,7 @@ private fun Result(desk: Desk, entry: HistoryEntry, pictures: PictureFiles, acti
         color = MaterialTheme.colorScheme.onSurfaceVariant,
         style = MaterialTheme.typography.bodySmall,
     )
-    FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp)) {
+    FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(4.dp)) {
         val canEdit = desk.bundle?.modes?.contains(Mode.EDIT) ?: false
         if (canEdit) LabelledAction(R.drawable.ic_edit, R.string.edit_again, { actions.editAgain(entry) })
         LabelledAction(R.drawable.ic_save, R.string.save, { actions.save(entry) })
