@@ -312,12 +312,12 @@ def two_sizes(tmp_path: Path) -> Path:
     return tmp_path / "two.json"
 
 
-def test_bundles_of_two_sizes_are_shown_and_not_compared(run, tmp_path: Path, capsys) -> None:
+def test_bundles_of_two_sizes_are_shown_and_not_compared(run, tmp_path: Path, capfd) -> None:
     from dreamlite_mobile.cli.bench_output import finish
 
     place = two_sizes(tmp_path)
     finish(read_report(place), None, None, None, False)
-    shown = capsys.readouterr()
+    shown = capfd.readouterr()
     assert "large: draws 128x64 and bundle 64x64" in shown.out + shown.err and "generate: large" in shown.out
     found = run("bench", "compare", place)
     assert found.code == 1 and "nothing to compare: large: draws 128x64 and bundle 64x64" in found.err
@@ -339,10 +339,11 @@ def test_names_with_brackets_are_shown_as_they_are(capsys) -> None:
     from dreamlite_mobile.cli.bench_output import show, show_comparison
     from dreamlite_mobile.device.comparison import compare_reports
 
-    report = bench_report([bench_case([100.0] * 5).model_copy(update={"bundle": ODD})])
+    report = bench_report()
     phone = report.phone.model_copy(update={"model": "M[/x] [red]"})
     bundle = report.bundles[0].model_copy(update={"name": ODD})
-    report = report.model_copy(update={"phone": phone, "bundles": (bundle,)})
+    case = report.cases[0].model_copy(update={"bundle": ODD})
+    report = report.model_copy(update={"phone": phone, "bundles": (bundle,), "cases": (case,)})
     show(report)
     show_comparison(f"{ODD}.json and b", *compare_reports(report, report), False)
     printed = capsys.readouterr().out

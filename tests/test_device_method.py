@@ -19,8 +19,8 @@ from dreamlite_mobile.device.correctness import default_source, judge_picture
 from dreamlite_mobile.device.errors import GateError, WrongPictureError
 from dreamlite_mobile.device.facts import read_zones
 from dreamlite_mobile.device.flags import flags_of
-from dreamlite_mobile.device.judge import check_report
-from dreamlite_mobile.device.page import render
+from dreamlite_mobile.device.judge import check_report, problems_of
+from dreamlite_mobile.device.page import MORE_CSS, render, stage_card
 from dreamlite_mobile.device.report import gate_passed
 from dreamlite_mobile.device.schema import Sample
 from dreamlite_mobile.device.stages import by_minute, stages_of
@@ -95,11 +95,20 @@ def test_loading_again_in_every_run_is_a_stage_and_counts_once_in_a_cold_start()
     assert (loaded.cold_ms, cold.cold_ms) == (200.0, 150.0)
 
 
+def test_a_page_says_everything_that_is_wrong() -> None:
+    """A wrong picture does not hide that the limit was passed, nor the other way round."""
+    report = bench_report([bench_case([2000.0] * 5, psnr=12.0)], gate_s=1.0)
+    assert [text.partition(":")[0] for text in problems_of(report)] == ["wrong pictures", "over the limit of 1 s"]
+    page = render(report, problems_of(report), "")
+    assert "PSNR 12.0 dB" in page and "1000 ms too much" in page and "process by process" not in page
+    assert "process by process" in render(bench_report([bench_case([1.0] * 4, rounds_of=2)]), (), "")
+
+
 def test_a_page_shows_loading_as_a_stage() -> None:
     case = bench_case([100.0] * 5)
     stage = case.stages[0].model_copy(update={"name": "loading"})
-    page = render(bench_report([case.model_copy(update={"stages": (*case.stages, stage)})]), (), "")
-    assert 'class="s6"' in page and "i.s6 {" in page
+    assert 'class="s6"' in stage_card(case.model_copy(update={"stages": (*case.stages, stage)}))
+    assert "i.s6 {" in MORE_CSS
 
 
 def test_a_sustained_run_is_told_by_the_minute() -> None:

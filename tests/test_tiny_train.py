@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.cli.score import reference_of
+from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.images import vision_patches
+from dreamlite_mobile.synthetic import make_checkpoint
 from dreamlite_mobile.tiny import losses, pools, sampling, train
 from dreamlite_mobile.tiny.evaluate import asked_of, evaluate
-from dreamlite_mobile.tiny.models import create, save, vision_inputs
+from dreamlite_mobile.tiny.models import create, load, save, vision_inputs
 from dreamlite_mobile.tiny.world import SIDE
 
 CPU = torch.device("cpu")
@@ -25,24 +28,58 @@ def log_of(out: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    """Two steps of sampling and of each stage, so that the whole recipe takes seconds."""
+    patch.setattr(train, "TEACHER_STEPS", 4)
+    patch.setattr(train, "PARTS", 1)
+    patch.setattr(losses, "SUBSTEPS", 1)
+    patch.setattr(losses, "CROPPED", 6)
+    patch.setattr(pools, "CHUNK", 6)
+    short = tuple(replace(stage, steps=2, batch=2) for stage in train.STAGES)
+    patch.setattr(train, "STAGES", short)
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two steps of sampling and of each stage, so that the whole recipe takes seconds."""
-    monkeypatch.setattr(train, "TEACHER_STEPS", 4)
-    monkeypatch.setattr(train, "PARTS", 1)
-    monkeypatch.setattr(losses, "SUBSTEPS", 1)
-    monkeypatch.setattr(losses, "CROPPED", 6)
-    monkeypatch.setattr(pools, "CHUNK", 6)
-    short = tuple(replace(stage, steps=2, batch=2) for stage in train.STAGES)
-    monkeypatch.setattr(train, "STAGES", short)
+    shorten(monkeypatch)
 
 
-def test_the_recipe_runs_to_a_checkpoint(tmp_path: Path, quick: None) -> None:
-    options = train.Options(tmp_path, pool=2, scored=1)
-    train.run_all(options)
-    assert [line["stage"] for line in log_of(tmp_path)] == [stage.name for stage in train.STAGES]
-    assert all(np.isfinite(float(str(line["loss"]))) for line in log_of(tmp_path))
-    open_checkpoint(tmp_path / "checkpoint").check()
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the whole recipe has run."""
+    out = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        train.run_all(train.Options(out, pool=2, scored=1))
+    return out
+
+
+def test_the_recipe_runs_to_a_checkpoint(trained: Path) -> None:
+    assert [line["stage"] for line in log_of(trained)] == [stage.name for stage in train.STAGES]
+    assert all(np.isfinite(float(str(line["loss"]))) for line in log_of(trained))
+    open_checkpoint(trained / "checkpoint").check()
+
+
+def test_a_checkpoint_is_trained_further(trained: Path, tmp_path: Path, quick: None) -> None:
+    """From its weights, from the stage that is named; the record says where they come from."""
+    folder = trained / "checkpoint"
+    models = create(tmp_path / "checkpoint", 1, CPU)
+    load(models, folder)
+    kept = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(value.half(), kept[name]) for name, value in models.unet.state_dict().items())
+    more = train.Options(tmp_path, seed=1, pool=2, scored=1, warm=folder, first="distil")
+    assert torch.equal(train.run_all(more).vae.decoder.layers[0].weight, models.vae.decoder.layers[0].weight)
+    assert [line["stage"] for line in log_of(tmp_path)] == ["distil"]
+    record = json.loads((tmp_path / "checkpoint" / "training.json").read_text())
+    assert record["before"]["seed"] == 0
+    assert [stage["stage"] for stage in record["stages"]] == ["distil"]
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    models = create(tmp_path / "checkpoint", 0, CPU)
+    other = make_checkpoint("tiny", 0, tmp_path / "tiny")
+    with pytest.raises(CheckpointError, match="not of the embedded configuration"):
+        load(models, other)
 
 
 def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:

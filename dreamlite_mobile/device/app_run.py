@@ -6,6 +6,7 @@ Whatever goes wrong ends within the limit, in an error that carries the end of t
 import contextlib
 import hashlib
 import io
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -143,8 +144,11 @@ class App:
             time.sleep(min(self.poll_s, max(left, 0.0)))
 
     def is_late(self, begin: float, company: Company) -> bool:
-        """Whether an app without a process has had one, or has had the time to get one."""
-        return company.looked > 0 or time.monotonic() - begin > self.start_s
+        """Whether an app without a process has had one, as was seen or as its log says, or the time to get one."""
+        if company.looked > 0 or time.monotonic() - begin > self.start_s:
+            return True
+        log = self.link.shell(f"logcat -d -t {LOG_LINES} 2>&1").out
+        return re.search(rf"(Process:? |Start proc \d+:){re.escape(self.package)}\b", log) is not None
 
     def is_done(self, marker: str) -> bool:
         """Whether the marker is whole: a digest may arrive in parts."""

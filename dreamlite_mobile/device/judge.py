@@ -12,6 +12,11 @@ def check_report(report: BenchReport) -> None:
         WrongPictureError: a picture below its floor. GateError: a median over the limit.
     """
     check_pictures(report)
+    check_gate(report)
+
+
+def check_gate(report: BenchReport) -> None:
+    """GateError for medians over the limit."""
     if report.gate_passed is False and report.gate_s is not None:
         limit = 1000 * report.gate_s
         slow = [case for case in report.cases if case.warm.median > limit]
@@ -34,12 +39,14 @@ def is_wrong(case: Case) -> bool:
 
 
 def problems_of(report: BenchReport) -> tuple[str, ...]:
-    """What `check_report` would raise for, in one line; empty when nothing."""
-    try:
-        check_report(report)
-    except (WrongPictureError, GateError) as error:
-        return (str(error),)
-    return ()
+    """Everything that `check_report` would raise for; empty when nothing."""
+    found = []
+    for check in (check_pictures, check_gate):
+        try:
+            check(report)
+        except (WrongPictureError, GateError) as error:
+            found.append(str(error))
+    return tuple(found)
 
 
 def check_components(report: BenchReport) -> None:

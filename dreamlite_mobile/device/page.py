@@ -61,13 +61,16 @@ def render(report: BenchReport, problems: tuple[str, ...], command: str) -> str:
 
 def header(report: BenchReport, problems: tuple[str, ...]) -> str:
     """Title, verdict, what was measured."""
-    verdict = badge(not problems, "; ".join(problems) if problems else "every picture right, no limit passed")
+    verdict = badge(
+        not problems, "; ".join(problems) if problems else "every picture right, every median within the limit"
+    )
     if report.gate_s is None and not problems:
         verdict = badge(True, "every picture right; no limit was set")
     emulated = " An emulated phone: these are the times of the machine that it ran on." if report.phone.emulated else ""
     method = report.method
+    processes = "one process" if method.rounds == 1 else f"{method.rounds} processes"
     intro = (
-        f"{method.runs} timed runs of each case in {method.rounds} processes, {method.warm_up} warm-up runs before, "
+        f"{method.runs} timed runs of each case, dealt over {processes}; {method.warm_up} warm-up runs in each, "
         f"{method.steps} steps, seed {method.seed}.{emulated}"
     )
     bundles = tuple(
@@ -164,9 +167,19 @@ def run_card(case: Case, gate_s: float | None) -> str:
             positions,
             (Series("warm", taken),),
             marks,
-            wide=len(taken) > 12,
+            wide=len(taken) > 24,
         )
     ]
+    if len(case.rounds) > 1:
+        drawn.append(
+            Chart(
+                "process by process",
+                "milliseconds",
+                "process",
+                tuple(str(index) for index in range(1, len(case.rounds) + 1)),
+                (Series("warm median", tuple(case.warm_rounds)), Series("cold start", tuple(case.cold_ms))),
+            )
+        )
     if case.sustained:
         minutes = tuple(f"{index}" for index in range(1, len(case.sustained) + 1))
         drawn.append(

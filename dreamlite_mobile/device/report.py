@@ -209,9 +209,9 @@ class BenchReport(Strict):
         digests = {bundle.name: bundle.sha256 for bundle in self.bundles}
         if len(digests) < len(self.bundles):
             raise ValueError("two bundles have one name")
-        for one in (*self.cases, *self.components):
-            if one.bundle not in digests:
-                raise ValueError(f"{one.bundle!r} is none of the bundles")
+        for name in (*(case.bundle for case in self.cases), *(part.bundle for part in self.components)):
+            if name not in digests:
+                raise ValueError(f"{name!r} is none of the bundles")
         for case in self.cases:
             if any(one.result.bundle_sha256 != digests[case.bundle] for one in case.rounds):
                 raise ValueError(f"a round of {case.bundle!r} ran another bundle")

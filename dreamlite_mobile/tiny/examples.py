@@ -73,14 +73,19 @@ def edit_example(sampler: Sampler, kind: EditKind) -> EditExample:
 
 
 def _few(sampler: Sampler, count: int, different: bool = True) -> Scene:
-    """Things that differ in colour and in shape."""
+    """Things that differ in colour and in shape, from left to right.
+
+    Captions list them in this order. It is a convention that people share, and it spares the U-Net a choice that no
+    word decides: which of two places is for which of two things.
+    """
     scene = sampler.backdrop()
     kinds: list[tuple[str, str]] = []
     while len(kinds) < count:
         colour, shape = sampler.pair(scene.background)
         if not different or all(colour != other[0] and shape != other[1] for other in kinds):
             kinds.append((colour, shape))
-    return sampler.scattered(scene, kinds, [sampler.half() for _ in kinds])
+    scene = sampler.scattered(scene, kinds, [sampler.half() for _ in kinds])
+    return replace(scene, things=tuple(sorted(scene.things, key=lambda thing: thing.x)))
 
 
 def _single(sampler: Sampler) -> Example:

@@ -102,13 +102,35 @@ def _look(thing: Thing) -> Facts:
 
 def _cells(scene: Scene, grid: int) -> list[Facts]:
     """Row by row: the thing whose box holds the cell's centre, and the background."""
+    return [
+        {"background": scene.background} | (_look(scene.things[index]) if index >= 0 else {})
+        for index in standing(scene, grid).ravel().tolist()
+    ]
+
+
+def standing(scene: Scene, grid: int) -> NDArray[np.int64]:
+    """[grid, grid]: index of the thing whose box holds a cell's centre, -1 where there is none."""
     centres = (np.arange(grid) + 0.5) / grid
-    found = []
-    for y in centres:
-        for x in centres:
-            thing = next((one for one in scene.things if max(abs(one.x - x), abs(one.y - y)) < one.half), None)
-            found.append({"background": scene.background} | (_look(thing) if thing else {}))
+    found = np.full((grid, grid), -1)
+    for index, one in enumerate(scene.things):
+        rows, columns = (np.abs(centres - centre) < one.half for centre in (one.y, one.x))
+        found[np.ix_(rows, columns)] = index
     return found
+
+
+LAYOUT = ("shape", "colour", "background")
+"""Of `ATTRIBUTES`, what a picture shows at a place."""
+
+
+def layout(scene: Scene, grid: int) -> NDArray[np.uint8]:
+    """Classes [3, grid, grid] of `LAYOUT`; the last class of shape and colour stands for "nothing"."""
+    where = standing(scene, grid)
+    things = [
+        [SHAPES.index(one.shape) for one in scene.things] + [len(SHAPES)],
+        [list(COLOURS).index(one.colour) for one in scene.things] + [len(COLOURS)],
+    ]
+    background = np.full_like(where, list(BACKGROUNDS).index(scene.background))
+    return np.stack([*(np.array(classes)[where] for classes in things), background]).astype(np.uint8)
 
 
 def labels(facts: Sequence[Facts]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ def judge_autoencoder(models: Models, count: int) -> dict[str, Any]:
     """PSNR and score of reconstructed scenes: what the autoencoder lets through at best."""
     asked = prompts(count)
     pictures = np.stack([render(one.scene) for one in asked])
-    found = decode(models, encode(models, pictures))
+    found = decode(models, encode(models.vae, pictures))
     error = np.square(found.astype(float) - pictures).mean((1, 2, 3))
     judged = score([judge_generated(one, picture) for one, picture in zip(asked, found, strict=True)])
     return {"psnr_db": round(float(np.mean(10 * np.log10(255**2 / error))), 2), "reconstructed": summary(judged)}

@@ -1,7 +1,8 @@
 """What each part of the recipe is trained on, as an endless row of losses."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -11,15 +12,19 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from dreamlite_mobile.scheduler import sigma_table
+from dreamlite_mobile.tiny.drafts import features_of
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, example
 from dreamlite_mobile.tiny.models import Models, Words, read_words, to_unit, velocity
 from dreamlite_mobile.tiny.pools import Pool
-from dreamlite_mobile.tiny.recipe import BLANK, GUIDANCE, STUDENT_STEPS, Losses, Run
+from dreamlite_mobile.tiny.recipe import BLANK, GUIDANCE, STUDENT_STEPS, Losses, Run, Stage
 from dreamlite_mobile.tiny.sampling import guided, shift_of
+from dreamlite_mobile.tiny.supply import supplied
 from dreamlite_mobile.tiny.world import SIDE, Sampler, Scene, render
 
 DROPPED = 0.1
 LEVEL_SPREAD = 1.2
+DRAFTED = 0.1
+"""Weight of the layout's cross-entropy beside the velocity's squared error."""
 SUBSTEPS = 4
 """Of the teacher within one of the student's, when it shows the way."""
 REMEMBERED, REUSED = 64, 4
@@ -35,15 +40,19 @@ Trajectory = tuple[list[torch.Tensor], torch.Tensor, Words, np.ndarray]
 
 
 def autoencoder_losses(run: Run, seed: int) -> Losses:
-    """Errors of pixels and of their differences, under noisy latents of about unit size."""
+    """Errors of pixels and of their differences, under noisy latents of about unit size.
+
+    The stage `decoder` leaves the encoder as it is, and with it everything that was encoded.
+    """
     vae, device = run.models.vae, run.models.device
-    sampler = Sampler(np.random.default_rng((seed, 1, run.step)))
+    sampler = Sampler(np.random.default_rng((seed, 1, run.step, run.steps)))
     scenes = [example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)]).scene for index in range(CROPPED)]
     pictures = [render(scene) for scene in scenes]
     while True:
         picked = sampler.random.integers(CROPPED, size=run.stage.batch)
         images = to_unit(np.stack([crop(scenes[index], pictures[index], sampler.random) for index in picked]), device)
-        latents = vae.encode(images).latents
+        with torch.set_grad_enabled(run.stage.name == "autoencoder"):
+            latents = vae.encode(images).latents
         spread, mean = latents.std((0, 2, 3)), latents.mean((0, 2, 3))
         sized = ((spread - 1) ** 2).mean() + (mean**2).mean()
         found = vae.decode(latents + 0.05 * torch.randn_like(latents)).sample
@@ -74,12 +83,14 @@ def flow_losses(run: Run, pools: dict[bool, Pool], seed: int) -> Losses:
         pool = pools[bool(random.random() < run.stage.edits)]
         rows = random.integers(len(pool), size=run.stage.batch)
         clean, condition, words = repeated(batch_of(models, pool, rows, random, DROPPED), run.stage.draws)
+        layouts = pool.layouts[rows].to(models.device).repeat(run.stage.draws, 1, 1, 1)
         noise = torch.randn_like(clean)
         level = drawn_levels(len(clean), shift, models.device)
         wide = level.view(-1, 1, 1, 1)
         beside = condition if run.stage.paired else None
-        found = velocity(models.unet, (1 - wide) * clean + wide * noise, beside, level, words, SIDE)
-        yield F.mse_loss(found.float(), noise - clean)
+        with features_of(models.unet, models.drafts) as features:
+            found = velocity(models.unet, (1 - wide) * clean + wide * noise, beside, level, words, SIDE)
+        yield F.mse_loss(found.float(), noise - clean) + DRAFTED * models.drafts(features, layouts)
 
 
 def repeated(batch: tuple[torch.Tensor, torch.Tensor, Words], draws: int) -> tuple[torch.Tensor, torch.Tensor, Words]:
@@ -112,10 +123,8 @@ def batch_of(
 def words_of(models: Models, pool: Pool, wanted: Sequence[tuple[int, bool]]) -> Words:
     """What the text tower says of rows of a pool, (row, blank): blank rows have `BLANK` for their text.
 
-    A tower that no longer learns is asked once for each.
+    It no longer learns, so it is asked once for each.
     """
-    if any(one.requires_grad for one in models.text_encoder.parameters()):
-        return read_rows(models, pool, wanted)
     missing = [key for key in dict.fromkeys(wanted) if key not in pool.words]
     if missing:
         with torch.no_grad():
@@ -140,11 +149,11 @@ def distil_losses(run: Run, pools: dict[bool, Pool], teacher: nn.Module, seed: i
     A batch of trajectories costs as much as a dozen of the student's steps, so the latest are used again.
     """
     models = run.models
-    random = np.random.default_rng((seed, run.step))
+    random = np.random.default_rng((seed, run.step, 1))
     latest: deque[Trajectory] = deque(maxlen=REMEMBERED)
-    while True:
-        pool = pools[bool(random.random() < run.stage.edits)]
-        latest.append(trajectory(models, teacher, pool, random.integers(len(pool), size=run.stage.batch), random))
+    for shown in supplied(partial(trajectories, models, teacher, pools, run.stage, (seed, run.step)), models.device):
+        if shown is not None:
+            latest.append(shown)
         for _ in range(REUSED * STUDENT_STEPS):
             points, condition, words, sigmas = latest[int(random.integers(len(latest)))]
             index = int(random.integers(STUDENT_STEPS))
@@ -152,6 +161,16 @@ def distil_losses(run: Run, pools: dict[bool, Pool], teacher: nn.Module, seed: i
             target = (points[index + 1] - points[index]) / (then - now)
             level = torch.full((len(target),), now, device=models.device)
             yield F.mse_loss(velocity(models.unet, points[index], condition, level, words, SIDE), target)
+
+
+def trajectories(
+    models: Models, teacher: nn.Module, pools: dict[bool, Pool], stage: Stage, seed: tuple[int, int]
+) -> Iterator[Trajectory]:
+    """Without end, of rows drawn from the pools."""
+    random = np.random.default_rng(seed)
+    while True:
+        pool = pools[bool(random.random() < stage.edits)]
+        yield trajectory(models, teacher, pool, random.integers(len(pool), size=stage.batch), random)
 
 
 @torch.no_grad()

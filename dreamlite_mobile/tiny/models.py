@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dreamlite_mobile.config import DreamLiteConfig
+from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder, PromptLayout
 from dreamlite_mobile.synthetic import STEMS, make_checkpoint
+from dreamlite_mobile.tiny.drafts import Drafts
 from dreamlite_mobile.tiny.facts import ANSWERS
 from dreamlite_mobile.tiny.world import Pixels
 
@@ -24,7 +26,8 @@ NETWORKS = ("vae", "text_encoder", "unet")
 class Models:
     """`AutoencoderTiny`, `Qwen3VLForConditionalGeneration` (final norm taken out) and `DreamLiteUNetModel`.
 
-    `reader` asks the text tower's states for facts while it learns to read; it is no part of a checkpoint.
+    `reader` asks the text tower's states for facts while it learns to read, `drafts` the U-Net's features for the
+    layout while it learns to draw; they are no part of a checkpoint.
     """
 
     folder: Path
@@ -34,12 +37,13 @@ class Models:
     text_encoder: Any
     unet: Any
     reader: nn.Linear
+    drafts: Drafts
     final_norm: nn.Module
     device: torch.device
 
     def networks(self) -> dict[str, nn.Module]:
         """Everything that is trained."""
-        return {name: getattr(self, name) for name in (*NETWORKS, "reader")}
+        return {name: getattr(self, name) for name in (*NETWORKS, "reader", "drafts")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,12 @@ def create(folder: Path, seed: int, device: torch.device) -> Models:
     enliven(qwen)
     prompts = PromptEncoder(checkpoint.tokenizer, PromptConfig(image_tokens=checkpoint.config.vision.num_tokens))
     reader = nn.Linear(checkpoint.config.text.hidden_size, ANSWERS)
-    made = Models(folder, checkpoint.config, prompts, vae, qwen, unet, reader, norm, device)
+    drafts = Drafts(checkpoint.config.unet.block_out_channels)
+    made = Models(folder, checkpoint.config, prompts, vae, qwen, unet, reader, drafts, norm, device)
     for network in made.networks().values():
         network.float().to(device).requires_grad_(False)
+    for network in (vae, unet):
+        network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     return made
 
 
@@ -92,9 +99,30 @@ def enliven(text_encoder: nn.Module) -> None:
             module.weight.normal_(std=0.5 * module.in_features**-0.5)
 
 
+FINAL_NORM = "model.language_model.norm.weight"
+TIED = {"lm_head.weight"}
+"""Equal to the embeddings, and not stored."""
+
+
+def load(models: Models, folder: Path) -> None:
+    """The weights of a checkpoint that `save` wrote.
+
+    Raises:
+        CheckpointError: its tensors are not those of the embedded configuration.
+    """
+    for name in NETWORKS:
+        stored = load_file(folder / name / f"{STEMS[name]}.safetensors", str(models.device))
+        stored.pop(FINAL_NORM, None)
+        wanted = {key: value.shape for key, value in models.networks()[name].state_dict().items()}
+        wrong = [key for key in {*wanted, *stored} - TIED if key not in stored or stored[key].shape != wanted.get(key)]
+        if wrong:
+            raise CheckpointError(f"{folder / name}: not of the embedded configuration: {', '.join(sorted(wrong)[:4])}")
+        models.networks()[name].load_state_dict(stored, strict=False)
+
+
 def save(models: Models) -> Path:
     """Write the networks into their checkpoint folder, fp16, under the published names."""
-    names = {"text_encoder": {"model.language_model.norm.weight": models.final_norm.weight}}
+    names = {"text_encoder": {FINAL_NORM: models.final_norm.weight}}
     for name in NETWORKS:
         network = models.networks()[name]
         stored = {key: value for key, value in network.state_dict().items() if not key.startswith("lm_head")}
@@ -104,9 +132,9 @@ def save(models: Models) -> Path:
     return models.folder
 
 
-def encode(models: Models, pixels: NDArray[np.uint8]) -> torch.Tensor:
+def encode(vae: Any, pixels: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 [B, H, W, 3] -> latents [B, 4, h, w]."""
-    return models.vae.encode(to_unit(pixels, models.device)).latents
+    return vae.encode(to_unit(pixels, next(vae.parameters()).device)).latents
 
 
 def to_unit(pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:

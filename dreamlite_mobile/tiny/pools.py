@@ -1,21 +1,26 @@
 """Training examples in bulk: rendered, encoded once by the trained autoencoder, kept on disk."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, edit_example, example
+from dreamlite_mobile.tiny.facts import layout
 from dreamlite_mobile.tiny.models import Models, encode
-from dreamlite_mobile.tiny.world import EDIT_KINDS, Sampler, render
+from dreamlite_mobile.tiny.world import EDIT_KINDS, Sampler, Scene, render
 
 CHUNK = 60
 """Examples made at a time; a multiple of the number of kinds of scene and of edit."""
-ENCODED = 4
+ENCODED = 10
 """Pictures that the autoencoder takes at a time: twice as fast on a CPU as 60, whose activations leave the caches."""
 
 
@@ -23,11 +28,13 @@ ENCODED = 4
 class Pool:
     """Texts and the latents of their pictures [N, 4, h, w], fp16; for edits also the sources' pixels and latents.
 
-    `words`: what a text tower that no longer learns has said, by row and whether the text was left blank.
+    `layouts` [N, 3, h, w]: what the picture shows where, as `facts.layout` says it. `words`: what the text tower, which
+    no longer learns, has said, by row and whether the text was left blank.
     """
 
     texts: list[str]
     latents: torch.Tensor
+    layouts: torch.Tensor
     sources: NDArray[np.uint8] | None = None
     conditions: torch.Tensor | None = None
     words: dict[tuple[int, bool], torch.Tensor] = field(default_factory=dict)
@@ -36,31 +43,35 @@ class Pool:
         return len(self.texts)
 
 
-Drawn = tuple[list[str], NDArray[np.uint8], NDArray[np.uint8] | None]
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chunk of examples: texts, scenes to draw, and for edits what they start from."""
+
+    texts: list[str]
+    after: list[Scene]
+    before: list[Scene] | None = None
 
 
 def scenes(sampler: Sampler) -> Drawn:
-    """A chunk of captions and pictures, all kinds in turns."""
+    """A chunk of captions and scenes, all kinds in turns."""
     made = [example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)]) for index in range(CHUNK)]
-    return [one.caption for one in made], np.stack([render(one.scene) for one in made]), None
+    return Drawn([one.caption for one in made], [one.scene for one in made])
 
 
 def changes(sampler: Sampler) -> Drawn:
-    """A chunk of instructions, pictures after and pictures before."""
+    """A chunk of instructions, scenes after and scenes before."""
     made = [edit_example(sampler, EDIT_KINDS[index % len(EDIT_KINDS)]) for index in range(CHUNK)]
-    after = np.stack([render(one.edit.after) for one in made])
-    return [one.instruction for one in made], after, np.stack([render(one.edit.before) for one in made])
+    edits = [one.edit for one in made]
+    return Drawn([one.instruction for one in made], [one.after for one in edits], [one.before for one in edits])
 
 
 def make_pool(models: Models, edits: bool, size: int, seed: int, file: Path) -> Pool:
     """At least `size` examples; read from `file` if an earlier run has made them."""
     if not file.exists():
-        store(drawn(models, changes if edits else scenes, size, (seed, 2 + edits)), file)
+        store(drawn(models, edits, size, seed), file)
     stored = torch.load(file)
-    sources = stored.get("sources")
-    return Pool(
-        stored["texts"], stored["latents"], None if sources is None else sources.numpy(), stored.get("conditions")
-    )
+    sources = stored.pop("sources", None)
+    return Pool(sources=None if sources is None else sources.numpy(), **stored)
 
 
 def store(data: dict[str, Any], file: Path) -> None:
@@ -70,25 +81,43 @@ def store(data: dict[str, Any], file: Path) -> None:
     partial.rename(file)
 
 
-def drawn(models: Models, draw: Callable[[Sampler], Drawn], size: int, seed: tuple[int, int]) -> dict[str, Any]:
-    """What a pool's file holds."""
-    sampler = Sampler(np.random.default_rng(seed))
-    texts: list[str] = []
-    found: dict[str, list[torch.Tensor]] = {"latents": [], "conditions": [], "sources": []}
-    while len(texts) < size:
-        captions, after, before = draw(sampler)
-        texts += captions
-        found["latents"].append(encoded(models, after))
-        if before is not None:
-            found["conditions"].append(encoded(models, before))
-            found["sources"].append(torch.from_numpy(before))
-        if len(texts) % (100 * CHUNK) == 0:
-            print(f"{len(texts)} of {size} examples", flush=True)
-    return {"texts": texts, **{name: torch.cat(parts) for name, parts in found.items() if parts}}
+def drawn(models: Models, edits: bool, size: int, seed: int) -> dict[str, Any]:
+    """What a pool's file holds. Chunks have seeds of their own: on a CPU, processes share them out."""
+    jobs = [(models.vae, edits, (seed, 2 + edits, index)) for index in range(-(-size // CHUNK))]
+    if models.device.type == "cpu" and len(jobs) > 1:
+        context = get_context("fork")
+        cores = len(os.sched_getaffinity(0))
+        with ProcessPoolExecutor(cores, context, initializer=torch.set_num_threads, initargs=(1,)) as workers:
+            parts = list(told(workers.map(chunk, jobs)))
+    else:
+        parts = list(told(map(chunk, jobs)))
+    texts = [text for part in parts for text in part.pop("texts")]
+    return {"texts": texts, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]}}
+
+
+def told(parts: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The parts as they come, counted on the terminal now and then."""
+    for done, part in enumerate(parts, 1):
+        if done % 50 == 0:
+            print(f"{done * CHUNK} examples made", flush=True)
+        yield part
+
+
+def chunk(job: tuple[nn.Module, bool, tuple[int, ...]]) -> dict[str, Any]:
+    """One chunk of a pool, for a process of its own or not."""
+    vae, edits, seed = job
+    one = (changes if edits else scenes)(Sampler(np.random.default_rng(seed)))
+    latents = encoded(vae, np.stack([render(scene) for scene in one.after]))
+    layouts = np.stack([layout(scene, latents.shape[-1]) for scene in one.after])
+    found = {"texts": one.texts, "latents": latents, "layouts": torch.from_numpy(layouts)}
+    if one.before is not None:
+        sources = np.stack([render(scene) for scene in one.before])
+        found |= {"sources": torch.from_numpy(sources), "conditions": encoded(vae, sources)}
+    return found
 
 
 @torch.no_grad()
-def encoded(models: Models, pictures: NDArray[np.uint8]) -> torch.Tensor:
+def encoded(vae: nn.Module, pictures: NDArray[np.uint8]) -> torch.Tensor:
     """fp16 latents on the CPU."""
-    parts = [encode(models, pictures[start : start + ENCODED]) for start in range(0, len(pictures), ENCODED)]
+    parts = [encode(vae, pictures[start : start + ENCODED]) for start in range(0, len(pictures), ENCODED)]
     return torch.cat(parts).half().cpu()

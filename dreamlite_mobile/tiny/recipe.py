@@ -36,26 +36,33 @@ class Stage:
     paired: bool = True
 
 
+DRAWING = ("unet", "drafts")
 STAGES = (
-    Stage("autoencoder", 6_500, 16, 2e-3, ("vae",)),
-    Stage("text", 16_000, 16, 2e-3, ("unet", "text_encoder"), paired=False),
+    Stage("autoencoder", 8_000, 8, 2e-3, ("vae",)),
+    Stage("decoder", 4_000, 8, 2e-3, ("vae",)),
     Stage("reading", 3_500, 12, 3e-3, ("text_encoder", "reader"), draws=2, edits=0.4),
-    Stage("binding", 6_000, 16, 1.5e-3, ("unet",), paired=False),
-    Stage("edit", 2_500, 8, 1.5e-3, ("unet",), draws=2, edits=0.75),
-    Stage("joint", 6_000, 8, 1e-3, ("unet",), draws=2, edits=0.5),
-    Stage("distil", 3_000, 16, 5e-4, ("unet",), edits=0.5),
+    Stage("text", 5_000, 16, 2e-3, DRAWING, paired=False),
+    Stage("edit", 600, 8, 1.5e-3, DRAWING, draws=2, edits=0.75),
+    Stage("joint", 1_400, 8, 1e-3, DRAWING, draws=2, edits=0.5),
+    Stage("distil", 1_200, 16, 5e-4, ("unet",), edits=0.5),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line sets; `scale` multiplies every stage's steps, `pool` is the number of examples per pool."""
+    """What the command line sets.
+
+    `scale` multiplies every stage's steps, `pool` is the number of examples per pool. Stages before `first` are loaded
+    where an earlier run has been through them; `warm` is a checkpoint to begin with.
+    """
 
     out: Path
     seed: int = 0
     scale: float = 1.0
     pool: int = 40_000
+    first: str = STAGES[0].name
     until: str = STAGES[-1].name
+    warm: Path | None = None
     device: str = "cpu"
     report_every: float = 120.0
     scored: int = 48

@@ -30,7 +30,7 @@ def sample(
     shape = (1, vae.latent_channels, SIDE // vae.scale, SIDE // vae.scale)
     noise = np.concatenate([initial_latents(seed, shape) for seed in range(len(texts))])
     latents = torch.from_numpy(noise).to(models.device)
-    condition = encode(models, np.stack(sources)) if sources else torch.zeros_like(latents) if paired else None
+    condition = encode(models.vae, np.stack(sources)) if sources else torch.zeros_like(latents) if paired else None
     words = read_words(models, texts, sources)
     blank = read_words(models, [BLANK] * len(texts), sources) if guidance != 1 else None
     sigmas = sigma_table(steps, SIDE, SIDE, models.config.vae.scale, models.config.scheduler)

@@ -1,12 +1,14 @@
-"""Train the embedded DreamLite: autoencoder, text to picture, reading, editing, both, distillation to four steps.
+"""Train the embedded DreamLite, stage by stage, down to four steps.
 
     python -m dreamlite_mobile.tiny.train --out work                 # all stages; repeat after a kill to go on
     python -m dreamlite_mobile.tiny.train --out work --until text    # up to one stage
+    python -m dreamlite_mobile.tiny.train --out more --warm work/checkpoint --first joint
 
 The order is the paper's: each task is learnt on top of the one before. What the paper takes as given, a text tower that
-reads and sees, has a stage of its own: after `text` the U-Net drew sharp shapes in the colours of its prompts, but
-rarely the right colour on the right shape (score 0.25 after 16,000 steps). `reading` teaches the tower alone what is
-said of which thing, `binding` shows its states to the U-Net; from there on the tower rests, as upstream.
+reads and sees, is a stage of its own, `reading`: taught by the U-Net's loss alone, the tower knew words but not which
+colour belongs to which shape (score 0.25 after 16,000 steps). While the U-Net learns, `drafts` ask its features for
+what stands where. `decoder` sharpens pictures without a change to what they are encoded as: on two cores it runs beside
+later stages (`--first decoder --until decoder`).
 
 `--out` holds the checkpoint, the state of the running stage (written every few minutes), the example pools and
 `log.jsonl`, one line per report: stage, step, loss, score, seconds.
@@ -37,16 +39,17 @@ from torch import nn
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.tiny.judging import judge_autoencoder, judge_models
 from dreamlite_mobile.tiny.losses import autoencoder_losses, distil_losses, flow_losses
-from dreamlite_mobile.tiny.models import Models, create, save
+from dreamlite_mobile.tiny.models import Models, create, load, save
 from dreamlite_mobile.tiny.pools import make_pool, store
 from dreamlite_mobile.tiny.reading import judge_reading, reading_losses
 from dreamlite_mobile.tiny.recipe import GUIDANCE, STAGES, STUDENT_STEPS, TEACHER_STEPS, Losses, Options, Run, Stage
 
 Judge = Callable[[Models], dict[str, Any]]
 EMA = 0.999
+RECORD = "training.json"
 SHARES = {"text_encoder": 0.3}
 """Of the learning rate: at the U-Net's own, the text tower says the same of every prompt before anybody listens."""
-PARTS = 4
+PARTS = 2
 """How often in a stage the score is taken."""
 
 
@@ -163,13 +166,20 @@ def report(run: Run, options: Options, found: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
+def is_done(stage: Stage, options: Options) -> bool:
+    """Whether an earlier run has been through it: then it is only loaded."""
+    file = options.out / f"{stage.name}.state"
+    return file.exists() and torch.load(file)["step"] >= stage.steps * options.scale
+
+
 def run_stage(models: Models, stage: Stage, options: Options) -> None:
     """One stage, from wherever it stands."""
+    teacher = copy.deepcopy(models.unet).eval()  # before the student of a killed run takes its place
     run = start(models, stage, options)
     if run.step >= run.steps:
         finish(run)
         return
-    if stage.name == "autoencoder":
+    if stage.learns == ("vae",):
         train(run, options, autoencoder_losses(run, options.seed), partial(judge_autoencoder, count=options.scored))
         return
     if stage.name == "reading":
@@ -184,20 +194,22 @@ def run_stage(models: Models, stage: Stage, options: Options) -> None:
         judge = partial(judge_models, stage=stage, count=options.scored, steps=TEACHER_STEPS, guidance=GUIDANCE)
         train(run, options, flow_losses(run, pools, options.seed), judge)
         return
-    teacher = copy.deepcopy(models.unet).requires_grad_(False).eval()
-    joint = torch.load(options.out / "joint.state", map_location=models.device)
-    teacher.load_state_dict(joint["average"]["unet"])
     losses = distil_losses(run, pools, teacher, options.seed)
     judge = partial(judge_models, stage=stage, count=options.scored, steps=STUDENT_STEPS, guidance=1.0)
     train(run, options, losses, judge)
 
 
 def provenance(options: Options) -> dict[str, Any]:
-    """What the checkpoint came from: commit, seed, and of every stage its steps, seconds and last scores."""
+    """What the checkpoint came from: commit, seed, and of every stage its steps, seconds and last scores.
+
+    `before`: the same of the checkpoint that the run began with.
+    """
     lines = [json.loads(line) for line in (options.out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     names = [stage.name for stage in STAGES]
     judged = {line["stage"]: line for line in lines if len(line) > len(REPORTED)}
+    earlier = options.warm and options.warm / RECORD
     return {
+        "before": json.loads(earlier.read_text(encoding="utf-8")) if earlier and earlier.exists() else None,
         "commit": commit(),
         "command": f"python -m dreamlite_mobile.tiny.train --out ... --seed {options.seed} --pool {options.pool}",
         "seed": options.seed,
@@ -223,11 +235,16 @@ def run_all(options: Options) -> Models:
     """Every stage up to `options.until`; what an earlier run has done is not done again."""
     options.out.mkdir(parents=True, exist_ok=True)
     models = create(options.out / "checkpoint", options.seed, torch.device(options.device))
+    if options.warm is not None:
+        load(models, options.warm)
+    waits = True
     for stage in STAGES:
-        run_stage(models, stage, options)
+        waits = waits and stage.name != options.first
+        if not waits or is_done(stage, options):
+            run_stage(models, stage, options)
         if stage.name == options.until:
             break
-    write_atomic(models.folder / "training.json", (json.dumps(provenance(options), indent=2) + "\n").encode())
+    write_atomic(models.folder / RECORD, (json.dumps(provenance(options), indent=2) + "\n").encode())
     return models
 
 
@@ -237,7 +254,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every stage's steps")
     parser.add_argument("--pool", type=int, default=40_000)
-    parser.add_argument("--until", choices=[stage.name for stage in STAGES], default=STAGES[-1].name)
+    names = [stage.name for stage in STAGES]
+    parser.add_argument("--first", choices=names, default=names[0], help="stages before it are taken as they are")
+    parser.add_argument("--until", choices=names, default=names[-1])
+    parser.add_argument("--warm", type=Path, help="a checkpoint of this configuration to begin with")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--scored", type=int, default=48)
     run_all(Options(**vars(parser.parse_args())))

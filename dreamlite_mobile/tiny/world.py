@@ -63,7 +63,7 @@ PLACES: Mapping[str, tuple[float, float]] = {
 RELATIONS: Mapping[str, tuple[int, int]] = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 """Direction from the second thing to the first, y down."""
 
-MARGIN = 0.03
+MARGIN = 0.05
 """Least distance between things and to the edge, in picture sides."""
 HELD_OUT_EVERY = 8
 SIDE = 128

@@ -9,7 +9,6 @@ import dreamlite.core.get
 import dreamlite.core.has
 import dreamlite.core.text
 import dreamlite.core.write
-import org.junit.jupiter.api.assertAll
 import java.nio.file.Files
 import java.nio.file.Path
 import kotlin.test.Test
@@ -37,7 +36,7 @@ class GoldenBenchTest {
     fun `every golden file is read and written back byte for byte`() {
         val there = Files.list(folder).use { all -> all.map { "${it.fileName}" }.filter { it.startsWith("golden-") }.toList() }
         assertEquals(files.keys, there.toSet())
-        assertAll(files.map { (name, reader) -> { -> bytes(name).decodeToString().let { assertEquals(it, reader(it), name) } } })
+        for ((name, reader) in files) assertEquals(bytes(name).decodeToString(), reader(bytes(name).decodeToString()), name)
     }
 
     @Test

@@ -1,0 +1,42 @@
+"""A second process makes what the first one trains on: items arrive, in order, and its death is told."""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+import torch
+
+from dreamlite_mobile.tiny.supply import supplied
+
+CPU = torch.device("cpu")
+
+
+def counted(last: int = 10**9) -> Iterator[torch.Tensor]:
+    for number in range(last):
+        yield torch.tensor([number, os.getpid()])
+
+
+def test_items_come_in_order_from_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    source = supplied(counted, CPU)
+    first = next(source)
+    assert first is not None
+    found = [item for item in islice(source, 20_000) if item is not None]
+    source.close()
+    numbers = [int(item[0]) for item in [first, *found]]
+    assert numbers == list(range(len(numbers)))
+    assert {int(item[1]) for item in found} <= {int(first[1])} != {os.getpid()}
+
+
+def test_one_core_makes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert [item.tolist() for item in islice(supplied(counted, CPU), 3)] == [[i, os.getpid()] for i in range(3)]
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_maker_that_ended_is_told(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    with pytest.raises(RuntimeError, match="ended with 0"):
+        for _ in supplied(lambda: counted(last), CPU):
+            pass
