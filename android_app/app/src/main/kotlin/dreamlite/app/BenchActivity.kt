@@ -36,7 +36,7 @@ class BenchActivity : ComponentActivity() {
 
     private suspend fun answer(request: Path) {
         val parts = (application as DreamLiteApp).parts
-        val runner = BenchRunner(versions(parts), BenchGauges(this, parts.phone), BenchPictures, parts::components, outRoots())
+        val runner = BenchRunner(versions(parts), BenchGauges(this, parts::freeMemory), BenchPictures, parts::components, outRoots())
         try {
             withContext(parts.work) { runner.run(request) { Log.i(TAG, "${it.kind.key}: ${it.totalMs} ms") } }
         } catch (error: DreamLiteException) {

@@ -62,7 +62,8 @@ class ScreenshotsTest {
     private fun shootAll(phone: PhoneInHand, name: String, dress: Dress, previews: List<RunView>) {
         RuntimeEnvironment.setQualifiers("+${dress.qualifiers}")
         RuntimeEnvironment.setFontScale(dress.fontScale)
-        phone.controller.recreate().visible()
+        phone.controller.configurationChange()
+        phone.controller.visible()
         for (page in Page.entries) {
             phone.activity.model.tell(Event.PagePicked(page))
             assertDrawn(phone.screen.shoot("${page.name.lowercase()}-$name"))

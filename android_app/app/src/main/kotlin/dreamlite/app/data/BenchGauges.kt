@@ -17,7 +17,7 @@ import java.nio.file.Files
 import java.nio.file.Path
 
 /** Clocks, heat, battery and memory of this phone, as a benchmark asks for them. */
-class BenchGauges(private val context: Context, private val phone: Phone) : Gauges {
+class BenchGauges(private val context: Context, private val freeMemory: () -> Long) : Gauges {
     private val power = context.service<PowerManager>()
 
     override fun monotonicNanos(): Long = SystemClock.elapsedRealtimeNanos()
@@ -52,7 +52,7 @@ class BenchGauges(private val context: Context, private val phone: Phone) : Gaug
 
     override fun pssBytes(): Long? = Debug.getPss().takeIf { it > 0 }?.let { it * KILOBYTE }
 
-    override fun availableBytes(): Long = phone.freeMemory()
+    override fun availableBytes(): Long = freeMemory()
 
     private fun headroom(): Double? = if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.R) {
         power.getThermalHeadroom(0).toDouble().takeIf { it.isFinite() && it >= 0 }
