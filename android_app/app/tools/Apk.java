@@ -57,7 +57,7 @@ final class Apk {
                 to.write(bytes);
             }
             try (Stream<Path> files = Files.list(dex)) {
-                for (Path file : files.sorted().toList()) {
+                for (Path file : files.filter(path -> path.toString().endsWith(".dex")).sorted().toList()) {
                     to.putNextEntry(new ZipEntry(file.getFileName().toString()));
                     Files.copy(file, to);
                 }
