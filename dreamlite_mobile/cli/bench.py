@@ -118,7 +118,7 @@ def run(
 
     method = Method(
         runs=runs,
-        rounds=rounds if sustained is None else 1,
+        rounds=min(rounds, runs) if sustained is None else 1,
         warm_up=warm_up,
         steps=steps,
         seed=seed,
