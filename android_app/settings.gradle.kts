@@ -15,4 +15,4 @@ dependencyResolutionManagement {
 }
 
 rootProject.name = "dreamlite"
-include(":core", ":executorch")
+include(":core", ":executorch", ":app")

@@ -20,17 +20,24 @@ from golden_vectors import golden_folder
 from PIL import Image
 from run_folder import made_once
 
+from dreamlite_mobile.device.places import ACTIVITY, BUNDLES
+from dreamlite_mobile.device.places import APP as PACKAGE
 from dreamlite_mobile.device.plausible import check_answer, check_clock
 from dreamlite_mobile.device.schema import RunRequest, RunResult
+from export.targets import COMPILER_QNN
 
 pytestmark = pytest.mark.android
 
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "android_app"
-MODULES = ("core", "host", "executorch")
-TESTED = {"core": 50, "executorch": 15}
+MODULES = ("core", "host", "executorch", "androidx", "app")
+ONLY_MAVEN = {"host", "androidx"}
+"""What Gradle gets from AARs."""
+TESTED = {"core": 50, "executorch": 15, "app": 45}
 """Modules with tests, and how many there are at least."""
-ANDROID_ONLY, MAVEN_ONLY = {"agp"}, {"ktlint"}
+ANDROID_ONLY = {"agp", "qnn"}
+MAVEN_ONLY = {"ktlint", "junit4", "robolectric", "android", "androidx.monitor", "apktool", "r8", "apksig"}
+APK_LIMIT = 8_000_000
 
 
 def maven(log_folder: Path) -> None:
@@ -48,7 +55,7 @@ def maven(log_folder: Path) -> None:
         "-B",
         "-q",
         "clean",
-        "test",
+        "package",
         *(f"-Ddreamlite.{name}={value}" for name, value in properties.items()),
     ]
     environment = {"MAVEN_OPTS": "-Xmx2g", **os.environ}
@@ -144,7 +151,7 @@ def test_both_builds_have_the_same_modules_with_sources() -> None:
     gradle = set(re.findall(r'":(\w+)"', settings))
     pom = ET.parse(APP / "pom.xml").getroot()
     assert {element.text for element in pom.findall("{*}modules/{*}module")} == set(MODULES)
-    assert gradle == set(MODULES) - {"host"}
+    assert gradle == set(MODULES) - ONLY_MAVEN
     for module in gradle:
         assert list((APP / module / "src/main/kotlin").rglob("*.kt")), module
         assert (APP / module / "build.gradle.kts").is_file()
@@ -162,5 +169,74 @@ def test_the_wrapper_is_pinned_and_only_arm64_is_packed() -> None:
     assert re.search(
         r"gradle-\d+\.\d+(\.\d+)?-bin\.zip", (APP / "gradle/wrapper/gradle-wrapper.properties").read_text()
     )
-    build = (APP / "executorch/build.gradle.kts").read_text()
-    assert 'abiFilters += "arm64-v8a"' in build and "minSdk = 29" in build
+    for module in ("executorch", "app"):
+        build = (APP / module / "build.gradle.kts").read_text()
+        assert 'abiFilters += "arm64-v8a"' in build and "minSdk = 29" in build
+    assert "targetSdk = 35" in (APP / "app/build.gradle.kts").read_text()
+
+
+def flavours(module: str) -> set[str]:
+    return set(re.findall(r'create\("(\w+)"\)', (APP / module / "build.gradle.kts").read_text()))
+
+
+def test_every_flavour_has_its_source_set_and_says_the_same() -> None:
+    assert flavours("app") == flavours("executorch") == {"xnnpack", "qnn"}
+    names = {flavour: strings(APP / f"app/src/{flavour}/res/values/runtime.xml") for flavour in flavours("app")}
+    assert names["xnnpack"].keys() == names["qnn"].keys()
+    assert names["xnnpack"]["qnn_version"] == ""
+    assert names["qnn"]["qnn_version"] == catalog()["versions"]["qnn"]
+    main = strings(APP / "app/src/main/res/values/runtime.xml")
+    assert main["executorch_version"] == catalog()["versions"]["executorch"]
+
+
+def strings(path: Path) -> dict[str, str]:
+    return {element.attrib["name"]: element.text or "" for element in ET.parse(path).getroot().findall("string")}
+
+
+def test_the_qnn_runtime_is_no_older_than_the_compiler() -> None:
+    numbers = [tuple(map(int, version.split("."))) for version in (str(catalog()["versions"]["qnn"]), COMPILER_QNN)]
+    assert numbers[0] >= numbers[1]
+
+
+def test_the_manifest_is_one_that_gradle_merges() -> None:
+    """No package (Gradle's namespace is it), no placeholder but Gradle's own, every class of ours in the sources."""
+    text = (APP / "app/src/main/AndroidManifest.xml").read_text()
+    manifest = ET.fromstring(text)
+    assert "package" not in manifest.attrib
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == {"applicationId"}
+    name = "{http://schemas.android.com/apk/res/android}name"
+    ours = {
+        element.attrib[name]
+        for element in manifest.iter()
+        if element.tag in ("application", "activity", "service", "provider")
+    }
+    classes = {f"dreamlite.app.{path.stem}" for path in (APP / "app/src/main/kotlin/dreamlite/app").glob("*.kt")}
+    assert ours - classes == {"androidx.core.content.FileProvider"}
+    build = (APP / "app/build.gradle.kts").read_text()
+    assert 'namespace = "dreamlite.app"' in build and 'applicationId = "dreamlite.app"' in build
+
+
+def test_the_harness_starts_an_activity_that_is_there() -> None:
+    package, _, activity = ACTIVITY.partition("/")
+    assert f'android:name="{activity}"' in (APP / "app/src/main/AndroidManifest.xml").read_text()
+    assert package == PACKAGE
+    assert f'"{BUNDLES}"' in (APP / "app/src/main/kotlin/dreamlite/app/data/Imports.kt").read_text()
+
+
+def test_every_string_on_the_screens_is_a_resource() -> None:
+    """No literal words in a composable, and no string that nothing shows."""
+    sources = {path: path.read_text() for path in (APP / "app/src/main/kotlin").rglob("*.kt")}
+    for path, text in sources.items():
+        if path.parent.name == "ui":
+            assert not re.findall(r'Text\(\s*"', text), path.name
+    used = "".join(sources.values())
+    for name in strings(APP / "app/src/main/res/values/strings.xml"):
+        assert re.search(rf"R\.(string|array)\.{name}\b", used) or name == "app_name", name
+
+
+def test_the_apk_is_signed_and_small(built: Path) -> None:
+    log = (built / "log").read_text()
+    size = (APP / "app/target/app-debug.apk").stat().st_size
+    assert f"app-debug.apk: {size} bytes" in log
+    print(f"app-debug.apk: {size} bytes")
+    assert size <= APK_LIMIT
