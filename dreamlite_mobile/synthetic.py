@@ -59,7 +59,7 @@ def make_checkpoint(
     if not 0 <= seed < 2**63:
         raise ConfigError(f"seed = {seed}; supported: 0 to {2**63 - 1}")
     out = Path(out)
-    _check_target(out, force)
+    check_target(out, force)
     with staged_folder(out, replace=out.is_dir()) as folder:
         write_config_files(config, folder)
         _write_tokenizer(config, folder)
@@ -115,8 +115,8 @@ def _shards(plans: Sequence[TensorPlan], shard_bytes: int) -> list[list[TensorPl
     return shards
 
 
-def _check_target(out: Path, force: bool) -> None:
-    """Only an empty folder, or with force a checkpoint, may be replaced: force must never eat anything else."""
+def check_target(out: Path, force: bool) -> None:
+    """Only an empty folder, or with force a checkpoint, may be replaced (else OutputError): force eats nothing else."""
     try:
         free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
         is_checkpoint = (out / MARKER).is_file()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +18,33 @@ from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.cli import judge as judge_module
 from dreamlite_mobile.cli.judge import Judgement, JudgeRequest, judge, referee_for, referee_key
 from dreamlite_mobile.cli.report_parts import difference_picture, matrix_of, step_charts
-from dreamlite_mobile.cli.reporting import Output, page_facts, picture_groups, report_json, show_report, write_report
+from dreamlite_mobile.cli.reporting import (
+    Output,
+    check_all,
+    page_facts,
+    picture_groups,
+    report_json,
+    show_report,
+    write_report,
+)
 from dreamlite_mobile.cli.shared import labels
 from dreamlite_mobile.errors import BundleError, CheckpointError, ParityError
 from dreamlite_mobile.parity.numbers import Counts, Layer
 from dreamlite_mobile.parity.run import Drawn
 from dreamlite_mobile.parity.schema import ParityReport
+from dreamlite_mobile.parity.scored import Scored
 from dreamlite_mobile.parity.thresholds import check
 from dreamlite_mobile.synthetic import make_checkpoint
+from dreamlite_mobile.tiny.evaluate import GROUPS, Evaluation
 from export.driver import ExportRequest, plan_export, run_export
 
 
 @pytest.fixture(scope="module")
 def fp32() -> Judgement:
     return judge(
-        JudgeRequest(exported("fp32"), str(tiny_checkpoint()), published=True, referee=exported("fp32", "onnx"))
+        JudgeRequest(
+            exported("fp32"), str(tiny_checkpoint()), published=True, referee=exported("fp32", "onnx"), score=1
+        )
     )
 
 
@@ -68,6 +81,27 @@ def test_the_report_is_as_its_schema_says_and_knows_steps_and_numbers(fp32: Judg
     assert {(one.component, one.method) for one in bundle.numbers} >= {("unet", "generate"), ("text_encoder", "edit")}
     assert all(one.values > 0 and one.peak is not None and one.overflow == 0 for one in bundle.numbers)
     assert len({row.input_digest for row in bundle.parity}) > len(bundle.precision) * 2
+
+
+def test_the_score_before_and_after_is_in_the_report_and_on_the_page(fp32: Judgement, tmp_path: Path) -> None:
+    (bundle,) = ParityReport.model_validate(report_json([fp32])).bundles
+    assert [entry.group for entry in bundle.score] == list(GROUPS)
+    assert all(entry.pictures == 1 and entry.lost == entry.gained == 0 for entry in bundle.score)
+    assert all(entry.before.by_kind == entry.after.by_kind for entry in bundle.score)
+    text = write_report(tmp_path / "report.html", [fp32], []).read_text()
+    assert "<h2>Score</h2>" in text and "source and result side by side" in text
+
+
+def test_a_score_that_an_export_loses_fails(fp32: Judgement) -> None:
+    """Oracle: the same pictures, two of them said to have been right before."""
+    assert fp32.scored is not None
+    right = {
+        group: [replace(one, judged=replace(one.judged, right=True)) for one in made]
+        for group, made in fp32.scored.before.made.items()
+    }
+    worse = replace(fp32, scored=Scored(Evaluation(right), fp32.scored.after))
+    with pytest.raises(ParityError, match="4 of 4 pictures turned wrong"):
+        check_all([worse])
 
 
 def test_the_page_has_a_chart_of_the_steps_and_a_picture_of_the_differences(fp32: Judgement) -> None:

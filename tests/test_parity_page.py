@@ -14,7 +14,7 @@ from dreamlite_mobile.errors import OutputError
 from dreamlite_mobile.parity.chart import Chart, Series
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.page import DelegateRow, Page, Picture, PictureGroup, StageTime, render, write_page
-from dreamlite_mobile.parity.page_tables import BlockRow, Cell, ChangeRow, Matrix, NumberRow
+from dreamlite_mobile.parity.page_tables import BlockRow, Cell, ChangeRow, Matrix, NumberRow, ScoreRow
 from dreamlite_mobile.parity.rows import Row
 
 EVIL = "<script>alert(\"x\")</script> & 'quoted'"
@@ -33,6 +33,10 @@ def page(text: str = "plain", error: float = 0.0) -> Page:
         intro=text,
         facts=((text, text),),
         pictures=(PictureGroup(text, text, (Picture(text, IMAGE, text), Picture("b", IMAGE))),),
+        scores=(ScoreRow(text, text, (0.75, 0.5), (text, text), (text, text)),),
+        score_kinds=(ScoreRow(text, text, (0.5, 0.5)),),
+        score_problems=(text,),
+        sheets=(PictureGroup(text, text, (Picture(text, IMAGE, text),)),),
         parity=(row(0.0), row(error)),
         matrix=Matrix((text,), ((text, (Cell(text, False),)), ("nothing", (None,)))),
         charts=(Chart(text, text, text, (text,), (Series(text, (1.0,)),)),),
@@ -88,7 +92,7 @@ def test_nothing_outside_is_referred_to() -> None:
 
 def test_pictures_survive_exactly() -> None:
     links = Document(render(page())).links
-    assert len(links) == 2
+    assert len(links) == 3
     found = Image.open(io.BytesIO(base64.b64decode(links[0].split(",")[1])))
     np.testing.assert_array_equal(np.asarray(found), np.asarray(IMAGE))
 
@@ -102,13 +106,13 @@ def test_the_verdict_is_said_at_the_top() -> None:
 
 def test_numbers_are_shown() -> None:
     text = Document(render(page(error=1e-7))).text
-    for part in ("SNR exact", "100 dB", "0123456789ab", "0.250", "0.500 s", "1000.0 MB", "27.7 MB"):
+    for part in ("0.7500.500-0.250", "SNR exact", "100 dB", "0123456789ab", "0.250", "0.500 s", "1000.0 MB", "27.7 MB"):
         assert part in text
 
 
 def test_empty_sections_are_left_out() -> None:
     text = Document(render(Page("title", "intro"))).text
-    later = ("Against the earlier report", "Matrix", "Step by step", "Blocks", "Numbers")
+    later = ("Score", "Against the earlier report", "Matrix", "Step by step", "Blocks", "Numbers")
     for heading in (
         *later,
         "Pictures",

@@ -14,7 +14,7 @@ from dreamlite_mobile.cli import main
 from dreamlite_mobile.cli.score import reference_of
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.runtime.session import Session
-from dreamlite_mobile.tiny.evaluate import GROUPS, Made, asked_of, contact_sheet, evaluate, wrapped
+from dreamlite_mobile.tiny.evaluate import GAP, GROUPS, Made, asked_of, contact_sheet, evaluate, wrapped
 from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE
 
 
@@ -75,7 +75,7 @@ def test_a_sheet_shows_edits_beside_their_sources() -> None:
     asked = asked_of("edit", 5, SIDE)
     made = [Made(one.judge(np.asarray(one.source)), one.source, one.source) for one in asked]
     sheet = contact_sheet(made, columns=2)
-    assert sheet.width == 4 * SIDE and sheet.height > 3 * SIDE
+    assert sheet.width == 4 * SIDE + GAP and sheet.height > 3 * SIDE
     assert np.array_equal(np.asarray(sheet)[:SIDE, :SIDE], np.asarray(asked[0].source))
     assert np.array_equal(np.asarray(sheet)[:SIDE, SIDE : 2 * SIDE], np.asarray(asked[0].source))
 
@@ -83,5 +83,7 @@ def test_a_sheet_shows_edits_beside_their_sources() -> None:
 def test_words_are_wrapped() -> None:
     from PIL import Image, ImageDraw
 
-    lines = wrapped(ImageDraw.Draw(Image.new("RGB", (1, 1))), "a red circle left of a blue square", 80).split("\n")
-    assert len(lines) == 2 and lines[0].startswith("a red")
+    draw, text = ImageDraw.Draw(Image.new("RGB", (1, 1))), "a red circle left of a blue square"
+    lines = wrapped(draw, text, 80).split("\n")
+    assert len(lines) > 1 and " ".join(lines) == text
+    assert all(draw.textlength(line) <= 80 for line in lines)

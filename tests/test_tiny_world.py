@@ -1,7 +1,6 @@
 """The embedded world and its detector: ground truth must be read back, wrong scenes must be refused."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,11 +50,6 @@ def test_true_edits_are_judged_right_and_kept(held: bool) -> None:
     assert score(judged).kept_db == pytest.approx(PERFECT_DB, abs=1.0)
 
 
-def test_an_edit_that_was_not_made_is_judged_wrong() -> None:
-    judged = [judge_edited(asked, render(asked.edit.before)) for asked in edits(300)]
-    assert score(judged).overall <= 0.01, [one for one in judged if one.right]
-
-
 def test_another_scene_of_the_same_kind_is_judged_wrong() -> None:
     """A model that paints something else of the world gets next to nothing; an uncoloured prompt is met by chance."""
     asked = prompts(600)
@@ -65,25 +59,6 @@ def test_another_scene_of_the_same_kind_is_judged_wrong() -> None:
     by_kind = score(judged).by_kind
     assert by_kind["single"] <= 0.25
     assert max(value for kind, value in by_kind.items() if kind != "single") <= 0.06
-
-
-@pytest.mark.parametrize("change", ["colour", "shape", "count", "side", "background"])
-def test_one_wrong_attribute_fails(change: str) -> None:
-    asked = next(
-        one for one in prompts(600) if one.kind == "position" and f"{one.scene.background} background" in one.caption
-    )
-    first, second = asked.scene.things
-    scene = {
-        "colour": replace(asked.scene, things=(replace(first, colour=second.colour), second)),
-        "shape": replace(asked.scene, things=(replace(first, shape=second.shape), second)),
-        "count": replace(asked.scene, things=(first,)),
-        "side": replace(
-            asked.scene, things=(replace(first, x=second.x, y=second.y), replace(second, x=first.x, y=first.y))
-        ),
-        "background": replace(asked.scene, background="brown" if asked.scene.background != "brown" else "pink"),
-    }[change]
-    assert judge_generated(asked, render(asked.scene)).right
-    assert not judge_generated(asked, render(scene)).right
 
 
 def test_noise_grey_and_smears_are_judged_wrong() -> None:

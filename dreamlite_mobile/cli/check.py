@@ -101,6 +101,10 @@ def parity(
     blocks: Annotated[
         str | None, typer.Option(help="Components to walk block by block as well, separated by commas.")
     ] = None,
+    score: Annotated[
+        int | None,
+        typer.Option(min=1, help="Also score this many pictures of each group, before and after (`dreamlite score`)."),
+    ] = None,
     against: Annotated[
         Path | None, typer.Option(help="An earlier report (what --json printed): what became worse fails.")
     ] = None,
@@ -114,7 +118,8 @@ def parity(
 ) -> None:
     """Compare bundles with torch and with the ONNX referee, component by component and as whole pictures.
 
-    Exits with 3 when something is below its floor, does not fit its precision, or is worse than --against.
+    Exits with 3 when something is below its floor, does not fit its precision, loses too much of --score, or is worse
+    than --against.
 
     Examples:
 
@@ -140,7 +145,9 @@ def parity(
         check_checkpoints(read_report(against), str(against), sources)
     walked = names(blocks) or ()
     requests = [
-        JudgeRequest(bundle, checkpoint, published, threads, referee, rounding=checked_rounding, blocks=walked)
+        JudgeRequest(
+            bundle, checkpoint, published, threads, referee, rounding=checked_rounding, blocks=walked, score=score
+        )
         for bundle in bundles
     ]
     command = shlex.join(["dreamlite", *sys.argv[1:]])

@@ -16,6 +16,7 @@ from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
 from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint, resolve_checkpoint
 from dreamlite_mobile.cli.pictures import open_checked
 from dreamlite_mobile.cli.referee import export_referee, referee_for, referee_key
+from dreamlite_mobile.cli.scoring import Scorer, check_scorable, whole_modes
 from dreamlite_mobile.cli.shared import INSTRUCTION, PROMPT, labels, notice, quiet_libraries, stderr
 from dreamlite_mobile.components import Geometry, component_specs
 from dreamlite_mobile.errors import CheckpointError
@@ -38,6 +39,7 @@ from dreamlite_mobile.parity.run import (
     picture_rows,
     sample_cases,
 )
+from dreamlite_mobile.parity.scored import GroupScores, Scored
 from dreamlite_mobile.parity.thresholds import coarsest
 from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.progress import task
@@ -68,6 +70,8 @@ class JudgeRequest:
     rounding: Rounding = "fp16"
     blocks: tuple[str, ...] = ()
     """Components that are also walked block by block, in each of their methods."""
+    score: int | None = None
+    """Pictures of each group of prompts to score before and after the export."""
 
 
 @dataclass(slots=True)
@@ -85,6 +89,18 @@ class Judgement:
     source: Image.Image | None = None
     layers: list[Layer] = field(default_factory=list)
     bisections: list[Bisection] = field(default_factory=list)
+    scored: Scored | None = None
+
+    @property
+    def score_groups(self) -> list[GroupScores]:
+        """The score before and after, empty where none was asked for."""
+        return [] if self.scored is None else self.scored.groups()
+
+    @property
+    def score_problem(self) -> str | None:
+        """What the export lost too much of."""
+        precisions = [entry.precision for entry in self.bundle.manifest.components.values()]
+        return None if self.scored is None else self.scored.complaint(precisions)
 
     @property
     def number_problems(self) -> list[str]:
@@ -111,6 +127,8 @@ def opened(request: JudgeRequest) -> Bundle:
     bundle = open_checked(request.bundle)
     for name in request.blocks:
         bundle.component(name)
+    if request.score is not None:
+        check_scorable(bundle)
     return bundle
 
 
@@ -119,7 +137,7 @@ def judged(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, label:
     judgement = Judgement(bundle, request, label)
     geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
     specs = component_specs(geometry, modes, bundle.manifest.components)
-    whole = [mode for mode in modes if all(name in specs for name in component_specs(geometry, [mode]))]
+    whole = whole_modes(bundle)
     if len(whole) < len(modes):
         notice(
             f"the bundle holds only {', '.join(specs)}; whole pictures are compared for: {', '.join(whole) or 'none'}"
@@ -155,6 +173,7 @@ def judge_all(requests: Sequence[JudgeRequest]) -> list[Judgement]:
         if request.referee is not None and bundle.manifest.backend != "onnx":
             referee_for(bundle, request.referee)
     judgements = []
+    scorer = Scorer()
     with ExitStack() as stack:
         referees: dict[tuple[object, ...], Path] = {}
         everything = zip(bundles, checkpoints, requests, labels([bundle.path for bundle in bundles]), strict=True)
@@ -165,6 +184,10 @@ def judge_all(requests: Sequence[JudgeRequest]) -> list[Judgement]:
                     referees[key] = export_referee(bundle, checkpoint, stack)
                 shared = referees[key]
             judgements.append(judged(bundle, checkpoint, replace(request, referee=shared), label))
+            if request.score is not None:
+                judgements[-1].scored = scorer.scored(
+                    bundle, checkpoint, request.score, request.threads, request.rounding
+                )
     return judgements
 
 

@@ -12,12 +12,14 @@ from dreamlite_mobile.parity.chart import Chart, Mark, Series
 from dreamlite_mobile.parity.diff import Diff
 from dreamlite_mobile.parity.metrics import Metrics, psnr
 from dreamlite_mobile.parity.numbers import FP16_MAX, FP16_NORMAL, Counts, Layer, notable
-from dreamlite_mobile.parity.page import Picture
-from dreamlite_mobile.parity.page_tables import Cell, ChangeRow, Matrix, NumberRow
+from dreamlite_mobile.parity.page import Picture, PictureGroup
+from dreamlite_mobile.parity.page_tables import Cell, ChangeRow, Matrix, NumberRow, ScoreRow
 from dreamlite_mobile.parity.report import decibels
 from dreamlite_mobile.parity.rows import Row
 from dreamlite_mobile.parity.run import Drawn, worst_rows
 from dreamlite_mobile.parity.thresholds import complaint, floor, measured_and_floor
+from dreamlite_mobile.tiny.evaluate import Evaluation, contact_sheet
+from dreamlite_mobile.tiny.score import Score
 
 MAX_FACTOR = 64
 """Differences are shown at most this many times enlarged: more would show nothing but rounding."""
@@ -140,6 +142,60 @@ def number_row(layer: Layer, label: str) -> NumberRow:
 def share(part: int, counts: Counts) -> str:
     """`0.31 %`; zero is written 0."""
     return f"{100 * part / max(1, counts.values):.2g} %" if part else "0"
+
+
+def score_rows(judgement: Judgement, label: str = "") -> tuple[ScoreRow, ...]:
+    """Every group of prompts, before and after the export."""
+    return tuple(
+        ScoreRow(
+            f"{label}{group.group} ({group.pictures})",
+            "overall",
+            (group.before.overall, group.after.overall),
+            (str(group.lost), str(group.gained)),
+            (kept(group.before), kept(group.after)),
+        )
+        for group in judgement.score_groups
+    )
+
+
+def score_kind_rows(judgement: Judgement, label: str = "") -> tuple[ScoreRow, ...]:
+    """The same, kind by kind."""
+    return tuple(
+        ScoreRow(f"{label}{group.group}", kind, (before, group.after.by_kind[kind]))
+        for group in judgement.score_groups
+        for kind, before in group.before.by_kind.items()
+    )
+
+
+def kept(found: Score) -> str:
+    return "" if found.kept_db is None else f"{found.kept_db:.1f}"
+
+
+def sheets(judgement: Judgement) -> tuple[PictureGroup, ...]:
+    """What was drawn through the files, over what was asked; a wrong one's words are red."""
+    if judgement.scored is None:
+        return ()
+    return tuple(
+        PictureGroup(f"{judgement.label}: {group}", SHEET_TEXTS[group], (Picture(group, image, wide=True),))
+        for group, image in sheet_images(judgement.scored.after).items()
+    )
+
+
+def sheet_images(found: Evaluation) -> dict[str, Image.Image]:
+    """The first pictures of the groups that are shown, as one picture each."""
+    return {
+        group: contact_sheet(found.made[group][:count], columns)
+        for group, (count, columns) in SHEETS.items()
+        if group in found.made
+    }
+
+
+SHEETS = {"generate": (16, 8), "edit": (8, 4)}
+"""Group -> pictures on its contact sheet, in a row of it."""
+SHEET_TEXTS = {
+    "generate": "The first pictures of the score. Red words: judged wrong.",
+    "edit": "The first edits of the score, source and result side by side. Red words: judged wrong.",
+}
 
 
 def change_rows(diff: Diff) -> tuple[ChangeRow, ...]:

@@ -1,5 +1,6 @@
 """A judgement as tables, as JSON and as report.html."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ from dreamlite_mobile.cli.report_parts import (
     number_rows,
     peak_charts,
     report_charts,
+    score_kind_rows,
+    score_rows,
+    sheets,
     verdict,
 )
 from dreamlite_mobile.cli.shared import print_json, stdout, table
 from dreamlite_mobile.errors import ParityError
 from dreamlite_mobile.parity.diff import Diff, check_diff, compare_reports, diff_entry
 from dreamlite_mobile.parity.page import DelegateRow, Page, Picture, PictureGroup, StageTime, write_page
-from dreamlite_mobile.parity.page_tables import Matrix
-from dreamlite_mobile.parity.report import bisect_json, layer_json, parity_json, parity_table
+from dreamlite_mobile.parity.page_tables import Matrix, score_numbers
+from dreamlite_mobile.parity.report import bisect_json, layer_json, parity_json, parity_table, scores_json
 from dreamlite_mobile.parity.run import worst_rows
 from dreamlite_mobile.parity.schema import VERSION, ParityReport, read_report
 from dreamlite_mobile.parity.thresholds import check
@@ -66,6 +70,7 @@ def check_all(judgements: list[Judgement]) -> None:
     """ParityError naming everything below its floor, and layers whose numbers do not fit, over all judgements."""
     check([row for judgement in judgements for row in judgement.rows])
     problems = [f"{one.label}: {text}" for one in judgements for text in one.number_problems]
+    problems += [f"{one.label}: {one.score_problem}" for one in judgements if one.score_problem]
     problems += [f"{one.label}: {text}" for one in judgements for found in one.bisections for text in verdict(found)]
     if problems:
         raise ParityError("parity failed:\n" + "\n".join(f"  {text}" for text in problems))
@@ -77,6 +82,7 @@ def print_judgements(judgements: list[Judgement], diff: Diff | None = None) -> N
         print_judgement(judgement)
     if len(judgements) > 1:
         print_matrix(matrix_of(judgements))
+    print_scores(judgements)
     if diff is not None:
         stdout.print(
             f"{len(diff.changes)} comparisons as in the earlier report, {len(diff.regressions)} worse by more than "
@@ -103,6 +109,18 @@ def print_matrix(matrix: Matrix) -> None:
     table("worst, dB against torch", ["", *matrix.columns], rows, tuple(range(1, len(matrix.columns) + 1)))
 
 
+def print_scores(judgements: list[Judgement]) -> None:
+    """Every group of prompts before and after, where scores were asked for."""
+    rows = [
+        [row.what, *score_numbers(row)]
+        for judgement in judgements
+        for row in score_rows(judgement, f"{judgement.label}: ")
+    ]
+    headings = ["pictures", "before", "after", "change", "turned wrong", "turned right", "kept before", "kept after"]
+    if rows:
+        table("score before export (torch) and after it", headings, rows, tuple(range(1, len(headings))))
+
+
 def report_json(judgements: list[Judgement]) -> dict[str, Any]:
     """Every row of every bundle, as `parity.schema.ParityReport` describes it."""
     report = {"version": VERSION, "tools": versions(), "bundles": list(map(bundle_json, judgements))}
@@ -124,10 +142,14 @@ def bundle_json(judgement: Judgement) -> dict[str, Any]:
         "numbers": list(map(layer_json, judgement.layers)),
         "number_problems": judgement.number_problems,
         "blocks": [bisect_json(found, judgement.label) for found in judgement.bisections],
+        "score": scores_json(judgement.scored),
+        "score_problem": judgement.score_problem,
     }
 
 
-def write_report(path: Path, judgements: list[Judgement], commands: list[str], diff: Diff | None = None) -> Path:
+def write_report(
+    path: Path, judgements: list[Judgement], commands: list[str], diff: Diff | None = None, notes: Sequence[str] = ()
+) -> Path:
     """One self-contained page; OutputError when it cannot be written."""
 
     def prefix(judgement: Judgement) -> str:
@@ -143,6 +165,12 @@ def write_report(path: Path, judgements: list[Judgement], commands: list[str], d
         ),
         facts=page_facts(judgements),
         pictures=tuple(group for judgement in judgements for group in picture_groups(judgement)),
+        scores=tuple(row for judgement in judgements for row in score_rows(judgement, prefix(judgement))),
+        score_kinds=tuple(row for judgement in judgements for row in score_kind_rows(judgement, prefix(judgement))),
+        score_problems=tuple(
+            prefix(judgement) + judgement.score_problem for judgement in judgements if judgement.score_problem
+        ),
+        sheets=tuple(group for judgement in judgements for group in sheets(judgement)),
         parity=tuple(row for judgement in judgements for row in worst_rows(judgement.rows)),
         matrix=matrix_of(judgements) if len(judgements) > 1 else None,
         charts=report_charts(judgements),
@@ -160,7 +188,7 @@ def write_report(path: Path, judgements: list[Judgement], commands: list[str], d
         delegates=tuple(row for judgement in judgements for row in delegate_rows(judgement)),
         versions=tuple(versions().items()),
         commands=tuple(commands),
-        notes=(*licences, "Times are of this machine, not of a phone: nothing here was measured on a phone."),
+        notes=(*notes, *licences, "Times are of this machine, not of a phone: nothing here was measured on a phone."),
     )
     write_page(path, page)
     return path

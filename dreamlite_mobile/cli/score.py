@@ -41,7 +41,8 @@ def score(
 ) -> None:
     """Score pictures of the embedded world: coloured shapes, as prompts and edit instructions ask for them.
 
-    Any checkpoint draws that world as well as it can; the embedded one is not trained on it yet.
+    Any checkpoint draws that world as well as it can; the embedded one is made for it. What an export loses is told by
+    `dreamlite parity --score`.
 
     Example: dreamlite score bundle --prompts 24
     """
@@ -50,13 +51,14 @@ def score(
     quiet_libraries()
     from dreamlite_mobile.images import save_png
     from dreamlite_mobile.scheduler import check_steps
-    from dreamlite_mobile.tiny.evaluate import GROUPS, MODES, contact_sheet, evaluate, scores_json
+    from dreamlite_mobile.tiny.evaluate import contact_sheet, evaluate, groups_of, scores_json
 
     check_steps(steps)
-    with pipeline_of(source, size, threads) as (pipeline, modes):
-        groups = [group for group in GROUPS if any(group in MODES[mode] for mode in modes)]
-        with task(stderr, "scoring", len(groups) * prompts) as advance:
-            found = evaluate(pipeline, prompts, seed=seed, steps=steps, modes=modes, advance=advance)
+    with (
+        pipeline_of(source, size, threads) as (pipeline, modes),
+        task(stderr, "scoring", len(groups_of(modes)) * prompts) as advance,
+    ):
+        found = evaluate(pipeline, prompts, seed=seed, steps=steps, modes=modes, advance=advance)
     if sheet is not None:
         sheet.mkdir(parents=True, exist_ok=True)
         for group, made in found.made.items():
@@ -109,13 +111,12 @@ def is_bundle(source: str) -> bool:
 def reference_of(source: str, size: int) -> "Pipeline":
     """The reference over every component of a checkpoint."""
     from dreamlite_mobile.checkpoint import open_checkpoint, resolve_checkpoint
+    from dreamlite_mobile.cli.scoring import reference_over
     from dreamlite_mobile.images import check_size
-    from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
     from export.driver import geometry_of, prompt_encoder
 
     checkpoint = open_checkpoint(resolve_checkpoint(source, None))
     check_size(size, size, checkpoint.config.size_multiple)
     encoder = prompt_encoder(checkpoint)
     geometry = geometry_of(checkpoint.config, encoder, size, size)
-    components = reference_components(checkpoint, geometry, ("generate", "edit"))
-    return reference_pipeline(checkpoint, geometry, encoder, components)
+    return reference_over(checkpoint, geometry, encoder, ("generate", "edit"))

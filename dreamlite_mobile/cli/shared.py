@@ -20,7 +20,7 @@ from dreamlite_mobile.progress import error_console
 stderr = error_console()
 WIDE = 160
 PROMPT = "a red circle left of a blue square on a green background"
-INSTRUCTION = "the circle in yellow"
+INSTRUCTION = "make the circle yellow"
 """What parity and benchmarks draw unless they are told otherwise."""
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 

@@ -18,10 +18,12 @@ from dreamlite_mobile.parity.page_tables import (
     ChangeRow,
     Matrix,
     NumberRow,
+    ScoreRow,
     block_table,
     change_table,
     matrix_table,
     number_table,
+    score_table,
 )
 from dreamlite_mobile.parity.report import decibels, one_minus_cosine, tiny_number
 from dreamlite_mobile.parity.rows import Row
@@ -33,11 +35,12 @@ _SMALL_PICTURE = 230
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture with a short label and an optional second line."""
+    """One picture with a short label and an optional second line; a wide one has a row of its own."""
 
     label: str
     image: Image.Image
     caption: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,10 @@ class Page:
     intro: str
     facts: tuple[tuple[str, str], ...] = ()
     pictures: tuple[PictureGroup, ...] = ()
+    scores: tuple[ScoreRow, ...] = ()
+    score_kinds: tuple[ScoreRow, ...] = ()
+    score_problems: tuple[str, ...] = ()
+    sheets: tuple[PictureGroup, ...] = ()
     parity: tuple[Row, ...] = ()
     matrix: Matrix | None = None
     charts: tuple[Chart, ...] = ()
@@ -104,6 +111,7 @@ def render(page: Page) -> str:
     sections = [
         _header(page),
         section("Pictures", "".join(map(_group, page.pictures))),
+        section("Score", _scores(page)),
         section("Against the earlier report", change_table(page.changes)),
         section("Matrix", "" if page.matrix is None else matrix_table(page.matrix)),
         section("Step by step, block by block", charts(page.charts)),
@@ -142,6 +150,12 @@ def _verdict(rows: Sequence[Row]) -> str:
     return f'<span class="badge good">all {len(rows)} comparisons reach their floor</span>'
 
 
+def _scores(page: Page) -> str:
+    """Complaints, the groups, the kinds of each, and what was drawn."""
+    kinds = f"<details><summary>by kind</summary>{score_table(page.score_kinds)}</details>" if page.score_kinds else ""
+    return bullets(page.score_problems) + score_table(page.scores) + kinds + "".join(map(_group, page.sheets))
+
+
 def _numbers(page: Page) -> str:
     """What fp16 and integer scales could not hold: complaints, the layers nearest to it, and all of them as charts."""
     if not page.numbers:
@@ -163,9 +177,10 @@ def _group(group: PictureGroup) -> str:
 def _figure(picture: Picture) -> str:
     width, height = picture.image.size
     kind = ' class="small"' if width < _SMALL_PICTURE else ""
+    place = " class=wide" if picture.wide else ""
     caption = f"<span>{escape(picture.caption)}</span>" if picture.caption else ""
     return (
-        f'<figure><img{kind} src="{_data_url(picture.image)}" width="{width}" height="{height}" '
+        f'<figure{place}><img{kind} src="{_data_url(picture.image)}" width="{width}" height="{height}" '
         f'alt="{escape(picture.label)}"><figcaption>{escape(picture.label)}{caption}</figcaption></figure>'
     )
 

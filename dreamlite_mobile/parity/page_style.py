@@ -31,6 +31,7 @@ dd { margin: 0; font-weight: 550; overflow-wrap: anywhere; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(230px, 42%), 1fr)); gap: 16px;
   margin-top: 12px; }
 figure { margin: 0; min-width: 0; }
+figure.wide { grid-column: 1 / -1; }
 figure img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--page); }
 figure img.small { image-rendering: pixelated; }
 figcaption { margin-top: 6px; font-size: 13px; font-weight: 550; }

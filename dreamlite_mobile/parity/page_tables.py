@@ -50,6 +50,21 @@ class NumberRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """A group of prompts, or one kind of it, drawn before and after the export.
+
+    `turned`: pictures that turned wrong and right; `kept`: dB of what edits kept, before and after. Both are empty for
+    a kind.
+    """
+
+    what: str
+    kind: str
+    shares: tuple[float, float]
+    turned: tuple[str, str] = ("", "")
+    kept: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
 class BlockRow:
     """One block of a bisection. `decibels`: alone, alone as shipped, at its end in the network."""
 
@@ -84,6 +99,19 @@ def change_table(rows: Sequence[ChangeRow]) -> str:
     )
     numbers = ("before", "now", "change")
     return table(("comparison", *numbers, "", ""), set(numbers), body) if rows else ""
+
+
+def score_table(rows: Sequence[ScoreRow]) -> str:
+    """Shares of right pictures, before and after."""
+    body = "".join(f"<tr>{cells((row.what, row.kind), score_numbers(row))}</tr>\n" for row in rows)
+    numbers = ("before", "after", "change", "turned wrong", "turned right", "kept before, dB", "kept after, dB")
+    return table(("pictures", "kind", *numbers), set(numbers), body) if rows else ""
+
+
+def score_numbers(row: ScoreRow) -> tuple[str, ...]:
+    """Before, after, their difference, what turned, what was kept."""
+    before, after = row.shares
+    return (f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", *row.turned, *row.kept)
 
 
 def number_table(rows: Sequence[NumberRow]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -12,6 +13,7 @@ from dreamlite_mobile.parity.numbers import Layer
 from dreamlite_mobile.parity.repro import Description
 from dreamlite_mobile.parity.rows import Row
 from dreamlite_mobile.parity.schema import EXACT, VERSION, level
+from dreamlite_mobile.parity.scored import GroupScores, Scored
 from dreamlite_mobile.parity.thresholds import complaint, measured_and_floor
 from dreamlite_mobile.parity.versions import versions
 
@@ -115,6 +117,22 @@ def layer_json(layer: Layer) -> dict[str, Any]:
         "weights": clipped and clipped.weights,
         "weights_at_end": clipped and clipped.at_end,
         "scales": clipped and clipped.scales,
+    }
+
+
+def scores_json(found: Scored | None) -> list[dict[str, Any]]:
+    """Every group of prompts, before and after."""
+    return [] if found is None else [_group_json(group) for group in found.groups()]
+
+
+def _group_json(group: GroupScores) -> dict[str, Any]:
+    return {
+        "group": group.group,
+        "pictures": group.pictures,
+        "before": asdict(group.before),
+        "after": asdict(group.after),
+        "lost": group.lost,
+        "gained": group.gained,
     }
 
 

@@ -131,8 +131,30 @@ class BisectReport(Strict):
     tools: dict[str, str]
 
 
+class ScoreEntry(Strict):
+    """The score of one side: the mean over kinds, each kind, and for edits the mean PSNR in dB of what was kept."""
+
+    overall: float
+    by_kind: dict[str, float]
+    kept_db: float | None
+
+
+class GroupScoreEntry(Strict):
+    """One group of prompts before the export (float32 torch) and after it, from equal noise. `lost`: pictures right
+    before and wrong after; `gained`: the other way."""
+
+    group: str
+    pictures: int
+    before: ScoreEntry
+    after: ScoreEntry
+    lost: int
+    gained: int
+
+
 class BundleReport(Strict):
-    """One bundle: every row, what pictures cost, the numbers of every layer, and block by block where asked for."""
+    """One bundle: every row, what pictures cost, the numbers of every layer, and block by block where asked for.
+
+    `score` is empty and `score_problem` null where no score was asked for."""
 
     bundle: str
     backend: str
@@ -145,6 +167,8 @@ class BundleReport(Strict):
     numbers: list[LayerEntry]
     number_problems: list[str]
     blocks: list[BisectReport]
+    score: list[GroupScoreEntry] = Field(default_factory=list)
+    score_problem: str | None = None
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -44,6 +44,8 @@ BACKEND_FLOORS = {
     ("coreml", "w8"): Floor(component_snr_db=35.0, latents_snr_db=35.0, picture_psnr_db=45.0),
 }
 """Where a backend's own arithmetic asks for another floor than its precision's."""
+SCORE_LOSS = {"fp32": 0.03, "fp16": 0.02, "w8a16": 0.02, "w8": 0.03, "p6": 0.03}
+"""The largest share of pictures that an export may turn wrong; four bits are only told."""
 ORDER = tuple(FLOORS)
 """From the closest to the coarsest: a pipeline is as precise as its coarsest component."""
 
@@ -53,6 +55,11 @@ def floor(precision: str, backend: str) -> Floor:
     if precision not in FLOORS:
         raise ConfigError(unknown_name("precision", precision, FLOORS))
     return BACKEND_FLOORS.get((backend, precision), FLOORS[precision])
+
+
+def score_loss_limit(precision: str) -> float | None:
+    """The largest loss of score that a precision may bring; None where there is no limit."""
+    return SCORE_LOSS.get(precision)
 
 
 def coarsest(precisions: Iterable[str]) -> str:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamlite_mobile.tiny.shapes import SHAPES, template
+from dreamlite_mobile.tiny.shapes import SHAPES, template, widened
 from dreamlite_mobile.tiny.world import BACKGROUNDS, COLOURS, Colour, Pixels
 
 Floats = NDArray[np.float64]
+Region = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows and columns of pixels."""
 UNKNOWN = "unknown"
 EDGE = 0.03
 """Width of the picture's edge, in picture sides, that is taken for background."""
@@ -25,6 +27,9 @@ FAR = 75.0
 """A colour farther than this from all of the world's is unknown."""
 LIKE = 0.72
 """Least overlap (intersection over union) with a shape's outline."""
+ROUNDINGS = (0.0, 0.15)
+"""A shape may also be drawn with corners of this radius, for a shape of half-size 1: small stars have lost their tips
+where a person still sees a star."""
 GRID = 24
 
 
@@ -54,10 +59,13 @@ def detect(picture: Pixels) -> Seen:
     side = len(values)
     backdrop = background_of(values)
     distance = np.linalg.norm(values - backdrop, axis=2)
+    least = LEAST_AREA * side * side
     things = [
-        found_thing(values, backdrop, rows, columns)
-        for rows, columns in regions(distance > DIFFERENT)
-        if len(rows) >= LEAST_AREA * side * side
+        found_thing(values, backdrop, *part)
+        for region in regions(distance > DIFFERENT)
+        if len(region[0]) >= least
+        for part in parts_of(region, distance)
+        if len(part[0]) >= least
     ]
     things.sort(key=lambda thing: -thing.half)
     return Seen(nearest(np.median(backdrop, axis=(0, 1)), BACKGROUNDS), tuple(things))
@@ -77,7 +85,7 @@ def background_of(values: Floats) -> Floats:
     return (level + slope * height[:, None])[:, None]
 
 
-def regions(mask: NDArray[np.bool_]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def regions(mask: NDArray[np.bool_]) -> list[Region]:
     """Rows and columns of every connected region, corners counting as contact."""
     side = mask.shape[1] + 2
     free = np.zeros((mask.shape[0] + 2, side), dtype=bool)
@@ -98,6 +106,19 @@ def regions(mask: NDArray[np.bool_]) -> list[tuple[NDArray[np.int64], NDArray[np
         places = np.array(region)
         found.append((places // side - 1, places % side - 1))
     return found
+
+
+def parts_of(region: Region, distance: Floats) -> list[Region]:
+    """A region cut at half its contrast, where an edge lies, and what lies apart from those parts.
+
+    So a smear between two things joins them no more, and a thing far paler than its neighbour is still one.
+    """
+    apart = distance[region]
+    solid, left = np.zeros(distance.shape, dtype=bool), np.zeros(distance.shape, dtype=bool)
+    solid[region] = apart > max(DIFFERENT, np.quantile(apart, 0.75) / 2)
+    left[region] = True
+    near = widened(solid, 2)
+    return regions(solid) + regions(left & ~near)
 
 
 def found_thing(values: Floats, backdrop: Floats, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Found:
@@ -127,7 +148,9 @@ def shape_of(solid: Floats) -> tuple[str, float]:
     rows = ((np.arange(GRID) + 0.5) * solid.shape[0] / GRID).astype(int)
     columns = ((np.arange(GRID) + 0.5) * solid.shape[1] / GRID).astype(int)
     sampled = solid[np.ix_(rows, columns)]
-    overlaps = {shape: overlap(sampled, template(shape, GRID)) for shape in SHAPES}
+    overlaps = {
+        shape: max(overlap(sampled, template(shape, GRID, rounding)) for rounding in ROUNDINGS) for shape in SHAPES
+    }
     best = max(overlaps, key=overlaps.__getitem__)
     return (best if overlaps[best] >= LIKE else UNKNOWN), overlaps[best]
 

@@ -18,8 +18,8 @@ from dreamlite_mobile.tiny.world import Pixels, render
 GROUPS = ("generate", "generate, held out", "edit", "edit, held out")
 """Held out: pairs of colour and shape that no training scene had."""
 MODES = {"generate": ("generate", "generate, held out"), "edit": ("edit", "edit, held out")}
-LABEL = 26
-"""Pixels under a picture of a contact sheet for what was asked."""
+GAP, LINE = 8, 12
+"""Pixels between the columns and rows of a contact sheet, and of a line of words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,10 @@ class Evaluation:
         """The score of each group."""
         return {group: score([one.judged for one in made]) for group, made in self.made.items()}
 
+    def asked(self) -> dict[str, list[str]]:
+        """The words of every picture."""
+        return {group: [one.judged.text for one in made] for group, made in self.made.items()}
+
 
 def evaluate(
     pipeline: Pipeline,
@@ -59,10 +63,7 @@ def evaluate(
     Raises:
         ConfigError: a pipeline whose pictures are not square, or a count below 1.
     """
-    if pipeline.width != pipeline.height:
-        raise ConfigError(
-            f"size {pipeline.width}x{pipeline.height}: the score's scenes are square; export a square size"
-        )
+    check_square(pipeline.width, pipeline.height)
     if count < 1:
         raise ConfigError(f"--prompts {count}: at least 1 is needed")
     made: dict[str, list[Made]] = {}
@@ -74,6 +75,17 @@ def evaluate(
             made[group].append(Made(asked.judge(np.asarray(picture)), picture, asked.source))
             advance(1)
     return Evaluation(made)
+
+
+def check_square(width: int, height: int) -> None:
+    """ConfigError for pictures that the score cannot judge."""
+    if width != height:
+        raise ConfigError(f"size {width}x{height}: the score's scenes are square; export a square size")
+
+
+def groups_of(modes: Sequence[str]) -> list[str]:
+    """The groups that can be asked of these modes."""
+    return [group for group in GROUPS if any(group in MODES[mode] for mode in modes)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +127,18 @@ def score_json(found: Score) -> dict[str, float]:
 def contact_sheet(made: Sequence[Made], columns: int = 4) -> Image.Image:
     """Pictures in rows, edits beside their source, each over what was asked; a wrong one's words are red."""
     side = made[0].picture.width
-    wide = side if made[0].source is None else 2 * side
-    rows = -(-len(made) // columns)
-    sheet = Image.new("RGB", (columns * wide, rows * (made[0].picture.height + LABEL)), "white")
+    wide = (side if made[0].source is None else 2 * side) + GAP
+    drawn = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    texts = [wrapped(drawn, one.judged.text, wide - GAP) for one in made]
+    high = made[0].picture.height + GAP + LINE * max(text.count("\n") + 1 for text in texts)
+    sheet = Image.new("RGB", (columns * wide - GAP, -(-len(made) // columns) * high), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, one in enumerate(made):
-        left, top = index % columns * wide, index // columns * (one.picture.height + LABEL)
+    for index, (one, words) in enumerate(zip(made, texts, strict=True)):
+        left, top = index % columns * wide, index // columns * high
         for offset, picture in enumerate(filter(None, (one.source, one.picture))):
             sheet.paste(picture, (left + offset * side, top))
-        words = wrapped(draw, one.judged.text, wide - 4)
-        draw.multiline_text(
-            (left + 2, top + one.picture.height), words, fill="black" if one.judged.right else "red", spacing=1
-        )
+        fill = "black" if one.judged.right else "red"
+        draw.multiline_text((left, top + one.picture.height), words, fill=fill, spacing=1)
     return sheet
 
 
@@ -139,4 +151,4 @@ def wrapped(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
             lines[-1] = longer
         else:
             lines.append(word)
-    return "\n".join(lines[:2])
+    return "\n".join(lines)

@@ -1,13 +1,13 @@
 """How well pictures follow their prompts and edits their instructions, in the embedded world.
 
 Generation is scored as in GenEval (Ghosh et al. 2023): the share of prompts, averaged over kinds, whose picture shows
-exactly what was asked. Edits are scored in ImgEdit's two ways: was the instruction followed, and was everything else
-kept, as PSNR outside the region that had to change. A detector judges pixels; the model is only asked for pictures.
+exactly what was asked. Edits are scored in ImgEdit's two ways: does the picture show the changed scene and nothing
+else, and how well was the rest kept, as PSNR outside the region that had to change. A detector judges pixels; the model
+is only asked for pictures.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -73,9 +73,10 @@ def judge_generated(asked: Example, picture: Pixels) -> Judged:
 
 
 def judge_edited(asked: EditExample, picture: Pixels) -> Judged:
-    """Whether the change happened, and how well the rest was kept."""
-    done = _FOLLOWED[asked.edit.kind](asked.edit, detect(picture))
-    return Judged(asked.edit.kind, asked.instruction, done, kept_db(asked.edit, picture))
+    """Whether the change happened and nothing else, and how well the rest was kept."""
+    return Judged(
+        asked.edit.kind, asked.instruction, followed(asked.edit, detect(picture)), kept_db(asked.edit, picture)
+    )
 
 
 def score(judged: list[Judged]) -> Score:
@@ -149,54 +150,20 @@ def stands(thing: Thing, seen: Seen, reach: float = SAME_PLACE) -> bool:
     )
 
 
-def _result(edit: Edit) -> Thing:
-    assert edit.result is not None
-    return edit.after.things[edit.result]
-
-
-def _target(edit: Edit) -> Thing:
-    assert edit.target is not None
-    return edit.before.things[edit.target]
-
-
-def _replaced(edit: Edit, seen: Seen) -> bool:
-    return stands(_result(edit), seen) and not stands(_target(edit), seen) and _as_many(edit, seen)
-
-
-def _removed(edit: Edit, seen: Seen) -> bool:
-    return matching(_target(edit), seen) is None and _as_many(edit, seen)
-
-
-def _added(edit: Edit, seen: Seen) -> bool:
-    return _placed(edit, seen) and _as_many(edit, seen)
-
-
-def _moved(edit: Edit, seen: Seen) -> bool:
-    return _placed(edit, seen) and not stands(_target(edit), seen) and _as_many(edit, seen)
-
-
-def _backed(edit: Edit, seen: Seen) -> bool:
-    return seen.background == edit.after.background and all(stands(thing, seen) for thing in edit.after.things)
-
-
-def _placed(edit: Edit, seen: Seen) -> bool:
-    assert edit.place is not None
-    wanted = _result(edit)
-    return any(
-        (one.shape, one.colour) == (wanted.shape, wanted.colour) and near(one, PLACES[edit.place], PLACE_REACH)
-        for one in seen.things
+def followed(edit: Edit, seen: Seen) -> bool:
+    """Whether the change happened and nothing else did: other things and the background are as they were."""
+    others = [thing for index, thing in enumerate(edit.after.things) if index != edit.result]
+    return (
+        len(seen.things) == len(edit.after.things)
+        and seen.background == edit.after.background
+        and all(stands(thing, seen) for thing in others)
+        and (edit.result is None or _arrived(edit.after.things[edit.result], edit.place, seen))
+        and (edit.target is None or not stands(edit.before.things[edit.target], seen))
     )
 
 
-def _as_many(edit: Edit, seen: Seen) -> bool:
-    return len(seen.things) == len(edit.after.things)
-
-
-_FOLLOWED: Mapping[str, Callable[[Edit, Seen], bool]] = {
-    "recolour": _replaced,
-    "replace": _replaced,
-    "remove": _removed,
-    "add": _added,
-    "move": _moved,
-    "background": _backed,
-}
+def _arrived(thing: Thing, place: str | None, seen: Seen) -> bool:
+    """The changed thing, at the place that was named, or else where it stood."""
+    if place is None:
+        return stands(thing, seen)
+    return stands(replace(thing, x=PLACES[place][0], y=PLACES[place][1]), seen, PLACE_REACH)

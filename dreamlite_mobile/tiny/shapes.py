@@ -108,13 +108,25 @@ def coverage(shape: str, x: float, y: float, half: float, side: int) -> tuple[sl
 
 
 @cache
-def template(shape: str, side: int) -> Floats:
-    """Coverage of a shape that fills its own bounding box, sampled on side x side: what a detector compares with."""
+def template(shape: str, side: int, rounding: float = 0.0) -> Floats:
+    """Coverage of a shape that fills its own bounding box, sampled on side x side: what a detector compares with.
+
+    `rounding`: radius of its outer corners, for a shape of half-size 1.
+    """
     fine = np.linspace(-1.05, 1.05, 8 * side)
     x, y = np.meshgrid(fine, fine)
-    solid = distance(shape, x, y) <= 0
+    solid = widened(distance(shape, x, y) <= -rounding, rounding / (fine[1] - fine[0]))
     rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
     box = solid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     picked_rows = ((np.arange(side) + 0.5) * box.shape[0] / side).astype(int)
     picked_columns = ((np.arange(side) + 0.5) * box.shape[1] / side).astype(int)
     return box[np.ix_(picked_rows, picked_columns)].astype(np.float64)
+
+
+def widened(solid: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """Everything within `radius` samples of the solid."""
+    reach = radius * np.outer((0.5, 1.0), np.exp(2j * np.pi * np.arange(64) / 64)).ravel()
+    wide = solid.copy()
+    for shift in {(round(each.real), round(each.imag)) for each in reach.tolist()}:
+        wide |= np.roll(solid, shift, (0, 1))
+    return wide
