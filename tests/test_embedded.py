@@ -33,11 +33,19 @@ def test_its_record_says_where_the_weights_came_from() -> None:
     assert record["command"] in told(record)
 
 
-@pytest.mark.parametrize("stages", [[], [{"stage": "text", "step": 9000}, {"stage": "distil", "step": 2000}]])
-def test_untrained_weights_are_called_untrained(stages: list[dict[str, object]]) -> None:
-    text = told({"commit": "a" * 40, "command": "how", "stages": stages})
-    assert ("untrained" in text) == (not stages)
-    assert not stages or "11,000 steps (text, distil) at commit aaaaaaaaaaaa" in text
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ({}, "untrained"),
+        ({"text": 9000}, "9,000 steps (text) at commit aaaaaaaaaaaa: how. It is not distilled yet"),
+        ({"text": 9000, "distil": 2000}, "11,000 steps (text, distil) at commit aaaaaaaaaaaa: how."),
+    ],
+)
+def test_how_far_the_weights_are_is_said(stages: dict[str, int], said: str) -> None:
+    listed = [{"stage": name, "step": step} for name, step in stages.items()]
+    text = told({"commit": "a" * 40, "command": "how", "stages": listed})
+    assert said in text
+    assert ("not distilled" in text) == (list(stages) == ["text"])
 
 
 def test_the_wheel_ships_every_file_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

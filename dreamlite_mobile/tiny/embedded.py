@@ -41,13 +41,19 @@ def training_record(checkpoint: Path = PACKAGED) -> dict[str, Any]:
 
 
 def told(record: dict[str, Any]) -> str:
-    """One sentence about the weights."""
+    """A sentence or two about the weights."""
     stages = record["stages"]
     if not stages:
         return f"The embedded checkpoint has seeded, untrained weights ({record['command']}): it cannot draw yet."
     steps = sum(stage["step"] for stage in stages)
     names = ", ".join(stage["stage"] for stage in stages)
+    unfinished = "" if is_distilled(record) else " It is not distilled yet: in four steps it draws blurred."
     return (
         f"The embedded checkpoint was trained for {steps:,} steps ({names}) at commit {record['commit'][:12]}: "
-        f"{record['command']}."
+        f"{record['command']}.{unfinished}"
     )
+
+
+def is_distilled(record: dict[str, Any]) -> bool:
+    """Whether the weights have been through the whole recipe."""
+    return any(stage["stage"] == "distil" for stage in record["stages"])
