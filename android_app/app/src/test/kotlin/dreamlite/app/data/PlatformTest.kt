@@ -147,13 +147,8 @@ class PlatformTest {
     open class Provider : ContentProvider() {
         override fun onCreate() = true
 
-        override fun query(
-            uri: Uri,
-            columns: Array<out String>?,
-            where: String?,
-            values: Array<out String>?,
-            order: String?,
-        ): Cursor? = null
+        override fun query(uri: Uri, columns: Array<out String>?, where: String?, values: Array<out String>?, order: String?): Cursor? =
+            null
 
         override fun getType(uri: Uri): String? = null
 
