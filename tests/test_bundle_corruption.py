@@ -120,6 +120,7 @@ def test_missing_and_strange_keys_are_always_refused(spoilt: Path, pristine: Pat
         "coreml",
         "coremltools",
         "then",
+        "shards",
         "ios",
         "macos",
         "qnn",

@@ -25,7 +25,8 @@ class TorchComponent:
         if self._modules is None:
             raise BundleError(f"{self.name} was unloaded; a torch component cannot load itself again")
         with torch.inference_mode():
-            found = self._modules[method](*(torch.tensor(inputs[tensor.name]) for tensor in spec.inputs))
+            # Copied in C order: kernels for other strides round differently on some processors.
+            found = self._modules[method](*(torch.from_numpy(inputs[one.name].copy("C")) for one in spec.inputs))
         outputs = found if isinstance(found, tuple | list) else (found,)
         return {tensor.name: out.numpy() for tensor, out in zip(spec.outputs, outputs, strict=True)}
 
