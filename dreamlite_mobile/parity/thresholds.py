@@ -32,11 +32,11 @@ FLOORS = {
     "w8a16": Floor(component_snr_db=35.0, latents_snr_db=33.0, picture_psnr_db=45.0),
     # About 3 dB below the worst of the embedded checkpoint (benchmarks/quantisation.md). Its weights are random, which
     # four bits hold worst: every direction of a random weight counts.
-    "w8": Floor(component_snr_db=27.0, latents_snr_db=27.0, picture_psnr_db=40.0),
+    # Whole pictures are of trained weights: flat shapes lose more by a moved edge.
+    "w8": Floor(component_snr_db=27.0, latents_snr_db=27.0, picture_psnr_db=35.0),
     # The aim of p6 is 30: the towers reach it, the U-Net with its random weights does not (benchmarks/coreml.md).
     "p6": Floor(component_snr_db=24.0, latents_snr_db=22.0, picture_psnr_db=35.0),
-    # The picture's floor is for trained weights, 25.1 dB at the worst: flat shapes lose more by a moved edge.
-    "w4": Floor(component_snr_db=12.0, latents_snr_db=12.0, picture_psnr_db=22.0),
+    "w4": Floor(component_snr_db=12.0, latents_snr_db=7.5, picture_psnr_db=20.0),
     "p4": Floor(component_snr_db=10.0, latents_snr_db=8.0, picture_psnr_db=22.0),
 }
 BACKEND_FLOORS = {
