@@ -10,7 +10,6 @@ from typing import Literal
 
 from dreamlite_mobile.tiny.wording import COUNTS, counted, instruction, listed, related, with_backdrop
 from dreamlite_mobile.tiny.world import (
-    BACKGROUNDS,
     COLOURS,
     PLACES,
     RELATIONS,
@@ -211,11 +210,7 @@ def _move(sampler: Sampler) -> Edit:
 
 def _background(sampler: Sampler) -> Edit:
     scene, _ = _before(sampler)
-    others = [name for name in BACKGROUNDS if name != scene.background]
-    free = [name for name in others if all(stands_out(thing.colour, name) for thing in scene.things)]
-    if not free:
-        raise CrowdedError
-    return Edit("background", scene, replace(scene, background=sampler.one(free)))
+    return Edit("background", scene, sampler.rebacked(scene))
 
 
 _EDITS: Mapping[EditKind, Callable[[Sampler], Edit]] = {

@@ -27,27 +27,25 @@ def supplied(make: Callable[[], Iterator[T]], device: torch.device) -> Iterator[
     maker = context.Process(target=_fill, args=(make, waiting, int(torch.randint(2**31, ()))), daemon=True)
     maker.start()
     try:
-        yield _taken(waiting, maker)
+        first = None
+        while first is None:
+            first = _taken(waiting, maker, 1.0)
+        yield first
         while True:
-            try:
-                yield pickle.loads(waiting.get_nowait())  # noqa: S301 - written by our own fork
-            except queue.Empty:
-                if not maker.is_alive():
-                    raise RuntimeError(f"the process that makes training data ended with {maker.exitcode}") from None
-                yield None
+            yield _taken(waiting, maker, 0.0)
     finally:
         maker.kill()
         maker.join()
 
 
-def _taken(waiting: Any, maker: Any) -> Any:
-    """The first item, or an error if its maker ends before."""
-    while True:
-        try:
-            return pickle.loads(waiting.get(timeout=1.0))  # noqa: S301 - written by our own fork
-        except queue.Empty:
-            if not maker.is_alive():
-                raise RuntimeError(f"the process that makes training data ended with {maker.exitcode}") from None
+def _taken(waiting: Any, maker: Any, seconds: float) -> Any:
+    """The next item, None if none comes in that time, or an error if its maker has ended."""
+    try:
+        return pickle.loads(waiting.get(timeout=seconds))  # noqa: S301 - written by our own fork
+    except queue.Empty:
+        if not maker.is_alive():
+            raise RuntimeError(f"the process that makes training data ended with {maker.exitcode}") from None
+        return None
 
 
 def _fill(make: Callable[[], Iterator[T]], waiting: Any, seed: int) -> None:

@@ -37,6 +37,7 @@ import torch
 from torch import nn
 
 from dreamlite_mobile.files import write_atomic
+from dreamlite_mobile.tiny.embedded import RECORD, training_record
 from dreamlite_mobile.tiny.judging import judge_autoencoder, judge_models
 from dreamlite_mobile.tiny.losses import autoencoder_losses, distil_losses, flow_losses
 from dreamlite_mobile.tiny.models import Models, create, load, save
@@ -46,7 +47,6 @@ from dreamlite_mobile.tiny.recipe import GUIDANCE, STAGES, STUDENT_STEPS, TEACHE
 
 Judge = Callable[[Models], dict[str, Any]]
 EMA = 0.999
-RECORD = "training.json"
 SHARES = {"text_encoder": 0.3}
 """Of the learning rate: at the U-Net's own, the text tower says the same of every prompt before anybody listens."""
 PARTS = 2
@@ -64,7 +64,7 @@ def start(models: Models, stage: Stage, options: Options) -> Run:
         {"params": list(network.parameters()), "share": SHARES.get(name, 1.0)} for name, network in networks.items()
     ]
     optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01)
-    run = Run(models, stage, max(1, round(stage.steps * options.scale)), copy.deepcopy(networks), optimizer)
+    run = Run(models, stage, steps_of(stage, options), copy.deepcopy(networks), optimizer)
     file = options.out / f"{stage.name}.state"
     if file.exists():
         stored = torch.load(file, map_location=models.device)
@@ -166,15 +166,22 @@ def report(run: Run, options: Options, found: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
+def steps_of(stage: Stage, options: Options) -> int:
+    """Of a whole stage."""
+    return max(1, round(stage.steps * options.scale))
+
+
 def is_done(stage: Stage, options: Options) -> bool:
     """Whether an earlier run has been through it: then it is only loaded."""
     file = options.out / f"{stage.name}.state"
-    return file.exists() and torch.load(file)["step"] >= stage.steps * options.scale
+    return file.exists() and torch.load(file, map_location="cpu", mmap=True)["step"] >= steps_of(stage, options)
 
 
 def run_stage(models: Models, stage: Stage, options: Options) -> None:
     """One stage, from wherever it stands."""
-    teacher = copy.deepcopy(models.unet).eval()  # before the student of a killed run takes its place
+    teacher = models.unet
+    if stage.name == "distil":  # before the student of a killed run takes its place
+        teacher = copy.deepcopy(teacher).eval()
     run = start(models, stage, options)
     if run.step >= run.steps:
         finish(run)
@@ -207,9 +214,8 @@ def provenance(options: Options) -> dict[str, Any]:
     lines = [json.loads(line) for line in (options.out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     names = [stage.name for stage in STAGES]
     judged = {line["stage"]: line for line in lines if len(line) > len(REPORTED)}
-    earlier = options.warm and options.warm / RECORD
     return {
-        "before": json.loads(earlier.read_text(encoding="utf-8")) if earlier and earlier.exists() else None,
+        "before": training_record(options.warm) if options.warm and (options.warm / RECORD).exists() else None,
         "commit": commit(),
         "command": f"python -m dreamlite_mobile.tiny.train --out ... --seed {options.seed} --pool {options.pool}",
         "seed": options.seed,

@@ -189,6 +189,14 @@ class Sampler:
             scene = with_thing(scene, self.anywhere(scene, *kinds[index], halves[index]))
         return scene
 
+    def rebacked(self, scene: Scene) -> Scene:
+        """The scene on another background, on which everything can be seen; CrowdedError if there is none."""
+        others = [name for name in BACKGROUNDS if name != scene.background]
+        free = [name for name in others if all(stands_out(thing.colour, name) for thing in scene.things)]
+        if not free:
+            raise CrowdedError
+        return replace(scene, background=self.one(free))
+
     def related(self, scene: Scene, kinds: Sequence[tuple[str, str]], relation: str) -> Scene:
         """Two things, the first in that direction of the second."""
         toward = np.array(RELATIONS[relation], dtype=float)

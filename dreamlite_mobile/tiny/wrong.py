@@ -7,7 +7,6 @@ from dreamlite_mobile.tiny.examples import EditExample, Example
 from dreamlite_mobile.tiny.shapes import SHAPES
 from dreamlite_mobile.tiny.wording import told_background
 from dreamlite_mobile.tiny.world import (
-    BACKGROUNDS,
     COLOURS,
     PLACES,
     SIZES,
@@ -77,18 +76,6 @@ def joined(scene: Scene, colour: str, shape: str, sampler: Sampler) -> Scene:
     return with_thing(scene, sampler.anywhere(scene, colour, shape, SIZES["small"][0]))
 
 
-def rebacked(scene: Scene, sampler: Sampler) -> Scene:
-    """On another background, on which everything can be seen."""
-    free = [
-        name
-        for name in BACKGROUNDS
-        if name != scene.background and all(stands_out(thing.colour, name) for thing in scene.things)
-    ]
-    if not free:
-        raise NoSuchError
-    return replace(scene, background=sampler.one(free))
-
-
 def _colour(one: Example, sampler: Sampler) -> Scene:
     if not one.coloured:
         raise NoSuchError
@@ -122,7 +109,7 @@ def _place(one: Example, sampler: Sampler) -> Scene:
 def _background(one: Example, sampler: Sampler) -> Scene:
     if told_background(one.caption) is None:
         raise NoSuchError
-    return rebacked(one.scene, sampler)
+    return sampler.rebacked(one.scene)
 
 
 def _other(one: EditExample, sampler: Sampler) -> int:
@@ -175,7 +162,7 @@ WRONG_EDIT: Mapping[str, Callable[[EditExample, Sampler], Scene]] = {
     "shape": lambda one, sampler: reshaped(one.edit.after, _result(one), sampler, _was(one, "shape")),
     "place": lambda one, sampler: moved(one.edit.after, _result(one), sampler),
     "another thing": _other_target,
-    "background": lambda one, sampler: rebacked(one.edit.after, sampler),
+    "background": lambda one, sampler: sampler.rebacked(one.edit.after),
     "missing": lambda one, sampler: without(one.edit.after, _other(one, sampler)),
     "extra": lambda one, sampler: joined(one.edit.after, *sampler.pair(one.edit.after.background), sampler),
     "other colour": lambda one, sampler: recoloured(one.edit.after, _other(one, sampler), sampler),
