@@ -29,7 +29,7 @@ from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.networks import fold
 from dreamlite_mobile.networks.form import HTP, Form
-from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Resnet, TransformerBlock, UpBlock
+from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Resnet, TransformerBlock, UpBlock, joined
 from export.targets import DEFAULT_SOC, target
 from export.workers import Job, Limits, run_jobs
 
@@ -170,10 +170,6 @@ def piece(kind: str, level: int, form: Form, states: int) -> tuple[nn.Module, Te
     if kind == "cross":
         return Stage(cross, block), (x, context, bias)
     return Stage(feed if kind == "ff" else own, block), (x,)
-
-
-def joined(tiles: list[torch.Tensor]) -> torch.Tensor:
-    return tiles[0] if len(tiles) == 1 else torch.cat(tiles, 1)
 
 
 def resnet(level: int, channels: int, form: Form) -> tuple[nn.Module, Tensors]:

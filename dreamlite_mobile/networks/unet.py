@@ -65,6 +65,11 @@ class Attention(Foldable):
         return self.to_out[0](mixed.reshape(1, rows, self.heads * self.head_dim))
 
 
+def joined(tiles: list[torch.Tensor]) -> torch.Tensor:
+    """Tiles [1, n, C] one below the other; one that stands alone needs no operator."""
+    return tiles[0] if len(tiles) == 1 else torch.cat(tiles, 1)
+
+
 class TransformerBlock(nn.Module):
     """`BasicTransformerBlockDreamLite`: without self-attention the first norm's output is the state itself."""
 
@@ -95,7 +100,7 @@ class TransformerBlock(nn.Module):
                 )
                 for rows in self.tiles(x)
             ]
-        return done[0] if len(done) == 1 else torch.cat(done, 1)
+        return joined(done)
 
     def tiles(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Rows in tiles; the tensor itself when it is not tiled, since a split in one still is an operator."""
