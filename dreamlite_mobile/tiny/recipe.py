@@ -41,7 +41,7 @@ STAGES = (
     Stage("autoencoder", 8_000, 8, 2e-3, ("vae",)),
     Stage("decoder", 4_000, 8, 2e-3, ("vae",)),
     Stage("reading", 3_500, 12, 3e-3, ("text_encoder", "reader"), draws=2, edits=0.4),
-    Stage("text", 5_000, 16, 2e-3, DRAWING, paired=False),
+    Stage("text", 20_000, 16, 2e-3, DRAWING, paired=False),
     Stage("edit", 600, 8, 1.5e-3, DRAWING, draws=2, edits=0.75),
     Stage("joint", 1_400, 8, 1e-3, DRAWING, draws=2, edits=0.5),
     Stage("distil", 1_200, 16, 5e-4, ("unet",), edits=0.5),
