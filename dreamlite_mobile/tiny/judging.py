@@ -29,7 +29,7 @@ def judge_models(models: Models, stage: Stage, count: int, steps: int, guidance:
     found: dict[str, Any] = {"sampled_steps": steps, "guidance": guidance}
     for mode in ("generate", "edit") if stage.edits else ("generate",):
         for group, name in zip(MODES[mode], ("seen", "held_out"), strict=True):
-            found[f"{mode}_{name}"] = summary(score_group(models, group, count, steps, guidance, stage.paired))
+            found[f"{mode}_{name}"] = summary(score_group(models, group, count, steps, guidance, stage.paired > 0))
     return found
 
 

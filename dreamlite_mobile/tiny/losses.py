@@ -80,14 +80,15 @@ def flow_losses(run: Run, pools: dict[bool, Pool], seed: int) -> Losses:
     random = np.random.default_rng((seed, run.step))
     shift = shift_of(models)
     while True:
-        pool = pools[bool(random.random() < run.stage.edits)]
+        is_edit = bool(random.random() < run.stage.edits)
+        pool, is_paired = pools[is_edit], is_edit or random.random() < run.stage.paired
         rows = random.integers(len(pool), size=run.stage.batch)
         clean, condition, words = repeated(batch_of(models, pool, rows, random, DROPPED), run.stage.draws)
         layouts = pool.layouts[rows].to(models.device).repeat(run.stage.draws, 1, 1, 1)
         noise = torch.randn_like(clean)
         level = drawn_levels(len(clean), shift, models.device)
         wide = level.view(-1, 1, 1, 1)
-        beside = condition if run.stage.paired else None
+        beside = condition if is_paired else None
         with features_of(models.unet, models.drafts) as features:
             found = velocity(models.unet, (1 - wide) * clean + wide * noise, beside, level, words, SIDE)
         yield F.mse_loss(found.float(), noise - clean) + DRAFTED * models.drafts(features, layouts)

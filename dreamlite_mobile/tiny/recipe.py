@@ -23,7 +23,8 @@ class Stage:
 
     `batch`: examples in a step; `draws`: noise levels drawn for each, since reading an instruction and its picture
     costs more than a step of the U-Net; `learns`: the networks that are trained; `edits`: the share of edit batches;
-    `paired`: whether the U-Net sees the condition's half beside the target's, at twice the cost.
+    `paired`: of batches without an edit, the share that has the (blank) condition's half beside the target's, at twice
+    the cost.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Stage:
     learns: tuple[str, ...]
     draws: int = 1
     edits: float = 0.0
-    paired: bool = True
+    paired: float = 1.0
 
 
 DRAWING = ("unet", "drafts")
@@ -41,9 +42,9 @@ STAGES = (
     Stage("autoencoder", 8_000, 8, 2e-3, ("vae",)),
     Stage("decoder", 4_000, 8, 2e-3, ("vae",)),
     Stage("reading", 3_500, 12, 3e-3, ("text_encoder", "reader"), draws=2, edits=0.4),
-    Stage("text", 20_000, 16, 2e-3, DRAWING, paired=False),
-    Stage("edit", 600, 8, 1.5e-3, DRAWING, draws=2, edits=0.75),
-    Stage("joint", 1_400, 8, 1e-3, DRAWING, draws=2, edits=0.5),
+    Stage("text", 13_000, 16, 2e-3, DRAWING, paired=0.0),
+    Stage("edit", 1_200, 8, 1.5e-3, DRAWING, draws=2, edits=0.75, paired=0.5),
+    Stage("joint", 3_000, 8, 1e-3, DRAWING, draws=2, edits=0.5, paired=0.5),
     Stage("distil", 1_200, 16, 5e-4, ("unet",), edits=0.5),
 )
 

@@ -41,7 +41,7 @@ from dreamlite_mobile.tiny.embedded import RECORD, training_record
 from dreamlite_mobile.tiny.judging import judge_autoencoder, judge_models
 from dreamlite_mobile.tiny.losses import autoencoder_losses, distil_losses, flow_losses
 from dreamlite_mobile.tiny.models import Models, create, load, save
-from dreamlite_mobile.tiny.pools import make_pool, store
+from dreamlite_mobile.tiny.pools import Pool, make_pool, store
 from dreamlite_mobile.tiny.reading import judge_reading, reading_losses
 from dreamlite_mobile.tiny.recipe import GUIDANCE, STAGES, STUDENT_STEPS, TEACHER_STEPS, Losses, Options, Run, Stage
 
@@ -177,8 +177,8 @@ def is_done(stage: Stage, options: Options) -> bool:
     return file.exists() and torch.load(file, map_location="cpu", mmap=True)["step"] >= steps_of(stage, options)
 
 
-def run_stage(models: Models, stage: Stage, options: Options) -> None:
-    """One stage, from wherever it stands."""
+def run_stage(models: Models, stage: Stage, options: Options, pools: dict[bool, Pool]) -> None:
+    """One stage, from wherever it stands. `pools`: those of earlier stages, with what the text tower said of them."""
     teacher = models.unet
     if stage.name == "distil":  # before the student of a killed run takes its place
         teacher = copy.deepcopy(teacher).eval()
@@ -192,11 +192,9 @@ def run_stage(models: Models, stage: Stage, options: Options) -> None:
     if stage.name == "reading":
         train(run, options, reading_losses(run, options.seed), partial(judge_reading, count=options.scored))
         return
-    pools = {
-        is_edit: make_pool(models, is_edit, options.pool, options.seed, options.out / f"{name}.pool")
-        for is_edit, name in ((False, "scenes"), (True, "edits"))
-        if not is_edit or stage.edits > 0
-    }
+    for is_edit, name in ((False, "scenes"), (True, "edits")):
+        if is_edit not in pools and (not is_edit or stage.edits > 0):
+            pools[is_edit] = make_pool(models, is_edit, options.pool, options.seed, options.out / f"{name}.pool")
     if stage.name != "distil":
         judge = partial(judge_models, stage=stage, count=options.scored, steps=TEACHER_STEPS, guidance=GUIDANCE)
         train(run, options, flow_losses(run, pools, options.seed), judge)
@@ -243,11 +241,11 @@ def run_all(options: Options) -> Models:
     models = create(options.out / "checkpoint", options.seed, torch.device(options.device))
     if options.warm is not None:
         load(models, options.warm)
-    waits = True
+    waits, pools = True, dict[bool, Pool]()
     for stage in STAGES:
         waits = waits and stage.name != options.first
         if not waits or is_done(stage, options):
-            run_stage(models, stage, options)
+            run_stage(models, stage, options, pools)
         if stage.name == options.until:
             break
     write_atomic(models.folder / RECORD, (json.dumps(provenance(options), indent=2) + "\n").encode())
