@@ -59,8 +59,10 @@ class Stage(nn.Module):
         self.call, self.blocks = call, nn.ModuleList(blocks)
 
     def forward(self, *inputs: torch.Tensor) -> Tensors:
-        made = self.call(*(x.float() for x in inputs))
-        return tuple(x.half() for x in (made if isinstance(made, list | tuple) else (made,)))
+        pictures = [x.permute(0, 3, 1, 2) if x.dim() == 4 else x for x in inputs]
+        made = self.call(*(x.float() for x in pictures))
+        each = made if isinstance(made, list | tuple) else (made,)
+        return tuple((x.permute(0, 2, 3, 1) if x.dim() == 4 else x).half() for x in each)
 
 
 def seeded(*blocks: nn.Module) -> list[nn.Module]:
@@ -82,6 +84,11 @@ def plane(level: int) -> tuple[int, int]:
     return HEIGHT >> level, WIDTH >> level
 
 
+def picture(channels: int, level: int) -> torch.Tensor:
+    """Channels last, as shards hand pictures on."""
+    return half(*plane(level), channels)
+
+
 def conditions(states: int) -> Tensors:
     """Step embedding, prompt context and mask bias."""
     return half(cfg.time_embed_dim), half(states, cfg.cross_attention_dim), half(1, states)
@@ -92,7 +99,7 @@ def stages(form: Form, states: int) -> Iterator[Case]:
     channels, levels = cfg.block_out_channels, range(len(cfg.block_out_channels))
 
     def down(level: int) -> tuple[nn.Module, Tensors]:
-        x = half(channels[max(level - 1, 0)], *plane(level))
+        x = picture(channels[max(level - 1, 0)], level)
         block, *rest = seeded(DownBlock(cfg, level, form), *([MidBlock(cfg, form)] if level == levels[-1] else []))
 
         def call(x: torch.Tensor, *given: torch.Tensor) -> list[torch.Tensor]:
@@ -105,8 +112,8 @@ def stages(form: Form, states: int) -> Iterator[Case]:
         level = levels[-1] - index
         (block,) = seeded(UpBlock(cfg, index, form))
         inner, above = channels[level], channels[max(level - 1, 0)]
-        skips = [half(width, *plane(level)) for width in (above, *[inner] * cfg.layers_per_block[level])]
-        x = half(channels[min(level + 1, levels[-1])], *plane(level))
+        skips = [picture(width, level) for width in (above, *[inner] * cfg.layers_per_block[level])]
+        x = picture(channels[min(level + 1, levels[-1])], level)
 
         def call(x: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
             return block(x, list(given[: len(skips)]), *given[len(skips) :])
@@ -174,7 +181,7 @@ def piece(kind: str, level: int, form: Form, states: int) -> tuple[nn.Module, Te
 
 def resnet(level: int, channels: int, form: Form) -> tuple[nn.Module, Tensors]:
     (block,) = seeded(Resnet(cfg, channels, cfg.block_out_channels[level], form))
-    return Stage(block, block), (half(channels, *plane(level)), conditions(1)[0])
+    return Stage(block, block), (picture(channels, level), conditions(1)[0])
 
 
 def compiled(case: Case, soc: str) -> dict[str, int]:

@@ -41,6 +41,7 @@ SHARD_BYTES = 600_000_000
 """`auto` cuts what has no plan into shards of no more: five layers of the published text tower."""
 HANDED_ON = "float16"
 """Between shards: what the HTP computes in, half of what fp32 would move."""
+PICTURE_RANK = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def cut_component(
     if max(volumes) > limit:
         refuse(spec.name, volumes, limit, known)
     cut = {
-        name: [half_boundaries(part, method) for part in parts(one, [place_of(spec.name, one, at) for at in chosen])]
+        name: [with_boundaries(part, method) for part in parts(one, [place_of(spec.name, one, at) for at in chosen])]
         for (name, one), method in zip(traced.items(), spec.methods.values(), strict=True)
     }
     return [
@@ -184,8 +185,11 @@ def refuse(component: str, volumes: Sequence[float], limit: float, known: Mappin
     )
 
 
-class HalfBoundaries(nn.Module):
-    """A part that takes and gives fp16 where it meets another part."""
+class Boundaries(nn.Module):
+    """A part that takes and gives fp16, and pictures with their channels last, where it meets another part.
+
+    It is how the HTP holds them: a picture handed on with its channels first is transposed in memory on both sides.
+    """
 
     def __init__(self, module: nn.Module, takes: Sequence[bool], gives: Sequence[bool]) -> None:
         super().__init__()
@@ -193,22 +197,36 @@ class HalfBoundaries(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """In the order of the part."""
-        wide = [x.float() if half else x for x, half in zip(inputs, self.takes, strict=True)]
-        made = self.module(*wide)
-        return tuple(x.half() if half else x for x, half in zip(made, self.gives, strict=True))
+        taken = [channels_first(x).float() if met else x for x, met in zip(inputs, self.takes, strict=True)]
+        made = self.module(*taken)
+        return tuple(channels_last(x).half() if met else x for x, met in zip(made, self.gives, strict=True))
 
 
-def half_boundaries(part: Part, whole: MethodSpec) -> Part:
-    """The part with what it hands on, and takes from others, in fp16."""
+def channels_first(x: torch.Tensor) -> torch.Tensor:
+    """[1, H, W, C] -> [1, C, H, W]; anything else as it is."""
+    return x.permute(0, 3, 1, 2) if x.dim() == PICTURE_RANK else x
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """[1, C, H, W] -> [1, H, W, C]; anything else as it is."""
+    return x.permute(0, 2, 3, 1) if x.dim() == PICTURE_RANK else x
+
+
+def with_boundaries(part: Part, whole: MethodSpec) -> Part:
+    """The part with what it hands on, and takes from others, as `Boundaries` says."""
     own = {*whole.inputs, *whole.outputs}
 
-    def halved(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-        return tuple(spec if spec in own else replace(spec, dtype=HANDED_ON) for spec in specs)
+    def met(spec: TensorSpec) -> TensorSpec:
+        if spec in own:
+            return spec
+        batch, *rest = spec.shape
+        shape = (batch, *rest[1:], rest[0]) if len(spec.shape) == PICTURE_RANK else spec.shape
+        return replace(spec, shape=shape, dtype=HANDED_ON)
 
-    method = MethodSpec(halved(part.method.inputs), halved(part.method.outputs))
+    method = MethodSpec(tuple(map(met, part.method.inputs)), tuple(map(met, part.method.outputs)))
     takes = [spec.dtype == HANDED_ON for spec in method.inputs]
     gives = [spec.dtype == HANDED_ON for spec in method.outputs]
-    return Part(HalfBoundaries(part.module, takes, gives), method)
+    return Part(Boundaries(part.module, takes, gives), method)
 
 
 def shard_digest(shard: Shard) -> str:

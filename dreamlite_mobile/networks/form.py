@@ -23,6 +23,8 @@ class Form:
     gelu_tanh: `op` or `primitive`, where a model asks for the tanh approximation of GELU.
     mask: what is subtracted from an attention score that must not count, upstream 1e4. Any number that makes its
         weight vanish is exact; where scores are integers of 16 bits, 1e4 would leave them steps of 0.15.
+    channels_last: whether a picture becomes rows, and rows a picture, with its channels last (NHWC), as the HTP holds
+        pictures; else it is transposed twice on the way, through memory where it is large.
     row_tiles: (channels, rows) pairs; transformer blocks of that width run in tiles of that many rows.
     """
 
@@ -33,6 +35,7 @@ class Form:
     gelu: Literal["op", "tanh"] = "op"
     gelu_tanh: Literal["op", "primitive"] = "op"
     mask: float = 1e4
+    channels_last: bool = False
     row_tiles: tuple[tuple[int, int], ...] = ()
 
     def tile(self, channels: int) -> int:
@@ -48,6 +51,7 @@ HTP = Form(
     gelu="tanh",
     gelu_tanh="primitive",
     mask=128.0,
+    channels_last=True,
     row_tiles=((256, 512), (512, 256), (896, 512)),
 )
 COREML = Form("coreml", norms="bounded", upsample="transposed")

@@ -124,13 +124,25 @@ class Transformer2D(nn.Module):
             TransformerBlock(cfg, channels, heads, kind == "full", form) for _ in range(layers)
         )
         self.proj_out = nn.Linear(channels, channels)
+        self.channels_last = form.channels_last
 
     def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        _, channels, height, width = x.shape
-        rows = self.proj_in(self.norm(x).view(1, channels, height * width).transpose(1, 2))
+        rows = self.proj_in(self.rows(self.norm(x)))
         for block in self.transformer_blocks:
             rows = block(rows, context, bias)
-        return x + self.proj_out(rows).transpose(1, 2).reshape(1, channels, height, width)
+        return x + self.picture(self.proj_out(rows), *x.shape[2:])
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        """[1, C, H, W] -> [1, H*W, C]."""
+        if self.channels_last:
+            return x.permute(0, 2, 3, 1).reshape(1, -1, x.shape[1])
+        return x.view(1, x.shape[1], -1).transpose(1, 2)
+
+    def picture(self, rows: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """[1, H*W, C] -> [1, C, H, W]."""
+        if self.channels_last:
+            return rows.view(1, height, width, -1).permute(0, 3, 1, 2)
+        return rows.transpose(1, 2).reshape(1, -1, height, width)
 
 
 class SeparableConv(nn.Module):
