@@ -19,6 +19,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
+from export.qnn_apart import keep_apart
 from export.rounding import round_weights
 from export.targets import Target
 
@@ -83,7 +84,9 @@ def quantised(
         QuantDtype.use_16a8w, is_conv_per_channel=True, is_linear_per_channel=True, act_observer=RoomyObserver
     )
     quantiser.set_submodule_qconfig_list([(inside(plan.narrow), narrow)])
-    prepared = prepare_pt2e(program.module(check_guards=False), quantiser)
+    traced = program.module(check_guards=False)
+    keep_apart(traced)
+    prepared = prepare_pt2e(traced, quantiser)
     for inputs in calls:
         prepared(*inputs)
     return torch.export.export(convert_pt2e(prepared), example)
