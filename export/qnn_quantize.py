@@ -19,7 +19,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
-from export.qnn_apart import keep_apart
+from export.qnn_apart import keep_whole
 from export.rounding import round_weights
 from export.targets import Target
 
@@ -85,7 +85,7 @@ def quantised(
     )
     quantiser.set_submodule_qconfig_list([(inside(plan.narrow), narrow)])
     traced = program.module(check_guards=False)
-    keep_apart(traced)
+    keep_whole(traced)
     prepared = prepare_pt2e(traced, quantiser)
     for inputs in calls:
         prepared(*inputs)
