@@ -195,17 +195,15 @@ class QnnExporter:
             ExportError: no calibration, as where one block of a bundle is exported alone.
         """
         from export.qnn import Quantisation
-        from export.qnn_quantize import round_for, weight_plan
+        from export.qnn_plan import planned
 
         if self.calibration is None:
             raise ExportError(
                 f"{spec.name}: {precision} needs ranges from the calibration of a whole export, which a part has not; "
                 "look for the block in an fp16 bundle of the same checkpoint"
             )
-        plan = weight_plan(spec.name, precision, modules)
         calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
-        round_for(plan, modules, calls)
-        return Quantisation(plan, calls)
+        return Quantisation(planned(spec.name, precision, modules, calls), calls)
 
 
 class CompileShard:

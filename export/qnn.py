@@ -28,7 +28,8 @@ from dreamlite_mobile.bundle_schema import Traffic
 from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
 from export.lean_tracing import lean_edge
-from export.qnn_quantize import WeightPlan, quantised
+from export.qnn_plan import WeightPlan
+from export.qnn_quantize import quantised
 from export.targets import Target
 from export.xnnpack import Lowered, Methods, cut_report
 

@@ -229,6 +229,52 @@ def test_a_soc_means_nothing_to_other_backends(tmp_path: Path) -> None:
     assert done.code == 1 and "--soc SM8650: xnnpack files are for every chip" in done.err
 
 
+SEAM = """
+import json
+from export.qnn_sdk import ready
+ready()
+import torch
+from torch import nn
+from executorch.runtime import Runtime
+from dreamlite_mobile.parity.metrics import compare
+from export import qnn, qnn_quantize
+from export.qnn_plan import WeightPlan
+from export.targets import target
+
+class Joined(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.GroupNorm(8, 96)
+
+    def forward(self, x, y):
+        joined = torch.cat([x, y], 1)
+        return self.norm(joined) + joined
+
+torch.manual_seed(0)
+calls = [(torch.randn(1, 64, 8, 16), 2 * torch.randn(1, 32, 8, 16)) for _ in range(4)]
+network = Joined().eval().requires_grad_(False)
+plan = WeightPlan("unet", "w8a16", 8, (), ())
+
+def decibels():
+    integers = qnn.Quantisation(plan, {"forward": calls})
+    compiled = qnn.lower({"forward": (network, calls[0])}, target("SM8650"), False, integers)
+    (found,) = Runtime.get().load_program(compiled.program.buffer).load_method("forward").execute(calls[3])
+    return compare(found.numpy(), network(*calls[3]).numpy()).snr_db
+
+said = [decibels()]
+qnn_quantize.keep_whole = lambda graph_module: []
+said.append(decibels())
+print("SAID" + json.dumps(said))
+"""
+
+
+def test_a_group_norm_over_a_seam_is_right_in_integers_and_is_noise_where_nothing_keeps_it_whole() -> None:
+    done = subprocess.run([sys.executable, "-c", SEAM], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    whole, cut = json.loads(done.stdout.partition("SAID")[2].splitlines()[0])
+    assert whole > 40 and cut < 10
+
+
 GUARD = """
 from export.qnn_sdk import ready
 ready()
