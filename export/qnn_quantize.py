@@ -16,6 +16,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from export.calibration import Inputs
 from export.qnn_apart import keep_whole
+from export.qnn_biases import make_room
 from export.qnn_plan import WeightPlan
 from export.targets import Target
 
@@ -55,6 +56,7 @@ def quantised(
     prepared = prepare_pt2e(traced, quantiser)
     for inputs in calls:
         prepared(*inputs)
+    make_room(prepared)
     return torch.export.export(convert_pt2e(prepared), example)
 
 
