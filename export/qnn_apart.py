@@ -7,6 +7,7 @@ keeps it whole, whatever else reads its input; a product with one does so only s
 """
 
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
@@ -47,8 +48,7 @@ def would_be_cut(x: Node, groups: int) -> bool:
         return True
     if x.target is not torch.ops.aten.cat.default or len(x.args) < 2 or x.args[1] != CHANNELS:
         return False
-    parts = x.args[0]
-    assert isinstance(parts, (list, tuple))
+    parts: Any = x.args[0]
     seams = accumulate(part.meta["val"].shape[CHANNELS] for part in parts[:-1])
     return any(seam % width for seam in seams)
 
