@@ -132,7 +132,8 @@ class QnnExporter:
         documents: tuple[str, ...] = ()
         if integers is not None:
             documents = (plan_file(spec.name),)
-            (folder / documents[0]).write_text(json.dumps(asdict(integers.plan), indent=1) + "\n")
+            told = asdict(integers.plan) | {"activations": [asdict(one) for one in integers.activations]}
+            (folder / documents[0]).write_text(json.dumps(told, indent=1) + "\n")
         methods = {name: (modules[name], example_inputs(method)) for name, method in spec.methods.items()}
         compiled = lower(methods, self.soc, self.htp.shared_weights, integers)
         with (folder / file).open("wb") as stream:
@@ -194,18 +195,18 @@ class QnnExporter:
         Raises:
             ExportError: no calibration, as where one block of a bundle is exported alone.
         """
+        from export.outliers import activations
         from export.qnn import Quantisation
-        from export.qnn_quantize import round_for, weight_plan
+        from export.qnn_plan import planned
 
         if self.calibration is None:
             raise ExportError(
                 f"{spec.name}: {precision} needs ranges from the calibration of a whole export, which a part has not; "
                 "look for the block in an fp16 bundle of the same checkpoint"
             )
-        plan = weight_plan(spec.name, precision, modules)
         calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
-        round_for(plan, modules, calls)
-        return Quantisation(plan, calls)
+        seen = activations(modules, calls)
+        return Quantisation(planned(spec.name, precision, modules, calls), calls, seen)
 
 
 class CompileShard:

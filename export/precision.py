@@ -2,9 +2,9 @@
 
 A preset names one for every component: `fp32`; `fp16`; `w8` (int8 weights per channel; XNNPACK: with dynamic int8
 activations, in linear layers); `w4` (the text tower with 4-bit weights in groups of 32, everything else as in `w8`);
-`w8a16` (HTP: int8 weights per channel, 16-bit ones where those are not enough, and 16-bit activations in the text tower
-and the autoencoder's decoder, the others in fp16); `p6` and `p4` (Core ML: text tower and U-Net with palettes of 64
-and 16 weights, the vision tower as in `w8`). What a preset leaves out stays as the backend has it first.
+`w8a16` (HTP: int8 weights per channel, 16-bit ones where those are not enough, and 16-bit activations); `p6` and `p4`
+(Core ML: text tower and U-Net with palettes of 64 and 16 weights, the vision tower as in `w8`). What a preset leaves
+out stays as the backend has it first.
 `component=precision` pairs, separated by commas, override a preset given first: `w8,unet=fp32`.
 """
 
@@ -17,8 +17,8 @@ from dreamlite_mobile.errors import ConfigError, unknown_name
 
 LINEAR = ("text_encoder", "vision_encoder", "unet")
 """Components whose weights are mostly linear layers."""
-INTEGERS = ("text_encoder", "vae_decoder")
-"""Components that the HTP computes in integers within their floors (benchmarks/htp.md); the others stay fp16 there."""
+INTEGERS = COMPONENTS
+"""Components that the HTP computes in integers within their floors (benchmarks/htp.md)."""
 
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "fp32": dict.fromkeys(COMPONENTS, "fp32"),

@@ -28,7 +28,9 @@ from dreamlite_mobile.bundle_schema import Traffic
 from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
 from export.lean_tracing import lean_edge
-from export.qnn_quantize import WeightPlan, quantised
+from export.outliers import Activation
+from export.qnn_plan import WeightPlan
+from export.qnn_quantize import quantised
 from export.targets import Target
 from export.xnnpack import Lowered, Methods, cut_report
 
@@ -38,10 +40,14 @@ TRAFFIC = re.compile(r"^(spill|fill|write_total|read_total)_bytes=(\d+)$", re.MU
 
 @dataclass(frozen=True, slots=True)
 class Quantisation:
-    """What integers need: which bits, and the calls of each method that their ranges are taken from."""
+    """What integers need: which bits, and the calls of each method that their ranges are taken from.
+
+    `activations`: the largest numbers of each layer on these calls, in fp32.
+    """
 
     plan: WeightPlan
     calls: Mapping[str, Sequence[Inputs]]
+    activations: tuple[Activation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

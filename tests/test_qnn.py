@@ -46,7 +46,7 @@ COMPONENTS = ("--components", "text_encoder,vae_decoder")
 
 @cache
 def integers() -> Path:
-    """What can be in 8-bit weights and 16-bit activations, for one mode."""
+    """Two components in 8-bit weights and 16-bit activations, for one mode."""
     return compiled("qnn-w8a16", "--emulator", "--precision", "w8a16", "--modes", "generate", *COMPONENTS)
 
 
@@ -199,9 +199,15 @@ def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_
     assert manifest.htp is not None and manifest.htp.calibration is not None
     assert (manifest.htp.calibration.steps, manifest.htp.calibration.pictures) == (4, 4)
     assert set(manifest.documents) == {"text_encoder.plan.json", "vae_decoder.plan.json"}
-    plan = json.loads((integers() / "vae_decoder.plan.json").read_text())
-    assert "layers.4.up" in plan["wide"] and plan["bits"] == 8
-    assert plan["narrow"] and all(".conv." in name for name in plan["narrow"])
+    plans = {
+        name: json.loads((integers() / f"{name}.plan.json").read_text()) for name in ("text_encoder", "vae_decoder")
+    }
+    assert plans["text_encoder"]["wide"] == []
+    assert "layers.4.up" in plans["vae_decoder"]["wide"], "random weights do not bear 8 bits there"
+    for plan in plans.values():
+        assert plan["bits"] == 8 and plan["weights_db"] > 35
+        assert {row["layer"] for row in plan["activations"]} >= {*plan["narrow"]}
+        assert all(row["overflow"] == 0 and 0 <= row["peak"] < 65504 for row in plan["activations"])
     methods = [spec for part in manifest.components.values() for spec in part.methods.values()]
     assert all(spec.delegates is not None and spec.delegates.count == 1 for spec in methods)
 
@@ -227,6 +233,52 @@ def test_what_cannot_be_is_refused_before_work(tmp_path: Path, options: tuple[st
 def test_a_soc_means_nothing_to_other_backends(tmp_path: Path) -> None:
     done = dreamlite("export", tiny_checkpoint(), "--out", tmp_path / "b", "--soc", "SM8650", "--size", SIZE)
     assert done.code == 1 and "--soc SM8650: xnnpack files are for every chip" in done.err
+
+
+SEAM = """
+import json
+from export.qnn_sdk import ready
+ready()
+import torch
+from torch import nn
+from executorch.runtime import Runtime
+from dreamlite_mobile.parity.metrics import compare
+from export import qnn, qnn_quantize
+from export.qnn_plan import WeightPlan
+from export.targets import target
+
+class Joined(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.GroupNorm(8, 96)
+
+    def forward(self, x, y):
+        joined = torch.cat([x, y], 1)
+        return self.norm(joined) + joined
+
+torch.manual_seed(0)
+calls = [(torch.randn(1, 64, 8, 16), 2 * torch.randn(1, 32, 8, 16)) for _ in range(4)]
+network = Joined().eval().requires_grad_(False)
+plan = WeightPlan("unet", "w8a16", 8, (), ())
+
+def decibels():
+    integers = qnn.Quantisation(plan, {"forward": calls})
+    compiled = qnn.lower({"forward": (network, calls[0])}, target("SM8650"), False, integers)
+    (found,) = Runtime.get().load_program(compiled.program.buffer).load_method("forward").execute(calls[3])
+    return compare(found.numpy(), network(*calls[3]).numpy()).snr_db
+
+said = [decibels()]
+qnn_quantize.keep_whole = lambda graph_module: []
+said.append(decibels())
+print("SAID" + json.dumps(said))
+"""
+
+
+def test_a_group_norm_over_a_seam_is_right_in_integers_and_is_noise_where_nothing_keeps_it_whole() -> None:
+    done = subprocess.run([sys.executable, "-c", SEAM], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    whole, cut = json.loads(done.stdout.partition("SAID")[2].splitlines()[0])
+    assert whole > 40 and cut < 10
 
 
 GUARD = """
