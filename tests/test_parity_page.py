@@ -42,7 +42,7 @@ def page(text: str = "plain", error: float = 0.0) -> Page:
         charts=(Chart(text, text, text, (text,), (Series(text, (1.0,)),)),),
         blocks=(BlockRow(text, text, (text, text, text), text, failed=True),),
         changes=(ChangeRow(text, text, text, text, worse=True, note=text),),
-        numbers=(NumberRow(text, text, text, text, text, text, text, fits=False),),
+        numbers=(NumberRow(text, text, text, text, text, text, text, text, fits=False),),
         number_problems=(text,),
         number_charts=(Chart(text, text, text, (text,), (Series(text, (1.0,)),), wide=True),),
         stages=(StageTime(text, text, 0.5, 10**9), StageTime(text, "zero", 0.0)),

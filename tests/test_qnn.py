@@ -186,9 +186,13 @@ def test_a_bundle_of_a_newer_qnn_is_refused(tmp_path: Path) -> None:
 
 
 def test_integers_reach_their_floors_on_the_emulator() -> None:
-    """On a seeded sample that calibration did not see."""
+    """On a seeded sample that calibration did not see. The numbers watch knows the codes and what can be held."""
     done = dreamlite("parity", integers(), "--checkpoint", tiny_checkpoint(), "--json")
     assert done.code == 0, done.err
+    numbers = {layer["layer"]: layer for layer in done.data["bundles"][0]["numbers"]}
+    layer, wide = numbers["tower.layers.0.mlp.up_proj"], numbers["layers.4.up"]
+    assert layer["scales"] <= layer["weights_at_end"] < layer["weights"] / 20 and wide["weights"] is None
+    assert all(one["span"][0] <= 0 <= one["span"][1] and one["beyond_span"] is not None for one in (layer, wide))
     rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"]]
     assert {row["component"] for row in rows} == {"text_encoder", "vae_decoder"}
     assert {row["precision"] for row in rows} == {"w8a16"}
