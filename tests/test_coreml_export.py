@@ -28,6 +28,7 @@ from dreamlite_mobile.runtime.coreml import CoreMLComponent
 from dreamlite_mobile.runtime.load import load_component
 from dreamlite_mobile.runtime.mil.program import read_program
 from dreamlite_mobile.tiny.embedded import PACKAGED
+from export import backends
 from export.coreml import (
     WEIGHTS,
     Packages,
@@ -276,6 +277,21 @@ def test_tower_is_cut_between_its_layers() -> None:
     handed = [[spec.shape for spec in piece.method.outputs] for piece in parts[:-1]]
     length, width = specs()["text_encoder"].methods["generate"].inputs[0].shape[1:]
     assert handed and all(shapes == [(1, length, width)] for shapes in handed)
+
+
+def test_an_axis_too_long_for_the_neural_engine_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The decoder's pictures are 64 wide, its first values 8."""
+    chosen, said = backends.CoreMLExporter(None), []
+    chosen.tell = said.append
+    for longest, name in ((64, "fits"), (63, "long")):
+        monkeypatch.setattr(backends, "LONGEST_AXIS", longest)
+        (tmp_path / name).mkdir()
+        chosen.write(specs()["vae_decoder"], modules("vae_decoder"), "fp16", tmp_path / name)
+    (line,) = said
+    count = int(line.split()[0])
+    assert "results have an axis of more than 63" in line and "the first is vae_decoder.mlpackage: main: " in line
+    program = read_program(tmp_path / "long/vae_decoder.mlpackage/Data/com.apple.CoreML/model.mlmodel")
+    assert 0 < count < len([one for one in program.functions["main"].operations if not one.kind.startswith("const")])
 
 
 def test_the_same_module_gives_the_same_bytes(tmp_path: Path) -> None:
