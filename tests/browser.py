@@ -59,7 +59,7 @@ def measured(page: str, folder: Path, dark: bool = False) -> dict[int, dict[str,
     return {one["width"]: one for one in json.loads(text)}
 
 
-def screenshot(page: Path, out: Path, width: int = WIDE, height: int = 2000, dark: bool = False) -> Path:
+def screenshot(page: Path, out: Path, width: int = WIDE, height: int = 1000, dark: bool = False) -> Path:
     """The page as a picture."""
     chromium(scheme(dark), f"--window-size={width},{height}", f"--screenshot={out}", page.as_uri())
     return out
