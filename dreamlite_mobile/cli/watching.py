@@ -62,7 +62,8 @@ def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> Codes:
 def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Place, Span]]:
     """The codes of components in integers, and what their activations can stand for: from the calibration that the
     manifest tells of, run again."""
-    manifest, calibration = bundle.manifest, bundle.manifest.htp and bundle.manifest.htp.calibration
+    manifest = bundle.manifest
+    calibration = None if manifest.htp is None else manifest.htp.calibration
     narrow = [name for name, entry in manifest.components.items() if entry.precision != "fp16"]
     codes: Codes = {}
     spans: dict[Place, Span] = {}
