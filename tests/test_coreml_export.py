@@ -10,12 +10,13 @@ import coremltools
 import numpy as np
 import pytest
 import torch
-from bundles import exported
+from bundles import exported, trained
 from checkpoint_files import tiny_checkpoint
 from torch import nn
 
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import open_bundle
+from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec, component_specs, sample_inputs
 from dreamlite_mobile.errors import ExportError
@@ -23,6 +24,7 @@ from dreamlite_mobile.networks.form import COREML
 from dreamlite_mobile.parity.blocks import layer_names
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.numbers import package_layers
+from dreamlite_mobile.parity.reference import reference_components
 from dreamlite_mobile.parity.thresholds import floor
 from dreamlite_mobile.runtime.coreml import CoreMLComponent
 from dreamlite_mobile.runtime.load import load_component
@@ -30,7 +32,6 @@ from dreamlite_mobile.runtime.mil.program import read_program
 from dreamlite_mobile.tiny.embedded import PACKAGED
 from export import backends
 from export.coreml import (
-    WEIGHTS,
     Packages,
     compressed,
     converted,
@@ -116,21 +117,18 @@ def test_compressed_components_reach_their_floors_and_are_smaller(
     assert sizes[precision] < 0.8 * sizes["fp16"]
 
 
-def test_a_trained_unet_in_p6_reaches_its_floor_and_is_smaller_than_in_w8(tmp_path: Path) -> None:
-    """The packaged weights, saved and read back; random ones lose 7 to 14 dB more on their way through the network."""
-    checkpoint = open_checkpoint(PACKAGED)
-    geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), SIZE, SIZE)
-    module = component_methods(checkpoint, "unet", COREML, geometry, ["generate"])["generate"]
-    piece = Part(module, component_specs(geometry, ["generate"])["unet"].methods["generate"])
-    sizes = {}
-    with quiet(), unverified():
-        made = converted("unet.generate", piece)
-        for precision in ("w8", "p6"):
-            save(compressed(made, precision), tmp_path / f"{precision}.mlpackage")
-            sizes[precision] = (tmp_path / f"{precision}.mlpackage" / WEIGHTS).stat().st_size
+def test_trained_weights_in_p6_reach_30_db() -> None:
+    """Text tower and U-Net of the packaged weights, from the saved bundle; random ones lose more on their way through a
+    U-Net."""
+    bundle, checkpoint = open_bundle(trained("p6", "coreml"), verify="quick"), open_checkpoint(PACKAGED)
+    shape = bundle_geometry(bundle.manifest)
     assert floor("p6", "coreml").component_snr_db == 30
-    assert worst(tmp_path / "p6.mlpackage", piece) >= 30
-    assert sizes["p6"] < 0.95 * sizes["w8"]
+    for name in ("text_encoder", "unet"):
+        inputs = sample_inputs(component_specs(shape, ["generate"])[name].methods["generate"], 1)
+        expected = reference_components(checkpoint, shape, ["generate"])[name].run("generate", inputs)
+        (found,) = load_component(bundle, name).run("generate", inputs).values()
+        result = compare(found, next(iter(expected.values())))
+        assert bundle.component(name).precision == "p6" and not result.defects and result.snr_db >= 30, name
 
 
 def test_each_precision_uses_its_own_operator(tmp_path: Path) -> None:
