@@ -19,7 +19,7 @@ from dreamlite_mobile.bundle_schema import (
 )
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
 from dreamlite_mobile.errors import ConfigError, unknown_name
-from dreamlite_mobile.networks.form import FORMS, Form
+from dreamlite_mobile.networks.form import FORMS, LONGEST_AXIS, Form
 from export.precision import LINEAR
 
 if TYPE_CHECKING:
@@ -172,9 +172,15 @@ class CoreMLExporter:
 
     def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
         """Convert all methods into `<component>.mlpackage`, or into as many as the limit asks for."""
-        from export.coreml import write_packages
+        from export.coreml import beyond_engine, write_packages
 
         made = write_packages(spec, modules, precision, folder, self.coreml.package_limit_bytes)
+        long = beyond_engine(made, folder, LONGEST_AXIS)
+        if long:
+            self.tell(
+                f"{len(long)} results have an axis of more than {LONGEST_AXIS:,}, which the Neural Engine does not "
+                f"take, so the CPU computes them; the first is {long[0]}. A smaller --size has shorter ones."
+            )
         return Written(
             made.files,
             {name: programs[0] for name, programs in made.programs.items()},

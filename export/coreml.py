@@ -26,6 +26,8 @@ from torch.export import ExportedProgram
 from dreamlite_mobile import __version__
 from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
+from dreamlite_mobile.runtime.mil.checks import CONSTANTS
+from dreamlite_mobile.runtime.mil.program import read_program
 from export.cutting import Part, cut_methods
 
 IOS = "18.0"
@@ -95,6 +97,20 @@ def write_packages(
     files = [f"{name}/{file}" for name in names for file in ("Manifest.json", SPECIFICATION, WEIGHTS)]
     programs = tuple(f"{name}/{SPECIFICATION}" for name in names)
     return Packages(tuple(files), dict.fromkeys(spec.methods, programs))
+
+
+def beyond_engine(made: Packages, folder: Path, longest: int) -> list[str]:
+    """The operators whose results have a longer axis than the Neural Engine takes, by package, function and layer."""
+    found = []
+    for file in dict.fromkeys(file for files in made.programs.values() for file in files):
+        for name, function in read_program(folder / file).functions.items():
+            computed = (one for one in function.operations if one.kind not in CONSTANTS)
+            found += [
+                f"{file.partition('/')[0]}: {name}: {one.label}"
+                for one in computed
+                if any(length > longest for result in one.outputs for length in result.type.shape)
+            ]
+    return found
 
 
 def write_package(parts: Mapping[str, Part], precision: str, package: Path, component: str) -> None:

@@ -15,9 +15,9 @@ from dreamlite_mobile.components import MethodSpec, TensorSpec
 from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.networks.form import COREML, fold
 from dreamlite_mobile.networks.text import DecoderLayer, Rotary
-from dreamlite_mobile.networks.unet import Downsample, Resnet, Transformer2D, Upsample
+from dreamlite_mobile.networks.unet import Downsample, Resnet, Transformer2D, UNet, Upsample
 from dreamlite_mobile.networks.vae import VaeDecoder, VaeEncoder
-from dreamlite_mobile.networks.vision import VisionBlock
+from dreamlite_mobile.networks.vision import PatchMerger, VisionBlock
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.thresholds import floor
 from dreamlite_mobile.runtime.coreml import CoreMLComponent
@@ -67,6 +67,13 @@ def seeded(module: nn.Module) -> nn.Module:
     return fold(module)
 
 
+def prompt_projection() -> nn.Module:
+    """As the U-Net holds it."""
+    with torch.device("meta"):
+        projection = UNet(MOBILE.unet, COREML).encoder_hid_proj
+    return projection.to_empty(device="cpu")
+
+
 SAMPLERS = {"downsampling": Downsample, "upsampling": Upsample}
 
 
@@ -85,21 +92,26 @@ def blocks() -> Iterator[tuple[str, str]]:
     for level in range(3):
         yield f"resnet {level}", "w8"
         yield f"transformer {level}", "w8"
-    yield from (("downsampling 1", "fp16"), ("upsampling 1", "fp16"))
+    yield from (("downsampling 1", "fp16"), ("upsampling 1", "fp16"), ("resnet with shortcut", "fp16"))
+    yield from (("prompt projection", "fp16"), ("patch merger", "w8"))
     yield from (("text layer", "fp16"), ("vision block", "w8"), ("vae encoder", "fp16"), ("vae decoder", "fp16"))
 
 
 def wide_block(name: str) -> Part:
     kind, _, level = name.partition(" ")
+    step = MOBILE.unet.time_embed_dim
     if level.isdigit():
         module, shapes = level_block(int(level), kind)
     else:
         module, shapes = {
-            "text layer": (Causal(24), ((1, 24, WIDE.text.hidden_size),)),
-            "vision block": (Sighted(64), ((1, 64, WIDE.vision.hidden_size),)),
-            "vae encoder": (VaeEncoder(MOBILE.vae), ((1, 3, 32, 32),)),
-            "vae decoder": (VaeDecoder(MOBILE.vae, COREML), ((1, 4, 4, 4),)),
-        }[name]
+            "text layer": lambda: (Causal(24), ((1, 24, WIDE.text.hidden_size),)),
+            "vision block": lambda: (Sighted(64), ((1, 64, WIDE.vision.hidden_size),)),
+            "patch merger": lambda: (PatchMerger(WIDE.vision, COREML, True), ((1, 64, WIDE.vision.hidden_size),)),
+            "prompt projection": lambda: (prompt_projection(), ((1, 24, MOBILE.unet.encoder_hid_dim),)),
+            "resnet with shortcut": lambda: (Resnet(MOBILE.unet, 768, 256, COREML), ((1, 768, 4, 8), (1, step))),
+            "vae encoder": lambda: (VaeEncoder(MOBILE.vae), ((1, 3, 32, 32),)),
+            "vae decoder": lambda: (VaeDecoder(MOBILE.vae, COREML), ((1, 4, 4, 4),)),
+        }[name]()
     finished = seeded(module)
     example = tuple(torch.zeros(shape) for shape in shapes)
     names = [node.name for node in torch.export.export(finished, example).graph.nodes if node.op == "placeholder"]

@@ -13,7 +13,7 @@ from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import COMPONENTS, component_specs
 from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig, UNetConfig
 from dreamlite_mobile.networks import SOURCES, TextEncoder, TextLayout, build, expected_tensors, fold
-from dreamlite_mobile.networks.form import FORMS, REFERENCE, Form
+from dreamlite_mobile.networks.form import COREML, FORMS, LONGEST_AXIS, REFERENCE, Form
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
 from dreamlite_mobile.networks.unet import Resnet, Transformer2D
 from export.backends import example_inputs
@@ -70,6 +70,26 @@ def test_unet_equals_diffusers(form: Form, config: DreamLiteConfig, edit: bool) 
     step = filled("step_embedder", config, REFERENCE, published)(timestep, size)
     network = filled("unet", config, tiled(form), published)
     assert relative_error(network(latents, condition, step, states, mask), expected) <= tolerance(form)
+
+
+@pytest.mark.parametrize("level", range(3))
+def test_no_axis_of_the_core_ml_form_is_longer_than_the_neural_engine_takes(level: int) -> None:
+    """Transformers and resnets of the published U-Net at 1024x1024, without numbers. As one piece, rows times heads are
+    up to 131,072."""
+    cfg = only_level(MOBILE.unet, level)
+    channels, heads, kind = cfg.block_out_channels[0], cfg.num_heads[0], cfg.down_kinds[0]
+    height, width = 128 >> level, 256 >> level
+    given = [(1, channels, height, width), (1, 200, cfg.cross_attention_dim), (1, 1, 200)]
+
+    def longest(form: Form) -> int:
+        with torch.device("meta"):
+            block = fold(Transformer2D(cfg, channels, heads, 1, kind, form))
+            graph = torch.export.export(block, tuple(torch.empty(shape) for shape in given)).graph
+        values = [node.meta["val"] for node in graph.nodes if node.op == "call_function"]
+        flat = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
+        return max(length for value in flat for length in value.shape)
+
+    assert longest(COREML) <= LONGEST_AXIS < longest(REFERENCE)
 
 
 @every_form

@@ -1,5 +1,7 @@
 """Counters of fp16 overflow, denormals and clipping. Oracle: tensors whose counts are known, and numpy's own fp16."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,8 @@ from dreamlite_mobile.parity.numbers import (
     counts_of,
     notable,
     quantised_layers,
+    spans_of,
+    symmetric_ends,
     weight_ends,
 )
 from dreamlite_mobile.runtime.torch import TorchComponent
@@ -81,6 +85,43 @@ def test_quantised_layers_are_counted_beside_their_weights() -> None:
     (layer,) = watched(2.0, 3.0, quantised={"inner": Clipped(weights=16, at_end=4, scales=4)}).found()
     assert layer.clipped == Clipped(weights=16, at_end=4, scales=4)
     assert layer.counts == Counts(values=4, peak=6.0)
+
+
+def test_a_span_is_what_calibration_reached_twice_over_and_holds_zero() -> None:
+    network, still = Doubling(2.0).eval(), Doubling(3.0).eval()
+    calls = {
+        "generate": [(torch.tensor([[1.0, 2.0, 3.0, 4.0]]),), (torch.tensor([[-1.0, 0.0, 0.0, 5.0]]),)],
+        "edit": [(torch.full((1, 4), 7.0),)],
+    }
+    assert spans_of("unet", {"generate": network, "edit": still}, calls, 2.0) == {
+        ("unet", "generate", "inner"): (-4.0, 20.0),
+        ("unet", "edit", "inner"): (0.0, 42.0),
+    }
+    assert not network.inner._forward_hooks
+
+
+def test_values_beyond_a_layers_span_are_counted_and_come_first() -> None:
+    """2 x (-3, 3, 30) where -8 to 20 can be held; a layer without a span has none beyond it."""
+    watch = Watch(spans={("unet", "edit", "inner"): (-8.0, 20.0)})
+    network = Doubling(2.0).eval()
+    attach(watch, [network])
+    watch.where, watch.active = ("unet", "edit"), True
+    network(torch.tensor([[-3.0, 3.0, 30.0, -4.0]]))
+    network(torch.tensor([[1.0, -5.0, 10.0, 0.0]]))
+    (layer,) = watch.found()
+    assert (layer.span, layer.counts.beyond, layer.counts.values) == ((-8.0, 20.0), 2, 8)
+    assert counts_of(torch.tensor([torch.nan, torch.inf, 1.0]), (-8.0, 20.0)).beyond == 2
+    other = Layer("unet", "edit", "other", "Linear", Counts(1, 60.0))
+    within = replace(layer, counts=Counts(8, 50.0, beyond=3))
+    assert notable([other, within]) == [within, other]
+    assert watched(2.0, 30.0).found()[0].counts.beyond == 0
+
+
+def test_codes_of_a_symmetric_grid_end_at_both_its_ends() -> None:
+    weight = torch.tensor([[-1.0, 0.5, 1.0, 0.0], [0.0, -4.0, 1.0, 2.0]])
+    assert symmetric_ends(weight, 8) == Clipped(bits=8, weights=8, at_end=3, scales=2)
+    codes = torch.tensor([-128, -127, 127, 3])
+    assert (weight_ends(codes, 8, 1).at_end, weight_ends(codes, 8, 1, symmetric=True).at_end) == (2, 3)
 
 
 def test_a_sound_scale_leaves_one_code_each_at_the_end_and_a_small_one_many() -> None:

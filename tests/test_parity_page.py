@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def page(text: str = "plain", error: float = 0.0) -> Page:
         charts=(Chart(text, text, text, (text,), (Series(text, (1.0,)),)),),
         blocks=(BlockRow(text, text, (text, text, text), text, failed=True),),
         changes=(ChangeRow(text, text, text, text, worse=True, note=text),),
-        numbers=(NumberRow(text, text, text, text, text, text, text, fits=False),),
+        numbers=(NumberRow(text, text, text, text, text, text, text, text, fits=False),),
         number_problems=(text,),
         number_charts=(Chart(text, text, text, (text,), (Series(text, (1.0,)),), wide=True),),
         stages=(StageTime(text, text, 0.5, 10**9), StageTime(text, "zero", 0.0)),
@@ -102,6 +103,21 @@ def test_the_verdict_is_said_at_the_top() -> None:
     failing = Document(render(page(error=1.0))).text
     assert "1 of 2 comparisons is below their floor" in failing
     assert "unet.edit velocity (onnx vs torch, fp32): SNR" in failing
+
+
+def test_whatever_fails_is_said_at_the_top() -> None:
+    """A page of sound comparisons may fail for its numbers, its score or an earlier report."""
+    told = Document(render(page())).text.partition("Pictures")[0]
+    for text in (
+        "1 layer does not hold its numbers",
+        "1 bundle loses too much of the score",
+        "1 comparison is worse than it was",
+        "1 block fails",
+    ):
+        assert text in told
+    sound = replace(page(), number_problems=(), score_problems=("a", "b"), changes=())
+    told = Document(render(sound)).text.partition("Pictures")[0]
+    assert "2 bundles lose too much" in told and "layer" not in told and "worse" not in told
 
 
 def test_numbers_are_shown() -> None:

@@ -186,9 +186,15 @@ def test_a_bundle_of_a_newer_qnn_is_refused(tmp_path: Path) -> None:
 
 
 def test_integers_reach_their_floors_on_the_emulator() -> None:
-    """On a seeded sample that calibration did not see."""
+    """On a seeded sample that calibration did not see. The numbers watch knows the codes and what can be held."""
     done = dreamlite("parity", integers(), "--checkpoint", tiny_checkpoint(), "--json")
     assert done.code == 0, done.err
+    numbers = done.data["bundles"][0]["numbers"]
+    assert all(one["span"][0] <= 0 <= one["span"][1] and one["beyond_span"] is not None for one in numbers)
+    narrow = [one for one in numbers if one["weights"] is not None]
+    assert {one["component"] for one in narrow} == {"text_encoder", "vae_decoder"}
+    assert all(one["scales"] <= one["weights_at_end"] < one["weights"] / 4 for one in narrow)
+    assert any(one["kind"] == "Conv2d" and one["weights"] is None for one in numbers), "wide ones have 16 bits"
     rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"]]
     assert {row["component"] for row in rows} == {"text_encoder", "vae_decoder"}
     assert {row["precision"] for row in rows} == {"w8a16"}

@@ -18,13 +18,13 @@ from dreamlite_mobile.cli.pictures import open_checked
 from dreamlite_mobile.cli.referee import export_referee, referee_for, referee_key
 from dreamlite_mobile.cli.scoring import Scorer, check_scorable, whole_modes
 from dreamlite_mobile.cli.shared import INSTRUCTION, PROMPT, labels, notice, quiet_libraries, stderr
+from dreamlite_mobile.cli.watching import watch_of
 from dreamlite_mobile.components import Geometry, component_specs
 from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.networks.form import REFERENCE, Form
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.bisect import Bench, Bisection, bisect
-from dreamlite_mobile.parity.blocks import layer_names
-from dreamlite_mobile.parity.numbers import Clipped, Layer, Watch, complaints, package_layers, quantised_layers
+from dreamlite_mobile.parity.numbers import Layer, Watch, complaints
 from dreamlite_mobile.parity.published import PublishedPipeline
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
 from dreamlite_mobile.parity.rows import Row
@@ -43,7 +43,6 @@ from dreamlite_mobile.parity.scored import GroupScores, Scored
 from dreamlite_mobile.parity.thresholds import coarsest
 from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.progress import task
-from dreamlite_mobile.runtime.mil.program import read_program
 from dreamlite_mobile.runtime.rounding import Rounding
 from dreamlite_mobile.runtime.session import Session, prompt_encoder
 
@@ -144,7 +143,7 @@ def judged(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, label:
         )
     cases = sample_cases(specs)
     with task(stderr, "parity") as _:
-        watch = Watch(quantised_weights(bundle, checkpoint))
+        watch = watch_of(bundle, checkpoint)
         with bench(bundle, checkpoint, request, watch) as sides:
             judge_pictures(judgement, checkpoint, sides, whole, cases)
             watch.active = True
@@ -216,32 +215,6 @@ def bisect_bench(
 
     spec = component_specs(geometry, modes, [case.component])[case.component]
     return Bench(bundle, spec, case, network(REFERENCE), lambda: network(form), work, notify)
-
-
-def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> dict[str, dict[str, Clipped]]:
-    """Component -> layer -> its weight codes: read from a Core ML bundle's packages, made again for an XNNPACK one."""
-    from export.probe import exporter_of
-    from export.quantize import SCHEMES
-
-    if bundle.manifest.backend == "coreml":
-        return {name: packaged_weights(bundle, name) for name in bundle.manifest.components}
-    if bundle.manifest.backend != "xnnpack":
-        return {}
-    geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
-    form = exporter_of(bundle.manifest).form
-    return {
-        name: quantised_layers(name, component_methods(checkpoint, name, form, geometry, modes), entry.precision)
-        for name, entry in bundle.manifest.components.items()
-        if entry.precision in SCHEMES
-    }
-
-
-def packaged_weights(bundle: Bundle, component: str) -> dict[str, Clipped]:
-    """Layer -> its 8-bit weight codes, as the component's packages hold them; empty for other precisions."""
-    methods = bundle.component(component).methods.values()
-    files = dict.fromkeys(file for method in methods for file in (method.file, *method.then))
-    names = layer_names(component, bundle.manifest.checkpoint.dreamlite_config)
-    return package_layers((read_program(bundle.file(file)) for file in files), names)
 
 
 @contextmanager

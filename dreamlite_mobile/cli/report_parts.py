@@ -135,6 +135,7 @@ def number_row(layer: Layer, label: str) -> NumberRow:
         denormal=share(counts.denormal, counts),
         flushed=share(counts.flushed, counts),
         weights_at_end="" if clipped is None else f"{clipped.at_end:,} of {clipped.weights:,}",
+        beyond="" if layer.span is None else share(counts.beyond, counts),
         fits=not counts.overflow,
     )
 

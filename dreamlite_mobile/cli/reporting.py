@@ -96,11 +96,11 @@ def print_judgement(judgement: Judgement) -> None:
     parity.title = f"{judgement.label}: worst of {len(judgement.rows)} comparisons"
     stdout.print(parity)
     rows = [
-        [row.layer, row.kind, row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end]
+        [row.layer, row.kind, row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end, row.beyond]
         for row in number_rows(judgement.layers, 5)
     ]
-    headings = ["layer", "kind", "peak", "over fp16", "denormal", "flushed", "weights at end"]
-    table(f"{judgement.label}: largest numbers of the float32 reference", headings, rows, tuple(range(2, 7)))
+    headings = ["layer", "kind", "peak", "over fp16", "denormal", "flushed", "weights at end", "beyond range"]
+    table(f"{judgement.label}: largest numbers of the float32 reference", headings, rows, tuple(range(2, 8)))
 
 
 def print_matrix(matrix: Matrix) -> None:

@@ -26,6 +26,8 @@ class Form:
     channels_last: whether a picture becomes rows, and rows a picture, with its channels last (NHWC), as the HTP holds
         pictures; else it is transposed twice on the way, through memory where it is large.
     row_tiles: (channels, rows) pairs; transformer blocks of that width run in tiles of that many rows.
+    strips: transformers whose rows do not look at each other are tiled before a picture becomes rows, in strips of it,
+        so that no tensor holds all rows at once.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Form:
     mask: float = 1e4
     channels_last: bool = False
     row_tiles: tuple[tuple[int, int], ...] = ()
+    strips: bool = False
 
     def tile(self, channels: int) -> int:
         """Rows per tile for transformer blocks of this width; 0 means whole."""
@@ -54,7 +57,15 @@ HTP = Form(
     channels_last=True,
     row_tiles=((256, 512), (512, 256), (896, 512)),
 )
-COREML = Form("coreml", norms="bounded", upsample="transposed")
+LONGEST_AXIS = 16_384
+"""Of a tensor that the Neural Engine takes (coremltools issue 1003); what is longer, the CPU computes."""
+COREML = Form(
+    "coreml",
+    norms="bounded",
+    upsample="transposed",
+    row_tiles=((256, 4096), (512, 2048), (896, 1024)),
+    strips=True,
+)
 """For the Neural Engine, judged by operator counts (benchmarks/coreml.md) since no Apple device was at hand.
 
 Everything stays at rank 4 or less, and pictures stay channels-first. One instance norm stands for the nine operators
@@ -63,6 +74,7 @@ largest, so it is another function where rows are small, and not a number where 
 Linear layers stay linear, over rows: as 1x1 convolutions on [1, C, 1, N], which Apple once advised, they would add
 transpositions around every attention, whose query heads are folded into the rows of one key/value head. Attention is
 two products and a softmax, which the Neural Engine has; MIL's own operator would need the keys copied for every head.
+Rows are tiled so that rows times heads stay below LONGEST_AXIS: 32,768 rows of four heads at 1024x1024 would not.
 """
 ONNX = Form("onnx")
 

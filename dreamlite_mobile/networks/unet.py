@@ -96,7 +96,7 @@ class TransformerBlock(nn.Module):
             keys, values = self.attn1.keys_values(normed)
             done = [
                 self.after_self_attention(
-                    rows + self.attn1(self.norm1(rows) if self.tile else normed, keys, values, None), cross, bias
+                    rows + self.attn1(normed if rows is x else self.norm1(rows), keys, values, None), cross, bias
                 )
                 for rows in self.tiles(x)
             ]
@@ -104,7 +104,7 @@ class TransformerBlock(nn.Module):
 
     def tiles(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Rows in tiles; the tensor itself when it is not tiled, since a split in one still is an operator."""
-        return list(torch.split(x, self.tile, 1)) if self.tile else [x]
+        return list(torch.split(x, self.tile, 1)) if 0 < self.tile < x.shape[1] else [x]
 
     def after_self_attention(
         self, x: torch.Tensor, cross: tuple[torch.Tensor, torch.Tensor], bias: torch.Tensor
@@ -125,21 +125,30 @@ class Transformer2D(nn.Module):
         )
         self.proj_out = nn.Linear(channels, channels)
         self.channels_last = form.channels_last
+        self.strip = form.tile(channels) if form.strips and kind != "full" else 0
 
     def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        rows = self.proj_in(self.rows(self.norm(x)))
+        normed, high = self.norm(x), max(1, self.strip // x.shape[3])
+        if not self.strip or x.shape[2] <= high:
+            return x + self.through_rows(normed, context, bias)
+        strips = torch.split(normed, high, 2)
+        return x + torch.cat([self.through_rows(strip, context, bias) for strip in strips], 2)
+
+    def through_rows(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """[1, C, H, W] -> the same, by way of [1, H W, C]."""
+        rows = self.proj_in(self.rows(x))
         for block in self.transformer_blocks:
             rows = block(rows, context, bias)
-        return x + self.picture(self.proj_out(rows), *x.shape[2:])
+        return self.picture(self.proj_out(rows), *x.shape[2:])
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
-        """[1, C, H, W] -> [1, H*W, C]."""
+        """[1, C, H, W] -> [1, H W, C]."""
         if self.channels_last:
             return x.permute(0, 2, 3, 1).reshape(1, -1, x.shape[1])
-        return x.view(1, x.shape[1], -1).transpose(1, 2)
+        return x.reshape(1, x.shape[1], -1).transpose(1, 2)
 
     def picture(self, rows: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """[1, H*W, C] -> [1, C, H, W]."""
+        """[1, H W, C] -> [1, C, H, W]."""
         if self.channels_last:
             return rows.view(1, height, width, -1).permute(0, 3, 1, 2)
         return rows.transpose(1, 2).reshape(1, -1, height, width)

@@ -1,10 +1,11 @@
 """What the numbers of every layer look like: would they fit fp16, and do quantised layers clip.
 
 Counted by hooks on the float32 reference while it runs what the parity run gives it, so that one count serves every
-backend. A layer whose values fp16 cannot hold fails every fp16 component, whatever its SNR on these inputs.
+backend. A layer whose values fp16 cannot hold fails every fp16 component, whatever its SNR on these inputs. Where
+activations are integers of fixed ranges, values beyond them are counted too: the program clips them.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -23,6 +24,10 @@ FP16_LEAST = 2.0**-24
 """The smallest value of fp16, 5.96e-8; what is smaller is flushed to zero or rounded to it."""
 SCALED = "constexpr_blockwise_shift_scale"
 """The operator of a Core ML program that holds a weight as codes and scales."""
+Place = tuple[str, str, str]
+"""Component, method, layer."""
+Span = tuple[float, float]
+"""The least and the largest value that integer activations of a layer can stand for."""
 SATURATED = 4
 """How many times the share of codes that equally likely ones have at their ends (2 of 256) means a wrong scale."""
 
@@ -32,7 +37,7 @@ class Counts:
     """Counts over every value a layer gave.
 
     peak: largest |x|, infinite where something is not finite. overflow: beyond fp16's 65,504 or not finite.
-    denormal: not zero and below 6.1e-5. flushed: those of them below 5.96e-8.
+    denormal: not zero and below 6.1e-5. flushed: those of them below 5.96e-8. beyond: outside the layer's span.
     """
 
     values: int = 0
@@ -40,6 +45,7 @@ class Counts:
     overflow: int = 0
     denormal: int = 0
     flushed: int = 0
+    beyond: int = 0
 
     def plus(self, other: "Counts") -> "Counts":
         """Both together."""
@@ -49,6 +55,7 @@ class Counts:
             self.overflow + other.overflow,
             self.denormal + other.denormal,
             self.flushed + other.flushed,
+            self.beyond + other.beyond,
         )
 
 
@@ -56,8 +63,7 @@ class Counts:
 class Clipped:
     """Weight codes of a quantised layer, and those of them at an end of their range, over how many scales.
 
-    One a scale is normal, many mean that the scale is too small. Activations are not counted: their scales are
-    measured while running, from the very row that they are of, so nothing lies beyond them.
+    One a scale is normal, many mean that the scale is too small.
     """
 
     bits: int = 8
@@ -73,7 +79,8 @@ class Clipped:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer of one method. `clipped`: where the bundle's precision quantises it."""
+    """One layer of one method. `clipped`: where the bundle's precision quantises its weights; `span`: where its
+    activations are integers of a fixed range (those with scales measured while running have nothing beyond them)."""
 
     component: str
     method: str
@@ -81,6 +88,7 @@ class Layer:
     kind: str
     counts: Counts
     clipped: Clipped | None = None
+    span: Span | None = None
 
 
 @dataclass(slots=True)
@@ -88,11 +96,13 @@ class Watch:
     """Collects counts while components run. `where`: component and method that are running. Counting takes
     time, so it begins when `active` is set.
 
-    `quantised`: component -> layer -> its weights' counts, which are shown beside the layer's own.
+    `quantised`: component -> layer -> its weights' counts, which are shown beside the layer's own. `spans`: of the
+    layers whose activations have one.
     """
 
     quantised: Mapping[str, Mapping[str, Clipped]] = field(default_factory=dict)
-    layers: dict[tuple[str, str, str], Layer] = field(default_factory=dict)
+    spans: Mapping[Place, Span] = field(default_factory=dict)
+    layers: dict[Place, Layer] = field(default_factory=dict)
     where: tuple[str, str] = ("", "")
     active: bool = False
 
@@ -101,9 +111,9 @@ class Watch:
         if not (self.active and isinstance(output, torch.Tensor)):
             return
         key = (*self.where, name)
-        weights = self.quantised.get(self.where[0], {}).get(name)
-        known = self.layers.get(key) or Layer(*key, type(module).__name__, Counts(), weights)
-        self.layers[key] = replace(known, counts=known.counts.plus(counts_of(output)))
+        weights, span = self.quantised.get(self.where[0], {}).get(name), self.spans.get(key)
+        known = self.layers.get(key) or Layer(*key, type(module).__name__, Counts(), weights, span)
+        self.layers[key] = replace(known, counts=known.counts.plus(counts_of(output, span)))
 
     def found(self) -> list[Layer]:
         """Every layer in the order of its first call."""
@@ -143,8 +153,9 @@ def called(watch: Watch, name: str, module: nn.Module, _arguments: tuple[Any, ..
     watch.count(name, module, output)
 
 
-def counts_of(values: torch.Tensor) -> Counts:
-    """Count one tensor."""
+def counts_of(values: torch.Tensor, span: Span | None = None) -> Counts:
+    """Count one tensor; what is not finite lies in no span."""
+    beyond = 0 if span is None else int((~((values >= span[0]) & (values <= span[1]))).sum())
     sizes = values.detach().abs()
     finite = torch.isfinite(sizes)
     small = (sizes < FP16_NORMAL) & (sizes > 0)
@@ -154,15 +165,59 @@ def counts_of(values: torch.Tensor) -> Counts:
         overflow=int((~finite | (sizes > FP16_MAX)).sum()),
         denormal=int(small.sum()),
         flushed=int((small & (sizes < FP16_LEAST)).sum()),
+        beyond=beyond,
     )
 
 
-def weight_ends(codes: torch.Tensor, bits: int, scales: int) -> Clipped:
-    """Weight codes at an end of the range of `bits` bits, over `scales` scales."""
+@torch.no_grad()
+def spans_of(
+    component: str,
+    modules: Mapping[str, nn.Module],
+    calls: Mapping[str, Sequence[tuple[torch.Tensor, ...]]],
+    room: float,
+) -> dict[Place, Span]:
+    """The span of each layer of each method: what its output reached over calibration calls, zero included, widened.
+
+    Args:
+        calls: method -> the inputs of each call, in the order of the graph.
+        room: how many times as wide as the values that were seen.
+    """
+    found: dict[Place, Span] = {}
+
+    def seen(method: str, name: str, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            low, high = found.get((component, method, name), (0.0, 0.0))
+            ends = min(low, room * float(output.min())), max(high, room * float(output.max()))
+            found[component, method, name] = ends
+
+    for method, module in modules.items():
+        hooks = [
+            layer.register_forward_hook(partial(seen, method, name)) for name, layer in module.named_modules() if name
+        ]
+        try:
+            for inputs in calls[method]:
+                module(*inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return found
+
+
+def weight_ends(codes: torch.Tensor, bits: int, scales: int, symmetric: bool = False) -> Clipped:
+    """Weight codes at an end of the range of `bits` bits, over `scales` scales.
+
+    `symmetric`: of 8 bits, -127 is the lower end instead of -128.
+    """
     half = 2 ** (bits - 1)
-    return Clipped(
-        bits=bits, weights=codes.numel(), at_end=int(((codes <= -half) | (codes >= half - 1)).sum()), scales=scales
-    )
+    ends = (codes <= (1 - half if symmetric else -half)) | (codes >= half - 1)
+    return Clipped(bits=bits, weights=codes.numel(), at_end=int(ends.sum()), scales=scales)
+
+
+def symmetric_ends(weight: torch.Tensor, bits: int) -> Clipped:
+    """The same for weights [O, ...] that lie on symmetric grids already, one an output channel."""
+    rows = weight.detach().flatten(1)
+    scale = (rows.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)).clamp_min(torch.finfo(torch.float32).tiny)
+    return weight_ends((rows / scale).round(), bits, len(rows), symmetric=True)
 
 
 def complaints(layers: Iterable[Layer], short: Collection[str]) -> list[str]:
@@ -184,8 +239,8 @@ def complaints(layers: Iterable[Layer], short: Collection[str]) -> list[str]:
 
 
 def notable(layers: Iterable[Layer], count: int = 12) -> list[Layer]:
-    """The layers nearest to trouble: overflowing ones, then the largest peaks."""
-    return sorted(layers, key=lambda layer: (-layer.counts.overflow, -layer.counts.peak))[:count]
+    """The layers nearest to trouble: overflowing ones, then those beyond their span, then the largest peaks."""
+    return sorted(layers, key=lambda layer: (-layer.counts.overflow, -layer.counts.beyond, -layer.counts.peak))[:count]
 
 
 def quantised_layers(component: str, modules: Mapping[str, nn.Module], precision: str) -> dict[str, Clipped]:
@@ -219,5 +274,5 @@ def package_layers(programs: Iterable[Program], names: Iterable[str]) -> dict[st
             if layer is not None and operation.kind == SCALED:
                 held = {part: program.constant(value) for part, value in operation.held.items()}
                 codes, scales = np.asarray(held["data"]), np.asarray(held["scale"])
-                found[layer] = weight_ends(torch.from_numpy(codes.astype(np.int16)), 8, scales.size)
+                found[layer] = weight_ends(torch.from_numpy(codes.astype(np.int16)), 8, scales.size, symmetric=True)
     return found

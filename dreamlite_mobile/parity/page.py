@@ -11,7 +11,7 @@ from PIL import Image
 
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.parity.chart import Chart
-from dreamlite_mobile.parity.page_parts import bullets, charts, facts, megabytes, section, table
+from dreamlite_mobile.parity.page_parts import badge, bullets, charts, facts, megabytes, section, table
 from dreamlite_mobile.parity.page_style import CSS
 from dreamlite_mobile.parity.page_tables import (
     BlockRow,
@@ -136,18 +136,29 @@ def render(page: Page) -> str:
 def _header(page: Page) -> str:
     return (
         f'<header>\n<h1>{escape(page.title)}</h1>\n<p class="intro">{escape(page.intro)}</p>\n'
-        f"{_verdict(page.parity)}\n{facts(page.facts)}\n</header>"
+        f"{_verdict(page)}\n{facts(page.facts)}\n</header>"
     )
 
 
-def _verdict(rows: Sequence[Row]) -> str:
-    if not rows:
-        return ""
+def _verdict(page: Page) -> str:
+    """A badge for the floors, and one for each other thing that fails."""
+    badges = [_floors(page.parity)] if page.parity else []
+    for count, one, many in (
+        (len(page.number_problems), "layer does not hold its numbers", "layers do not hold their numbers"),
+        (len(page.score_problems), "bundle loses too much of the score", "bundles lose too much of the score"),
+        (sum(row.worse for row in page.changes), "comparison is worse than it was", "comparisons are worse than once"),
+        (sum(row.failed for row in page.blocks), "block fails", "blocks fail"),
+    ):
+        if count:
+            badges.append(badge(False, f"{count} {one if count == 1 else many}"))
+    return "\n".join(badges)
+
+
+def _floors(rows: Sequence[Row]) -> str:
     failed = sum(complaint(row) is not None for row in rows)
     if failed:
-        verb = "is" if failed == 1 else "are"
-        return f'<span class="badge bad">{failed} of {len(rows)} comparisons {verb} below their floor</span>'
-    return f'<span class="badge good">all {len(rows)} comparisons reach their floor</span>'
+        return badge(False, f"{failed} of {len(rows)} comparisons {'is' if failed == 1 else 'are'} below their floor")
+    return badge(True, f"all {len(rows)} comparisons reach their floor")
 
 
 def _scores(page: Page) -> str:
@@ -201,7 +212,7 @@ def _parity(rows: Sequence[Row]) -> str:
 def _parity_row(row: Row) -> str:
     problem = complaint(row)
     metric, measured, least = measured_and_floor(row)
-    verdict = '<span class="badge good">ok</span>' if problem is None else '<span class="badge bad">fails</span>'
+    verdict = badge(problem is None, "fails" if problem else "ok")
     texts = (f"{row.component}.{row.method}", row.output, row.precision, row.pair)
     cells = [f"<td>{escape(text)}</td>" for text in texts]
     cells.append(f"<td>{verdict}</td>")

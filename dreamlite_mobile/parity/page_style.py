@@ -12,7 +12,7 @@ CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-main { max-width: 1300px; margin: 0 auto; padding: 40px 24px 64px; }
+main { max-width: 1300px; margin: 0 auto; padding: 40px 24px 64px; overflow-wrap: anywhere; }
 h1 { font-size: 28px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 18px; margin: 44px 0 12px; }
 h3 { font-size: 15px; margin: 0 0 2px; }
@@ -26,7 +26,7 @@ dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(205px, 1fr))
 section dl { margin: 0; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 dl > div { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 8px 13px; }
 dt { color: var(--soft); font-size: 12.5px; }
-dd { margin: 0; font-weight: 550; overflow-wrap: anywhere; }
+dd { margin: 0; font-weight: 550; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px; margin: 0 0 14px; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(230px, 42%), 1fr)); gap: 16px;
   margin-top: 12px; }

@@ -46,6 +46,7 @@ class NumberRow:
     denormal: str
     flushed: str
     weights_at_end: str
+    beyond: str
     fits: bool
 
 
@@ -120,12 +121,12 @@ def number_table(rows: Sequence[NumberRow]) -> str:
         f"<tr{'' if row.fits else ' class=failed'}>"
         + cells(
             (row.layer, row.kind),
-            (row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end),
+            (row.peak, row.overflow, row.denormal, row.flushed, row.weights_at_end, row.beyond),
         )
         + "</tr>\n"
         for row in rows
     )
-    numbers = ("peak |x|", "over fp16", "denormal", "flushed", "weights at end")
+    numbers = ("peak |x|", "over fp16", "denormal", "flushed", "weights at end", "beyond range")
     return table(("layer", "kind", *numbers), set(numbers), body) if rows else ""
 
 

@@ -117,6 +117,8 @@ def layer_json(layer: Layer) -> dict[str, Any]:
         "weights": clipped and clipped.weights,
         "weights_at_end": clipped and clipped.at_end,
         "scales": clipped and clipped.scales,
+        "span": None if layer.span is None else list(layer.span),
+        "beyond_span": None if layer.span is None else counts.beyond,
     }
 
 

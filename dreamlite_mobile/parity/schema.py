@@ -73,8 +73,9 @@ class StageSeconds(Strict):
 
 
 class LayerEntry(Strict):
-    """The numbers of one layer of the float32 reference. `peak` null: not finite. The last three are null where the
-    bundle's precision does not quantise the layer."""
+    """The numbers of one layer of the float32 reference. `peak` null: not finite. `weights` to `scales` are null where
+    the bundle's precision does not quantise the layer; the last two where its activations are no integers of a fixed
+    range, `span`."""
 
     component: str
     method: str
@@ -88,6 +89,8 @@ class LayerEntry(Strict):
     weights: int | None = None
     weights_at_end: int | None = None
     scales: int | None = None
+    span: list[float] | None = None
+    beyond_span: int | None = None
 
 
 class BlockEntry(Strict):

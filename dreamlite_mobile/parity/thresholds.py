@@ -34,15 +34,17 @@ FLOORS = {
     # four bits hold worst: every direction of a random weight counts.
     # Whole pictures are of trained weights: flat shapes lose more by a moved edge.
     "w8": Floor(component_snr_db=27.0, latents_snr_db=27.0, picture_psnr_db=35.0),
-    # The aim of p6 is 30: the towers reach it, the U-Net with its random weights does not (benchmarks/coreml.md).
-    "p6": Floor(component_snr_db=24.0, latents_snr_db=22.0, picture_psnr_db=35.0),
+    # Of trained weights, which reach 35 dB. A U-Net of random ones loses more on its way through and stays below
+    # (25.6 dB): made checkpoints are not held to it (benchmarks/coreml.md).
+    "p6": Floor(component_snr_db=30.0, latents_snr_db=21.0, picture_psnr_db=30.0),
     "w4": Floor(component_snr_db=12.0, latents_snr_db=7.5, picture_psnr_db=20.0),
     "p4": Floor(component_snr_db=10.0, latents_snr_db=8.0, picture_psnr_db=22.0),
 }
 BACKEND_FLOORS = {
-    # Core ML rounds after every operator, and its w8 shortens weights only (benchmarks/coreml.md).
+    # Core ML rounds after every operator, and its w8 shortens weights only. Components are held to what is asked of
+    # them, whole pictures to what trained weights reach, less 3 dB: an edit gathers most (benchmarks/coreml.md).
     ("coreml", "fp16"): Floor(component_snr_db=45.0, latents_snr_db=45.0, picture_psnr_db=55.0),
-    ("coreml", "w8"): Floor(component_snr_db=35.0, latents_snr_db=35.0, picture_psnr_db=45.0),
+    ("coreml", "w8"): Floor(component_snr_db=35.0, latents_snr_db=24.0, picture_psnr_db=30.0),
 }
 """Where a backend's own arithmetic asks for another floor than its precision's."""
 SCORE_LOSS = {"fp32": 0.03, "fp16": 0.02, "w8a16": 0.02, "w8": 0.03, "p6": 0.03}

@@ -1,0 +1,95 @@
+"""What the numbers watch knows of a bundle beforehand: its weight codes, and the ranges of its integer activations."""
+
+from torch import nn
+
+from dreamlite_mobile.assembly import component_methods
+from dreamlite_mobile.bundle import Bundle
+from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
+from dreamlite_mobile.checkpoint import Checkpoint
+from dreamlite_mobile.components import component_specs
+from dreamlite_mobile.networks.form import HTP, REFERENCE, Form
+from dreamlite_mobile.parity.blocks import layer_names
+from dreamlite_mobile.parity.numbers import (
+    Clipped,
+    Place,
+    Span,
+    Watch,
+    package_layers,
+    quantised_layers,
+    spans_of,
+    symmetric_ends,
+)
+from dreamlite_mobile.runtime.mil.program import read_program
+from dreamlite_mobile.runtime.session import prompt_encoder
+
+Codes = dict[str, dict[str, Clipped]]
+"""Component -> layer -> its weight codes."""
+
+
+def watch_of(bundle: Bundle, checkpoint: Checkpoint) -> Watch:
+    """A watch that has counted nothing yet. Codes are read from a Core ML bundle's packages; other programs cannot be
+    opened so far, and theirs are made again."""
+    if bundle.manifest.backend == "coreml":
+        return Watch({name: packaged_weights(bundle, name) for name in bundle.manifest.components})
+    if bundle.manifest.backend == "xnnpack":
+        return Watch(quantised_weights(bundle, checkpoint))
+    if bundle.manifest.backend == "qnn":
+        return Watch(*fixed_ranges(bundle, checkpoint))
+    return Watch()
+
+
+def packaged_weights(bundle: Bundle, component: str) -> dict[str, Clipped]:
+    """Layer -> its 8-bit weight codes, as the component's packages hold them; empty for other precisions."""
+    methods = bundle.component(component).methods.values()
+    files = dict.fromkeys(file for method in methods for file in (method.file, *method.then))
+    names = layer_names(component, bundle.manifest.checkpoint.dreamlite_config)
+    return package_layers((read_program(bundle.file(file)) for file in files), names)
+
+
+def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> Codes:
+    """The codes of components whose activations are measured while running."""
+    from export.probe import exporter_of
+    from export.quantize import SCHEMES
+
+    form = exporter_of(bundle.manifest).form
+    return {
+        name: quantised_layers(name, methods_of(bundle, checkpoint, name, form), entry.precision)
+        for name, entry in bundle.manifest.components.items()
+        if entry.precision in SCHEMES
+    }
+
+
+def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Place, Span]]:
+    """The codes of components in integers, and what their activations can stand for: from the calibration that the
+    manifest tells of, run again."""
+    manifest = bundle.manifest
+    calibration = None if manifest.htp is None else manifest.htp.calibration
+    narrow = [name for name, entry in manifest.components.items() if entry.precision != "fp16"]
+    codes: Codes = {}
+    spans: dict[Place, Span] = {}
+    if calibration is None or not narrow:
+        return codes, spans
+    from export.calibration import trajectories
+    from export.qnn_quantize import ROOM, round_for, weight_plan
+
+    shape, modes = bundle_geometry(manifest), list(manifest.modes)
+    specs = component_specs(shape, modes, narrow)
+    known = trajectories(checkpoint, shape, prompt_encoder(bundle), modes, specs, calibration.pictures)
+    for name, spec in specs.items():
+        calls = {method: known.calls[name, method] for method in spec.methods}
+        spans |= spans_of(name, methods_of(bundle, checkpoint, name, REFERENCE), calls, ROOM)
+        modules = methods_of(bundle, checkpoint, name, HTP)
+        plan = weight_plan(name, manifest.components[name].precision, modules)
+        round_for(plan, modules, calls)
+        layers = dict(next(iter(modules.values())).named_modules())
+        codes[name] = {
+            layer: symmetric_ends(weight, plan.bits)
+            for layer in plan.narrow
+            if isinstance(weight := getattr(layers[layer], "weight", None), nn.Parameter)
+        }
+    return codes, spans
+
+
+def methods_of(bundle: Bundle, checkpoint: Checkpoint, component: str, form: Form) -> dict[str, nn.Module]:
+    """A component's networks in a form, by method."""
+    return component_methods(checkpoint, component, form, bundle_geometry(bundle.manifest), list(bundle.manifest.modes))
