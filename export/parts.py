@@ -11,14 +11,15 @@ from torch import nn
 
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import Bundle, BundleWriter
-from dreamlite_mobile.bundle_schema import ComponentEntry, MethodEntry, Precision, TensorSpec
+from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry, MethodEntry, Precision, TensorSpec
 from dreamlite_mobile.components import ComponentSpec, MethodSpec
+from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.measure import Cost, measured
 from export.backends import Written
 from export.estimate import lowering_bytes, weight_bytes
 from export.htp import plan_file
 from export.manifest import tool_versions
-from export.pieces import Pieces, Record, piece_key
+from export.pieces import Pieces, Record, piece_key, write_record
 from export.workers import Job, run_told
 
 if TYPE_CHECKING:
@@ -101,6 +102,21 @@ def lower(plan: "Plan", name: str, folder: Path) -> Written:
         request.checkpoint, name, plan.exporter.form, plan.geometry, list(request.modes)
     )
     return plan.exporter.write(plan.specs[name], modules, plan.precisions[name], folder)
+
+
+def make_piece(plan: "Plan", name: str) -> bool:
+    """Lower a component straight into the cache, unless it is there; whether that was to be done."""
+    assert plan.request.cache is not None
+    pieces, key = Pieces(plan.request.cache), key_of(plan, name)
+    if pieces.find(key, Record) is not None:
+        return False
+    with pieces.staged(key) as folder:
+        written = lower(plan, name, folder)
+        paths = {file: folder / file for file in (*written.files, *written.documents)}
+        files = {file: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path)) for file, path in paths.items()}
+        entry = component_entry(plan.specs[name], plan.precisions[name], written)
+        write_record(folder, Record(entry=entry, documents=written.documents, files=files))
+    return True
 
 
 def added(plan: "Plan", name: str, written: Written, cost: Cost, writer: BundleWriter) -> Part:

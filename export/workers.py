@@ -168,14 +168,15 @@ def work(job: Job, answer: Connection, parent: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+    said: tuple[Exception | None, Any]
     try:
         with measured() as cost:
-            result = job.run()
+            said = (None, job.run())
     except (DreamLiteError, OSError) as error:
-        said = (error, None, cost)
-    else:
-        said = (None, result, cost)
-    answer.send_bytes(pickle.dumps(said))  # torch's own pickling would leave tensors in memory that dies with us
+        said = (error, None)
+    answer.send_bytes(
+        pickle.dumps((*said, cost))
+    )  # torch's own pickling would leave tensors in memory that dies with us
 
 
 def finished(worker: Worker) -> Finished:
