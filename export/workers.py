@@ -98,6 +98,7 @@ def run_jobs(jobs: Sequence[Job], limits: Limits, tell: Tell = lambda _: None) -
         DreamLiteError, OSError: what a job met. ExportError: a job that was killed, or with this process alone holds
             more than all may.
     """
+    check_room(limits)
     waiting, running, largest, pause = list(jobs), list[Worker](), 0, LOOK_SECONDS
     try:
         while waiting or running:
@@ -125,6 +126,16 @@ def run_jobs(jobs: Sequence[Job], limits: Limits, tell: Tell = lambda _: None) -
     finally:
         for worker in running:
             worker.stop()
+
+
+def check_room(limits: Limits) -> None:
+    """Refuse (ExportError) a ceiling that this process alone is at."""
+    own = held_bytes(os.getpid())
+    if own > limits.memory - HEADROOM:
+        raise ExportError(
+            f"--max-memory {shown(limits.memory)}: the exporter itself holds {shown(own)} before it lowers anything; "
+            f"allow at least {shown(2 * own + HEADROOM)}"
+        )
 
 
 def has_room(job: Job, running: Sequence[Worker], memory: int, largest: int) -> bool:

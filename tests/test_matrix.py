@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from export.driver import ExportRequest, plan_export, run_export
 from export.graph import Task
 from export.memory import descendants
 
+KILLS = 3
 DRAWN = {"sizes": [SIZE], "components": ["vae_decoder"], "modes": ["generate"]}
 BOTH = {"backends": ["onnx", "xnnpack"], "precisions": {"xnnpack": ["fp32", "w8"]}}
 
@@ -169,20 +171,22 @@ def test_tasks_fly_together_as_far_as_memory_goes() -> None:
 
 
 def test_workers_killed_during_the_run_change_nothing(tmp_path: Path) -> None:
-    """Three bundles of two pieces on Ray; whoever lowers one first is killed. Oracle: exports made in this process."""
+    """Three bundles of two pieces on Ray; workers are killed at random moments. Oracle: exports made in this process."""
     file = matrix(tmp_path, **BOTH)
     command = [sys.executable, "-c", "from dreamlite_mobile.cli import main; main()", "export-matrix", str(file)]
-    command += ["--out", str(tmp_path / "out"), "--jobs", "2", "--json"]
+    command += ["--out", str(tmp_path / "out"), "--jobs", "2", "--retries", str(KILLS), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    killed = set[str]()
+    chance, killed, due = random.Random(0), 0, 0.0
     while process.poll() is None:
-        killed |= kill_one(process.pid, killed)
+        if killed < KILLS and time.monotonic() > due and kill_one(process.pid):
+            killed, due = killed + 1, time.monotonic() + chance.uniform(0, 6)
         time.sleep(0.05)
     out, err = process.communicate()
     assert process.returncode == 0, err
     found = json.loads(out)
     attempts = {one["task"]: one["attempts"] for one in found["tasks"]}
-    assert len(killed) == 2 and {name for name, count in attempts.items() if count == 2} == killed, (killed, attempts)
+    died = sum(attempts.values()) - len(attempts)
+    assert 1 <= died <= killed == KILLS, attempts  # one that was ready died unnoticed
     assert len(attempts) == 5 and {cell["state"] for cell in found["cells"]} == {"made"}
     checkpoint = open_checkpoint(tiny_checkpoint())
     for cell in found["cells"]:
@@ -200,15 +204,14 @@ def test_workers_killed_during_the_run_change_nothing(tmp_path: Path) -> None:
     assert {cell["state"] for cell in again["cells"]} == {"unchanged"} and not again["tasks"]
 
 
-def kill_one(pid: int, before: set[str]) -> set[str]:
-    """Kill a worker of a piece whose pieces were left alone before, once it has begun: its name, which Ray gives it."""
+def kill_one(pid: int) -> bool:
+    """Kill a worker that does something, as Ray's name for it says; whether there was one."""
     for worker in descendants(pid):
         try:
             title = Path(f"/proc/{worker}/cmdline").read_text().replace("\0", " ").strip()
         except OSError:
             continue
-        name = title.removeprefix("ray::")
-        if title.startswith("ray::vae_decoder") and name not in before:
+        if title.startswith(("ray::vae_decoder", f"ray::{tiny_checkpoint().name}-")):
             os.kill(worker, signal.SIGKILL)
-            return {name}
-    return set()
+            return True
+    return False
