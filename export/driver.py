@@ -140,6 +140,8 @@ def run_export(
     calibrate(plan, notify)
     with BundleWriter(out, replace=replace) as writer:
         parts = make_parts(plan, writer, notify)
+        # in the order of the plan, whichever worker was first
+        of_parts = {file: writer.files[file] for part in parts.values() for file in part.files}
         notify("tables")
         embeddings = write_tables(plan, writer)
         notify("manifest")
@@ -156,7 +158,7 @@ def run_export(
             embeddings=embeddings,
             source=identity,
             documents=[file for part in parts.values() for file in part.documents],
-            files=writer.files,
+            files=of_parts | writer.files,
         )
         writer.finish(manifest)
     costs = {name: part.cost for name, part in parts.items() if part.cost is not None}

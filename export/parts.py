@@ -38,6 +38,11 @@ class Part:
     documents: tuple[str, ...]
     cost: Cost | None = None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All of it."""
+        return (*self.entry.files, *self.documents)
+
 
 def make_parts(plan: "Plan", writer: BundleWriter, notify: Notify) -> dict[str, Part]:
     """Put every component of the plan into the bundle.

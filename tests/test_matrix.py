@@ -171,7 +171,7 @@ def test_tasks_fly_together_as_far_as_memory_goes() -> None:
 
 
 def test_workers_killed_during_the_run_change_nothing(tmp_path: Path) -> None:
-    """Three bundles of two pieces on Ray; workers are killed at random moments. Oracle: exports made in this process."""
+    """Three bundles of two pieces on Ray; workers are killed at random. Oracle: exports made in this process."""
     file = matrix(tmp_path, **BOTH)
     command = [sys.executable, "-c", "from dreamlite_mobile.cli import main; main()", "export-matrix", str(file)]
     command += ["--out", str(tmp_path / "out"), "--jobs", "2", "--retries", str(KILLS), "--json"]

@@ -1,4 +1,4 @@
-"""The ceiling on memory: how it is written, and that the exporter with its workers stays below. Oracle: the kernel (Pss)."""
+"""The ceiling on memory: how it is written, and that an exporter with its workers stays below. Oracle: the kernel."""
 
 import os
 import subprocess
