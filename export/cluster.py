@@ -136,7 +136,10 @@ def largest_node(ray: Any) -> int:
 
 @dataclass(slots=True)
 class Run:
-    """The tasks that wait, those in flight (youngest last), and those that ended."""
+    """The tasks that wait, those in flight (youngest last) and those that ended.
+
+    `stopped`: those in flight that were stopped for their memory, and why that is the end of it, or None.
+    """
 
     ray: Any
     waiting: dict[str, Task]
@@ -144,7 +147,7 @@ class Run:
     memory: int
     tell: Tell
     flying: dict[Any, Task] = field(default_factory=dict)
-    stopped: set[Any] = field(default_factory=set)
+    stopped: dict[Any, str | None] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     ended: dict[str, Done] = field(default_factory=dict)
 
@@ -198,7 +201,9 @@ class Run:
         except errors.RayError as error:
             reason = type(error).__name__
         if reference in self.stopped:
-            self.stopped.remove(reference)
+            problem = self.stopped.pop(reference)
+            if problem is not None:
+                return Done(task, attempts, {"problem": problem})
             self.attempts[task.key] -= 1
             self.waiting = {task.key: alone(task, self.memory)} | self.waiting
         elif attempts <= self.place.retries:
@@ -213,17 +218,17 @@ class Run:
     def keep_ceiling(self) -> None:
         """Stop the youngest task where all hold too much; it begins again alone, and fails if it was alone."""
         ceiling = self.place.max_memory
-        if ceiling is None or not self.flying or tree_bytes(os.getpid()) <= ceiling - HEADROOM:
+        left = [reference for reference in self.flying if reference not in self.stopped]
+        if ceiling is None or not left or (held := tree_bytes(os.getpid())) <= ceiling - HEADROOM:
             return
-        reference, task = list(self.flying.items())[-1]
-        if reference in self.stopped:
-            return
-        self.ray.cancel(reference, force=True)
+        youngest = self.flying[left[-1]]
         if len(self.flying) > 1:
-            self.stopped.add(reference)
-            self.tell(f"{task.name}: waits, since together the workers held more than {shown(ceiling)} allows")
+            self.stopped[left[-1]] = None
+            self.tell(f"{youngest.name}: waits, since together the workers held more than {shown(ceiling)} allows")
         else:
-            self.attempts[task.key] = self.place.retries + 1
+            mend = "allow more (--max-memory), or take smaller sizes"
+            self.stopped[left[-1]] = f"with Ray and this process it holds {shown(held)} and grows; {mend}"
+        self.ray.cancel(left[-1], force=True)
 
 
 def in_worker(task: Task, code: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import Field, ValidationError
 
@@ -111,14 +111,12 @@ def cells_of(said: MatrixFile, labels: Mapping[str, str]) -> list[Cell]:
         labels: a name for each checkpoint.
     """
     cells: dict[str, Cell] = {}
-    for checkpoint, backend in product(said.checkpoints, BACKENDS):
-        if backend not in said.backends:
-            continue
+    for checkpoint, backend in product(said.checkpoints, said.backends):
         socs = [target(soc).soc for soc in said.socs or (DEFAULT_SOC,)] if backend == "qnn" else [None]
         for soc, precision, size in product(socs, said.precisions_of(backend), said.sizes):
             width, height = parse_size(str(size))
             name = "-".join(named(labels[checkpoint], backend, soc, precision, f"{width}x{height}"))
-            cells[name] = Cell(name, checkpoint, backend, precision, width, height, soc)
+            cells[name] = Cell(name, checkpoint, cast("Backend", backend), precision, width, height, soc)
     return list(cells.values())
 
 

@@ -17,6 +17,7 @@ from checkpoint_files import tiny_checkpoint
 
 from benchmarks.resumed_export import digests
 from dreamlite_mobile.checkpoint import open_checkpoint
+from export import cluster
 from export.cluster import Place, Run
 from export.driver import ExportRequest, plan_export, run_export
 from export.graph import Task
@@ -114,7 +115,8 @@ class ScriptedRay:
     exceptions = SimpleNamespace(RayTaskError=KeyError, RayError=CrashError)
 
     def __init__(self, **scripts: list[object]) -> None:
-        self.scripts, self.sent, self.most = scripts, list[str](), 0
+        self.scripts, self.sent, self.most, self.idle = scripts, list[str](), 0, 0
+        self.cancelled: list[tuple[str, int]] = []
 
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": 4.0}
@@ -131,18 +133,26 @@ class ScriptedRay:
 
     def wait(self, references: list[tuple[str, int]], **_: float) -> tuple[list[tuple[str, int]], list[Any]]:
         self.most = max(self.most, len(references))
+        self.idle -= 1
+        if self.idle >= 0:
+            return [], references
         return references[:1], references[1:]
 
+    def cancel(self, reference: tuple[str, int], **_: bool) -> None:
+        self.cancelled.append(reference)
+
     def get(self, reference: tuple[str, int]) -> dict[str, Any]:
+        if reference in self.cancelled:
+            raise CrashError
         outcome = self.scripts.get(reference[0], [{"made": True}]).pop(0)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
 
-def ends(ray: ScriptedRay, *tasks: Task) -> dict[str, tuple[str | None, int]]:
+def ends(ray: ScriptedRay, *tasks: Task, ceiling: int | None = None) -> dict[str, tuple[str | None, int]]:
     said: list[str] = []
-    run = Run(ray, {task.key: task for task in tasks}, Place(4, retries=2), 100, said.append)
+    run = Run(ray, {task.key: task for task in tasks}, Place(4, ceiling, retries=2), 100, said.append)
     return {done.task.name: (done.problem, done.attempts) for done in run.all()}
 
 
@@ -168,6 +178,27 @@ def test_tasks_fly_together_as_far_as_memory_goes() -> None:
     ray = ScriptedRay()
     ends(ray, *(task(name, memory=40) for name in "abcd"), task("large", memory=400))
     assert ray.most == 2 and ray.sent == [*"abcd", "large"]
+
+
+def test_the_youngest_task_waits_where_all_hold_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as much as allowed at the first look; the youngest is stopped and comes back when the other is done."""
+    looks = iter([2 * 10**9])
+    monkeypatch.setattr(cluster, "tree_bytes", lambda _: next(looks, 0))
+    ray = ScriptedRay()
+    ray.idle = 1
+    found = ends(ray, task("old"), task("young"), ceiling=10**9)
+    assert found == {"old": (None, 1), "young": (None, 1)}
+    assert ray.cancelled == [("young", 2)] and ray.sent == ["old", "young", "young"]
+
+
+def test_a_task_that_alone_holds_too_much_fails_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([2 * 10**9])
+    monkeypatch.setattr(cluster, "tree_bytes", lambda _: next(looks, 0))
+    ray = ScriptedRay()
+    ray.idle = 1
+    found = ends(ray, task("large", memory=100), task("small"), ceiling=10**9)
+    assert "holds 2.00 GB and grows; allow more (--max-memory)" in str(found["large"][0])
+    assert found["small"] == (None, 1)
 
 
 def test_workers_killed_during_the_run_change_nothing(tmp_path: Path) -> None:
