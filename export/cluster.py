@@ -23,6 +23,12 @@ LOOK_SECONDS = 0.5
 """Between two looks at what all processes hold; a look walks through each of them."""
 STORE_BYTES = 80_000_000
 """Ray's shared memory, which results of a few hundred bytes go through: about the least that Ray takes."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",  # containers have a small /dev/shm
+    "RAY_worker_niceness": "0",  # 15 by default: workers would starve beside any other load
+}
 CONNECT_SECONDS = 5.0
 
 
@@ -64,9 +70,8 @@ def run_tasks(tasks: Mapping[str, Task], place: Place, tell: Tell) -> Iterator[D
 @contextlib.contextmanager
 def cluster(place: Place) -> Iterator[tuple[Any, int]]:
     """Ray, and the bytes that tasks may hold together."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "1")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
