@@ -21,11 +21,11 @@ from dreamlite_mobile.errors import DreamLiteError, ExportError
 from dreamlite_mobile.measure import Cost, measured
 from export.memory import free_memory, held_bytes, shown
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.05
 """Between two looks at what the workers hold."""
 LOOK_SHARE = 0.1
 """Of the time, at most spent on looking: a look at gigabytes takes long, and stops who is looked at."""
-HEADROOM = 100_000_000
+HEADROOM = 150_000_000
 """Below the ceiling, what may be allocated between two looks: workers are stopped when only this is left."""
 DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux' prctl."""
