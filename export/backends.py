@@ -24,6 +24,7 @@ from export.precision import LINEAR
 
 if TYPE_CHECKING:
     from export.calibration import Calibration
+    from export.workers import Limits
 
 SAMPLE_SEED = 0
 MEGABYTE = 1_000_000
@@ -59,7 +60,7 @@ class Exporter(Protocol):
 
     `target`: what its programs run on; `needs`: runtimes that must match; `htp`: the chip, if they are for one;
     `coreml`: how packages were made, if they are Core ML's. `calibrated`: precisions that need `calibration` to be set.
-    `tell`: hears of parts of a component that are done.
+    `tell`: hears of parts of a component that are done. `has_workers`: starts workers of its own for one component.
     """
 
     form: Form
@@ -68,6 +69,7 @@ class Exporter(Protocol):
     calibrated: tuple[str, ...]
     calibration: "Calibration | None"
     tell: "Tell"
+    has_workers: bool
 
     @property
     def htp(self) -> HtpEntry | None: ...
@@ -87,6 +89,7 @@ class XnnpackExporter:
     calibrated: tuple[str, ...] = ()
     calibration: "Calibration | None" = None
     tell: "Tell" = staticmethod(silent)
+    has_workers = False
     coreml = None
     precisions: Mapping[str, tuple[str, ...]] = {
         name: ("fp32", *(("w8",) if name in LINEAR else ()), *(("w4",) if name == "text_encoder" else ()))
@@ -121,6 +124,7 @@ class OnnxExporter:
     calibrated: tuple[str, ...] = ()
     calibration: "Calibration | None" = None
     tell: "Tell" = staticmethod(silent)
+    has_workers = False
     coreml = None
     precisions: Mapping[str, tuple[str, ...]] = dict.fromkeys(COMPONENTS, ("fp32",))
 
@@ -148,6 +152,7 @@ class CoreMLExporter:
     calibrated: tuple[str, ...] = ()
     calibration: "Calibration | None" = None
     tell: "Tell" = staticmethod(silent)
+    has_workers = False
     precisions: Mapping[str, tuple[str, ...]] = {
         name: (
             "fp16",
@@ -190,16 +195,26 @@ class CoreMLExporter:
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """How HTP components are cut and compiled. None: what suits the component and this machine.
+    """How components are cut, and lowered in workers. None: what suits the component and this machine.
 
-    `shards`: of each component that has places to be cut. `jobs`: compilers at a time. `memory_gb`: what they may hold
-    together. `cache`: a folder where finished shards are kept.
+    `shards`: of each HTP component that has places to be cut. `jobs`: shards or components lowered at a time.
+    `max_memory`: bytes that the exporter and its workers may hold together. `cache`: a folder where finished shards are
+    kept.
     """
 
     shards: int | None = None
     jobs: int | None = None
-    memory_gb: float | None = None
+    max_memory: int | None = None
     cache: Path | None = None
+
+    @property
+    def limits(self) -> "Limits | None":
+        """Of workers, if anything was said about them: without, components are lowered one by one in this process."""
+        if self.jobs is None and self.max_memory is None:
+            return None
+        from export.workers import Limits
+
+        return Limits.of_machine(self.jobs, self.max_memory)
 
 
 def exporter(
@@ -228,14 +243,10 @@ def exporter(
         raise ConfigError(f"--emulator: {backend} files run here as they are; leave it out, or take --backend qnn")
     if soc is not None and backend != "qnn":
         raise ConfigError(f"--soc {soc}: {backend} files are for every chip; leave it out, or take --backend qnn")
-    if cutting is not None and backend != "qnn":
-        for option, value in (
-            ("--shards", cutting.shards),
-            ("--jobs", cutting.jobs),
-            ("--memory-gb", cutting.memory_gb),
-        ):
-            if value is not None:
-                raise ConfigError(f"{option} {value}: {backend} files are not cut into shards; leave it out")
+    if cutting is not None and cutting.shards is not None and backend != "qnn":
+        raise ConfigError(f"--shards {cutting.shards}: {backend} files are not cut into shards; leave it out")
+    if cutting is not None and cutting.jobs is not None and cutting.jobs < 1:
+        raise ConfigError(f"--jobs {cutting.jobs}: expected 1 or more; the number of cores is the default")
     if package_mb is not None and backend != "coreml":
         raise ConfigError(f"--package-mb {package_mb}: {backend} files are not cut; leave it out")
     return known[backend]()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dreamlite_mobile.assembly import step_embeddings
@@ -22,8 +23,9 @@ from dreamlite_mobile.measure import Cost
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
 from export.backends import Cutting, Exporter, Tell, exporter, silent
 from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity
-from export.parts import Notify, make_part
+from export.parts import Notify, make_parts
 from export.precision import component_precisions
+from export.workers import apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class ExportRequest:
     """What to make. `precision` is a preset or `component=precision` pairs (see `export.precision`).
 
     `soc`: the Snapdragon that `qnn` files are for, by default the Xiaomi 14's; with `emulator` they run on the host.
-    `cutting`: how HTP components are cut into shards and compiled.
+    `cutting`: how HTP components are cut into shards; how many workers lower, within how much memory.
     `package_mb`: most megabytes of weights in one Core ML package.
     `reuse`: bundles from which a component is copied, instead of lowered again, where it would come out the same.
     `cache`: a folder where every finished component is kept, and found again by a later export of the same.
@@ -137,7 +139,9 @@ def run_export(
     plan.request.checkpoint.check()
     calibrate(plan, notify)
     with BundleWriter(out, replace=replace) as writer:
-        parts = {name: make_part(plan, name, writer, notify) for name in plan.specs}
+        parts = make_parts(plan, writer, notify)
+        # in the order of the plan, whichever worker was first
+        of_parts = {file: writer.files[file] for part in parts.values() for file in part.files}
         notify("tables")
         embeddings = write_tables(plan, writer)
         notify("manifest")
@@ -154,7 +158,7 @@ def run_export(
             embeddings=embeddings,
             source=identity,
             documents=[file for part in parts.values() for file in part.documents],
-            files=writer.files,
+            files=of_parts | writer.files,
         )
         writer.finish(manifest)
     costs = {name: part.cost for name, part in parts.items() if part.cost is not None}
@@ -173,7 +177,9 @@ def calibrate(plan: Plan, notify: Notify) -> None:
 
     notify("calibration")
     request = plan.request
-    plan.exporter.calibration = trajectories(request.checkpoint, plan.geometry, plan.encoder, request.modes, plan.specs)
+    limits = None if request.cutting is None else request.cutting.limits
+    draw = partial(trajectories, request.checkpoint, plan.geometry, plan.encoder, request.modes, plan.specs)
+    plan.exporter.calibration = draw() if limits is None else apart("calibration", draw, limits)
 
 
 def write_tables(plan: Plan, writer: BundleWriter) -> EmbeddingsEntry | None:

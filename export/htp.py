@@ -4,6 +4,8 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -31,9 +33,9 @@ from export.backends import Cutting, Tell, Written, example_inputs, silent
 from export.manifest import tool_versions
 from export.pieces import Kept, Pieces, piece_key
 from export.precision import INTEGERS
-from export.shards import Shard, cut_component, shard_digest
+from export.shards import Shard, cut_component, shard_digest, shard_memory, shard_room
 from export.targets import DEFAULT_SOC, TARGETS, target
-from export.workers import Job, Limits, Remaining, run_jobs
+from export.workers import Job, Limits, apart, run_told
 
 if TYPE_CHECKING:
     from export.calibration import Calibration
@@ -57,6 +59,7 @@ class QnnExporter:
 
     form = FORMS["htp"]
     coreml = None
+    has_workers = True
     calibrated: tuple[str, ...] = ("w8a16",)
     precisions: Mapping[str, tuple[str, ...]] = {
         name: ("fp16", *(("w8a16",) if name in INTEGERS else ())) for name in COMPONENTS
@@ -71,7 +74,8 @@ class QnnExporter:
                 f"--soc {self.soc.soc}: its HTP (V{self.soc.htp}) computes in integers only, and so far "
                 "qnn files are fp16; supported: " + ", ".join(row.soc for row in TARGETS.values() if row.fp16)
             )
-        check_cutting(cutting)
+        if cutting.shards is not None and cutting.shards < 1:
+            raise ConfigError(f"--shards {cutting.shards}: expected 1 or more, or auto")
         self.cutting = cutting
         self.tell: Tell = silent
         self.sdk = find_sdk()
@@ -111,6 +115,7 @@ class QnnExporter:
             self.cutting.shards,
             limit,
             lambda _, weight: weight.numel() * (1.0 if integers else FP16_BYTES),
+            inf if self.cutting.max_memory is None else shard_room(self.cutting.max_memory),
         )
         if len(shards) > 1:
             if integers:
@@ -119,7 +124,8 @@ class QnnExporter:
                     f"(--shards 1) or {spec.name}=fp16"
                 )
             return self.write_shards(spec, shards, folder)
-        return self.write_whole(spec, modules, precision, folder)
+        whole = partial(self.write_whole, spec, modules, precision, folder)
+        return whole() if self.cutting.limits is None else apart(spec.name, whole, self.cutting.limits)
 
     def write_whole(
         self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path
@@ -151,7 +157,8 @@ class QnnExporter:
             missing = []
             for name, key, shard, file in zip(names, keys, shards, files, strict=True):
                 if pieces.find(key, ShardRecord) is None:
-                    missing.append(Job(name, operators(shard), CompileShard(self, shard, file, pieces, key)))
+                    memory = shard_memory(shard.volume)
+                    missing.append(Job(name, operators(shard), CompileShard(self, shard, file, pieces, key), memory))
                 else:
                     self.tell(f"{name}: finished before")
             self.compile_missing(missing)
@@ -170,12 +177,8 @@ class QnnExporter:
             return
         from export import qnn  # noqa: F401 - imported once, before the workers are forked
 
-        memory = self.cutting.memory_gb
-        limits = Limits.of_machine(self.cutting.jobs, None if memory is None else int(memory * 1e9))
-        left = Remaining({job.name: job.size for job in jobs}, limits.workers)
-        for done in run_jobs(jobs, limits, self.tell):
-            seconds, peak = done.cost.seconds, done.cost.peak_bytes / 1e9
-            self.tell(f"{done.name}: compiled in {seconds:.0f} s, {peak:.1f} GB; {left.after(done.name)}")
+        for _ in run_told(jobs, self.cutting.limits or Limits.of_machine(), self.tell):
+            pass
 
     def shard_key(self, shard: Shard, file: str) -> str:
         """Of all that a shard's bytes depend on."""
@@ -231,16 +234,6 @@ class CompileShard:
                 files={file: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))},
             )
             self.pieces.add(self.key, path.parent, record)
-
-
-def check_cutting(cutting: Cutting) -> None:
-    """Refuse (ConfigError) numbers that mean nothing."""
-    if cutting.shards is not None and cutting.shards < 1:
-        raise ConfigError(f"--shards {cutting.shards}: expected 1 or more, or auto")
-    if cutting.jobs is not None and cutting.jobs < 1:
-        raise ConfigError(f"--jobs {cutting.jobs}: expected 1 or more; the number of cores is the default")
-    if cutting.memory_gb is not None and not cutting.memory_gb > 0:
-        raise ConfigError(f"--memory-gb {cutting.memory_gb:g}: expected a positive number, for instance 12")
 
 
 def plan_file(component: str) -> str:

@@ -1,8 +1,9 @@
 """What one component puts into a bundle: lowered now, or copied from where it was finished before."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,19 +11,23 @@ from torch import nn
 
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import Bundle, BundleWriter
-from dreamlite_mobile.bundle_schema import ComponentEntry, MethodEntry, Precision, TensorSpec
+from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry, MethodEntry, Precision, TensorSpec
 from dreamlite_mobile.components import ComponentSpec, MethodSpec
+from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.measure import Cost, measured
 from export.backends import Written
+from export.estimate import lowering_bytes, weight_bytes
 from export.htp import plan_file
 from export.manifest import tool_versions
-from export.pieces import Pieces, Record, piece_key
+from export.pieces import Pieces, Record, piece_key, write_record
+from export.workers import Job, run_told
 
 if TYPE_CHECKING:
     from export.driver import Plan
 
 Notify = Callable[[str], None]
-"""Told what is done next."""
+"""Told what is done next, or in workers what is done."""
+MEND = "take a smaller --size, or --components one at a time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +38,33 @@ class Part:
     documents: tuple[str, ...]
     cost: Cost | None = None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All of it."""
+        return (*self.entry.files, *self.documents)
 
-def make_part(plan: "Plan", name: str, writer: BundleWriter, notify: Notify) -> Part:
-    """Put a component into the bundle.
+
+def make_parts(plan: "Plan", writer: BundleWriter, notify: Notify) -> dict[str, Part]:
+    """Put every component of the plan into the bundle.
 
     Raises:
         CheckpointError: weights that cannot be read. ExportError: a component that cannot be lowered.
         OutputError: a place that cannot be written.
     """
+    parts, missing = dict[str, Part](), list[str]()
+    for name in plan.specs:
+        part = finished_before(plan, name, writer, notify)
+        if part is None:
+            missing.append(name)
+        else:
+            parts[name] = part
+    for name, written, cost in lowered(plan, missing, writer.folder, notify):
+        parts[name] = added(plan, name, written, cost, writer)
+    return {name: parts[name] for name in plan.specs}
+
+
+def finished_before(plan: "Plan", name: str, writer: BundleWriter, notify: Notify) -> Part | None:
+    """A component copied from an earlier bundle or from the cache, if it is there."""
     precision = plan.precisions[name]
     donor = reusable(plan, name)
     if donor is not None:
@@ -49,31 +73,66 @@ def make_part(plan: "Plan", name: str, writer: BundleWriter, notify: Notify) -> 
         documents = tuple(file for file in donor.manifest.documents if file == plan_file(name))
         return copied(donor.path, entry, documents, writer)
     if plan.request.cache is None:
-        notify(f"{name} ({precision})")
-        return lowered(plan, name, writer)
+        return None
+    piece = Pieces(plan.request.cache).find(key_of(plan, name), Record)
+    if piece is None:
+        return None
+    notify(f"{name} ({precision}, finished before)")
+    return copied(piece.folder, piece.record.entry, piece.record.documents, writer)
+
+
+def lowered(plan: "Plan", names: Sequence[str], folder: Path, notify: Notify) -> Iterator[tuple[str, Written, Cost]]:
+    """Lower components into a folder: one by one here, or in workers where the request limits them."""
+    limits = None if plan.request.cutting is None else plan.request.cutting.limits
+    if limits is None or plan.exporter.has_workers:
+        for name in names:
+            notify(f"{name} ({plan.precisions[name]})")
+            with measured() as cost:
+                written = lower(plan, name, folder)
+            yield name, written, cost
+        return
+    jobs = [
+        Job(name, weight_bytes(plan, name), partial(lower, plan, name, folder), lowering_bytes(plan, name), MEND)
+        for name in names
+    ]
+    for done in run_told(jobs, limits, plan.exporter.tell):
+        notify(f"{done.name} ({plan.precisions[done.name]})")
+        yield done.name, done.result, done.cost
+
+
+def lower(plan: "Plan", name: str, folder: Path) -> Written:
+    """Assemble a component in the backend's form and write its files."""
+    request = plan.request
+    modules: dict[str, nn.Module] = component_methods(
+        request.checkpoint, name, plan.exporter.form, plan.geometry, list(request.modes)
+    )
+    return plan.exporter.write(plan.specs[name], modules, plan.precisions[name], folder)
+
+
+def make_piece(plan: "Plan", name: str) -> bool:
+    """Lower a component straight into the cache, unless it is there; whether that was to be done."""
+    assert plan.request.cache is not None
     pieces, key = Pieces(plan.request.cache), key_of(plan, name)
-    piece = pieces.find(key, Record)
-    if piece is not None:
-        notify(f"{name} ({precision}, finished before)")
-        return copied(piece.folder, piece.record.entry, piece.record.documents, writer)
-    notify(f"{name} ({precision})")
-    part = lowered(plan, name, writer)
-    files = {file: writer.files[file] for file in (*part.entry.files, *part.documents)}
-    pieces.add(key, writer.folder, Record(entry=part.entry, documents=part.documents, files=files))
-    return part
+    if pieces.find(key, Record) is not None:
+        return False
+    with pieces.staged(key) as folder:
+        written = lower(plan, name, folder)
+        paths = {file: folder / file for file in (*written.files, *written.documents)}
+        files = {file: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path)) for file, path in paths.items()}
+        entry = component_entry(plan.specs[name], plan.precisions[name], written)
+        write_record(folder, Record(entry=entry, documents=written.documents, files=files))
+    return True
 
 
-def lowered(plan: "Plan", name: str, writer: BundleWriter) -> Part:
-    """Assemble a component in the backend's form, lower it and register its files."""
-    spec, precision, request = plan.specs[name], plan.precisions[name], plan.request
-    with measured() as cost:
-        modules: dict[str, nn.Module] = component_methods(
-            request.checkpoint, name, plan.exporter.form, plan.geometry, list(request.modes)
-        )
-        written = plan.exporter.write(spec, modules, precision, writer.folder)
-        for file in (*written.files, *written.documents):
-            writer.add_written(file)
-    return Part(component_entry(spec, precision, written), written.documents, cost)
+def added(plan: "Plan", name: str, written: Written, cost: Cost, writer: BundleWriter) -> Part:
+    """Register a component's files, and keep them if there is a cache."""
+    names = (*written.files, *written.documents)
+    files = {file: writer.add_written(file) for file in names}
+    entry = component_entry(plan.specs[name], plan.precisions[name], written)
+    if plan.request.cache is not None:
+        record = Record(entry=entry, documents=written.documents, files=files)
+        Pieces(plan.request.cache).add(key_of(plan, name), writer.folder, record)
+    return Part(entry, written.documents, cost)
 
 
 def copied(folder: Path, entry: ComponentEntry, documents: Iterable[str], writer: BundleWriter) -> Part:
@@ -118,6 +177,7 @@ def reusable(plan: "Plan", name: str) -> Bundle | None:
 def key_of(plan: "Plan", name: str) -> str:
     """The key of a component: of all that its bytes depend on."""
     request, chosen, geometry = plan.request, plan.exporter, plan.geometry
+    shards = None if request.cutting is None else request.cutting.shards
     methods = {
         method: {side: [tensor.model_dump(mode="json") for tensor in found] for side, found in sides.items()}
         for method, sides in shapes(plan.specs[name]).items()
@@ -132,7 +192,10 @@ def key_of(plan: "Plan", name: str) -> str:
             "tools": tool_versions().model_dump(mode="json"),
             "component": name,
             "precision": plan.precisions[name],
-            "shards": None if request.cutting is None else request.cutting.shards,
+            "shards": shards,
+            "memory": request.cutting.max_memory
+            if request.cutting and request.backend == "qnn" and not shards
+            else None,
             "methods": methods,
             "drop": [geometry.drop_generate, geometry.drop_edit],
             "states": [geometry.states_generate, geometry.states_edit],

@@ -3,10 +3,11 @@
 A piece is a folder named by its key. It is staged and renamed: it is there whole or not at all, whenever a writer dies.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,8 +69,9 @@ class Pieces:
             return None
         return Piece(place, record) if sound else None
 
-    def add(self, key: str, folder: Path, record: Kept) -> None:
-        """Keep copies of a piece's files, which lie in `folder`.
+    @contextlib.contextmanager
+    def staged(self, key: str) -> Iterator[Path]:
+        """A folder that becomes the piece when the block ends well; its record is to be written into it.
 
         Raises:
             OutputError: the place cannot be written or is full.
@@ -79,10 +81,24 @@ class Pieces:
         except OSError as error:
             raise OutputError(f"--cache {self.folder}: cannot be made: {error.strerror}; name another place") from error
         with staged_folder(self.folder / key, replace=True) as staging:
+            yield staging
+
+    def add(self, key: str, folder: Path, record: Kept) -> None:
+        """Keep copies of a piece's files, which lie in `folder`.
+
+        Raises:
+            OutputError: as above.
+        """
+        with self.staged(key) as staging:
             for name in record.files:
                 (staging / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, staging / name)
-            write_atomic(staging / RECORD, record.model_dump_json(indent=2).encode())
+            write_record(staging, record)
+
+
+def write_record(folder: Path, record: Kept) -> None:
+    """Say what a staged piece holds."""
+    write_atomic(folder / RECORD, record.model_dump_json(indent=2).encode())
 
 
 def piece_key(made_from: Mapping[str, Any]) -> str:

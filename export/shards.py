@@ -39,6 +39,10 @@ WHOLE_BYTES = 100_000_000
 """`auto` leaves a component with fewer bytes of weights whole."""
 SHARD_BYTES = 600_000_000
 """`auto` cuts what has no plan into shards of no more: five layers of the published text tower."""
+COMPILER_BYTES = 600_000_000
+COMPILER_FACTOR = 19
+"""What compiling holds: so much, and so many times the weights in fp16. The published U-Net at 1024x1024 took
+16.9 GB for its 780 MB in one piece, 6.9 GB for the largest of six; a tiny one takes 0.7."""
 HANDED_ON = "float16"
 """Between shards: what the HTP computes in, half of what fp32 would move."""
 PICTURE_RANK = 4
@@ -54,13 +58,19 @@ class Shard:
 
 
 def cut_component(
-    spec: ComponentSpec, modules: Mapping[str, nn.Module], wanted: int | None, limit: float, weigh: Weigh
+    spec: ComponentSpec,
+    modules: Mapping[str, nn.Module],
+    wanted: int | None,
+    limit: float,
+    weigh: Weigh,
+    room: float = inf,
 ) -> list[Shard]:
     """The component's shards; a single one is the modules as they are.
 
     Args:
         wanted: how many, or None for what suits the component.
         limit: most bytes of weights that one shard may hold.
+        room: most that memory has room to compile, where the choice is free.
 
     Raises:
         ConfigError: a number of shards that the component has no places for.
@@ -68,14 +78,14 @@ def cut_component(
     """
     first = next(iter(spec.methods))
     total = sum(weigh(name, weight) for name, weight in modules[first].named_parameters())
-    if wanted == 1 or (wanted is None and total <= WHOLE_BYTES) or spec.name not in PLACES:
+    if wanted == 1 or (wanted is None and total <= min(WHOLE_BYTES, room)) or spec.name not in PLACES:
         if total > limit:
             whole = trace(first, modules[first], spec.methods[first], weigh)
             refuse(spec.name, [total], limit, named_places(spec.name, whole))
         return [Shard("", {name: Part(modules[name], method) for name, method in spec.methods.items()}, total)]
     traced = {name: trace(name, modules[name], method, weigh) for name, method in spec.methods.items()}
     known = named_places(spec.name, traced[first])
-    chosen = chosen_places(spec.name, known, total, wanted)
+    chosen = chosen_places(spec.name, known, total, wanted, room)
     volumes = shard_volumes(known, chosen, total)
     if max(volumes) > limit:
         refuse(spec.name, volumes, limit, known)
@@ -116,17 +126,19 @@ def module_paths(node: Node) -> list[str]:
     return [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
 
 
-def chosen_places(component: str, known: Mapping[str, float], total: float, wanted: int | None) -> tuple[str, ...]:
-    """The places of so many shards, or those of the plan.
+def chosen_places(
+    component: str, known: Mapping[str, float], total: float, wanted: int | None, room: float = inf
+) -> tuple[str, ...]:
+    """The places of so many shards, or those of the plan; more if memory has no room for its largest.
 
     Raises:
         ConfigError: more shards than places.
     """
     plan = PLANS.get(component)
     if wanted is None:
-        if plan is not None and set(plan) <= set(known):
+        if plan is not None and set(plan) <= set(known) and max(shard_volumes(known, plan, total)) <= room:
             return plan
-        wanted = min(len(known) + 1, fewest(known, total, SHARD_BYTES))
+        wanted = min(len(known) + 1, fewest(known, total, min(SHARD_BYTES, room)))
     if not 1 <= wanted <= len(known) + 1:
         raise ConfigError(
             f"--shards {wanted}: {component} can be cut into 1 to {len(known) + 1} shards "
@@ -154,6 +166,16 @@ def even_places(known: Mapping[str, float], total: float, count: int) -> tuple[s
         return found
 
     return tuple(names[cut] for cut in best(-1, count)[1])
+
+
+def shard_memory(volume: float) -> int:
+    """Bytes that compiling a shard of so many bytes of weights is expected to hold."""
+    return int(COMPILER_BYTES + COMPILER_FACTOR * volume)
+
+
+def shard_room(memory: int) -> float:
+    """Most bytes of weights that can be compiled within so much memory, the exporter's own included."""
+    return max(0.0, (memory - 2 * COMPILER_BYTES) / COMPILER_FACTOR)
 
 
 def shard_volumes(known: Mapping[str, float], chosen: Sequence[str], total: float) -> list[float]:

@@ -1,45 +1,58 @@
 """Jobs in processes of their own, as many at a time as cores and memory allow.
 
 A job is forked: what this process holds (the weights) is shared with it, not sent. It dies with this process.
+The ceiling is on this process and its workers together.
 """
 
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dreamlite_mobile.errors import DreamLiteError, ExportError
 from dreamlite_mobile.measure import Cost, measured
+from export.memory import free_memory, held_bytes, shown
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.05
 """Between two looks at what the workers hold."""
+LOOK_SHARE = 0.1
+"""Of the time, at most spent on looking: a look at gigabytes takes long, and stops who is looked at."""
+HEADROOM = 150_000_000
+"""Below the ceiling, what may be allocated between two looks: workers are stopped when only this is left."""
 DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux' prctl."""
 SHARE_OF_FREE = 0.8
 """Of the memory that is free when the work begins: what workers may hold if nobody says."""
 Tell = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`run` gives something small that can be pickled; `size` is how much work it is, in any unit."""
+    """`run` gives something small that can be pickled; `size` is how much work it is, in any unit.
+
+    `memory`: the bytes that it is expected to add, or 0: then as many as the largest so far. `mend`: what a user can do
+    where it holds too much.
+    """
 
     name: str
     size: float
     run: Callable[[], Any]
+    memory: int = 0
+    mend: str = "cut into more shards (--shards)"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many workers at a time, and the bytes that they may hold together."""
+    """How many workers at a time, and the bytes that they and this process may hold together."""
 
     workers: int
     memory: int
@@ -47,7 +60,8 @@ class Limits:
     @classmethod
     def of_machine(cls, workers: int | None = None, memory: int | None = None) -> "Limits":
         """What is not given is taken from this machine: its cores, four fifths of its free memory."""
-        return cls(workers or len(os.sched_getaffinity(0)), memory or int(SHARE_OF_FREE * free_memory()))
+        cores = len(os.sched_getaffinity(0))
+        return cls(workers or cores, memory or held_bytes(os.getpid()) + int(SHARE_OF_FREE * free_memory()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,7 @@ class Worker:
     job: Job
     process: BaseProcess
     answer: Connection
+    now: int = 0
     peak: int = 0
 
     def stop(self) -> None:
@@ -80,31 +95,69 @@ def run_jobs(jobs: Sequence[Job], limits: Limits, tell: Tell = lambda _: None) -
     Workers that together hold more than they may: the youngest is stopped and begins again later.
 
     Raises:
-        ExportError: a job that failed, was killed, or alone holds more than all may.
+        DreamLiteError, OSError: what a job met. ExportError: a job that was killed, or with this process alone holds
+            more than all may.
     """
-    waiting, running, largest = list(jobs), list[Worker](), 0
+    check_room(limits)
+    waiting, running, largest, pause = list(jobs), list[Worker](), 0, LOOK_SECONDS
     try:
         while waiting or running:
-            held = sum(worker.peak for worker in running)
-            while waiting and len(running) < limits.workers and (not running or held + largest <= limits.memory):
+            own = held_bytes(os.getpid())
+            while (
+                waiting
+                and len(running) < limits.workers
+                and has_room(waiting[0], running, limits.memory - own, largest)
+            ):
                 running.append(started(waiting.pop(0)))
-                held += largest
-            wait([worker.answer for worker in running], timeout=LOOK_SECONDS)
+            wait([worker.answer for worker in running], timeout=pause)
             for worker in [worker for worker in running if worker.answer.poll()]:
                 running.remove(worker)
                 done = finished(worker)
                 largest = max(largest, done.cost.peak_bytes)
                 yield done
+            begin = time.perf_counter()
             over = within(running, limits)
+            pause = max(LOOK_SECONDS, (time.perf_counter() - begin) / LOOK_SHARE)
             if over is not None:
                 running.remove(over)
                 over.stop()
-                largest = max(largest, over.peak)
-                waiting.insert(0, over.job)
-                tell(f"{over.job.name}: waits, since together the workers held more than {limits.memory / 1e9:.1f} GB")
+                waiting.insert(0, replace(over.job, memory=max(over.job.memory, over.peak)))
+                tell(f"{over.job.name}: waits, since together the workers held more than {shown(limits.memory)} allows")
     finally:
         for worker in running:
             worker.stop()
+
+
+def check_room(limits: Limits) -> None:
+    """Refuse (ExportError) a ceiling that this process alone is at."""
+    own = held_bytes(os.getpid())
+    if own > limits.memory - HEADROOM:
+        raise ExportError(
+            f"--max-memory {shown(limits.memory)}: the exporter itself holds {shown(own)} before it lowers anything; "
+            f"allow at least {shown(2 * own + HEADROOM)}"
+        )
+
+
+def has_room(job: Job, running: Sequence[Worker], memory: int, largest: int) -> bool:
+    """Whether so much memory holds what runs, at its expected peak, and the job as well; the first always runs."""
+    held = sum(max(worker.peak, worker.job.memory or largest) for worker in running)
+    return not running or held + (job.memory or largest) <= memory - HEADROOM
+
+
+def apart(name: str, run: Callable[[], T], limits: Limits) -> T:
+    """What a function gives, run alone in a worker."""
+    mend = "take a smaller --size"
+    (done,) = run_jobs([Job(name, 1.0, run, mend=mend)], Limits(1, limits.memory))
+    result: T = done.result
+    return result
+
+
+def run_told(jobs: Sequence[Job], limits: Limits, tell: Tell) -> Iterator[Finished]:
+    """`run_jobs`, saying what is done and what is left."""
+    left = Remaining({job.name: job.size for job in jobs})
+    for done in run_jobs(jobs, limits, tell):
+        tell(f"{done.name}: {done.cost.seconds:.0f} s, {shown(done.cost.peak_bytes)}; {left.after(done.name)}")
+        yield done
 
 
 def started(job: Job) -> Worker:
@@ -126,72 +179,60 @@ def work(job: Job, answer: Connection, parent: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+    said: tuple[Exception | None, Any]
     try:
         with measured() as cost:
-            result = job.run()
-    except DreamLiteError as error:
-        answer.send((str(error), None, cost))
-    except OSError as error:
-        answer.send((f"{job.name}: {error}", None, cost))
-    else:
-        answer.send((None, result, cost))
+            said = (None, job.run())
+    except (DreamLiteError, OSError) as error:
+        said = (error, None)
+    answer.send_bytes(
+        pickle.dumps((*said, cost))
+    )  # torch's own pickling would leave tensors in memory that dies with us
 
 
 def finished(worker: Worker) -> Finished:
     """What a worker answered.
 
     Raises:
-        ExportError: it says so, or it died.
+        DreamLiteError, OSError: it says so. ExportError: it died.
     """
     try:
-        problem, result, cost = worker.answer.recv()
+        problem, result, cost = pickle.loads(worker.answer.recv_bytes())  # noqa: S301 - our own child wrote it
     except EOFError:
         worker.process.join()
         raise ExportError(
             f"{worker.job.name}: its process ended with {worker.process.exitcode} and no answer; killed for lack of "
-            "memory if that is -9. Allow fewer at a time (--jobs 1), or cut into more shards (--shards)."
+            f"memory if that is -9. Allow fewer at a time (--jobs 1), or {worker.job.mend}."
         ) from None
     worker.process.join()
     worker.answer.close()
     if problem is not None:
-        raise ExportError(problem)
+        raise problem
     return Finished(worker.job.name, result, cost)
 
 
 def within(running: Sequence[Worker], limits: Limits) -> Worker | None:
-    """The youngest worker if all hold too much together, after looking at each.
+    """The youngest worker if all and this process hold too much, after looking at each.
 
     Raises:
         ExportError: a single one does.
     """
-    now = 0
+    if not running:
+        return None
+    own = held_bytes(os.getpid())
     for worker in running:
-        held = held_bytes(worker.process.pid)
-        worker.peak = max(worker.peak, held)
-        now += held
-    if now <= limits.memory:
+        worker.now = held_bytes(worker.process.pid)
+        worker.peak = max(worker.peak, worker.now)
+    held = own + sum(worker.now for worker in running)
+    if held <= limits.memory - HEADROOM:
         return None
     if len(running) == 1:
+        job = running[0].job
         raise ExportError(
-            f"{running[0].job.name}: holds {now / 1e9:.1f} GB while it is compiled, allowed are "
-            f"{limits.memory / 1e9:.1f}; cut into more shards (--shards), or allow more (--memory-gb)"
+            f"{job.name}: with the exporter it holds {shown(held)} and grows ({shown(own)} are the exporter's own), "
+            f"allowed are {shown(limits.memory)}; {job.mend}, or allow more (--max-memory)"
         )
     return running[-1]
-
-
-def held_bytes(pid: int | None) -> int:
-    """What a process holds, its share of what it has in common with others; 0 when it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
-
-
-def free_memory() -> int:
-    """Bytes that the system can still give."""
-    text = Path("/proc/meminfo").read_text()
-    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("MemAvailable:"))
 
 
 @dataclass(slots=True)
@@ -199,7 +240,6 @@ class Remaining:
     """Time left, from the sizes and seconds of what is done."""
 
     sizes: dict[str, float]
-    workers: int
     begin: float = 0.0
     done: float = 0.0
 

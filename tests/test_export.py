@@ -8,13 +8,14 @@ import torch
 from bundles import SIZE, exported
 from checkpoint_files import UNET_FILE, change_tensors, copy_of_tiny, tiny_checkpoint
 
-from dreamlite_mobile.bundle import Bundle, BundleWriter, open_bundle
+from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.errors import CheckpointError, ConfigError
 from dreamlite_mobile.synthetic import make_checkpoint
 from export import parts
+from export.backends import Written
 from export.driver import ExportRequest, Plan, plan_export, run_export
-from export.parts import Part, reusable
+from export.parts import reusable
 
 DECODER = ("vae_decoder",)
 
@@ -34,10 +35,10 @@ def request(**changes: object) -> ExportRequest:
 def test_equal_components_are_copied_and_not_lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     donor = open_bundle(exported("fp32"))
 
-    def lowered(plan: Plan, name: str, writer: BundleWriter) -> Part:
+    def lower(plan: Plan, name: str, folder: Path) -> Written:
         raise AssertionError(name)
 
-    monkeypatch.setattr(parts, "lowered", lowered)
+    monkeypatch.setattr(parts, "lower", lower)
     bundle = run_export(plan_export(request(modes=("generate",), components=DECODER)), tmp_path / "bundle").bundle
     assert bundle.manifest.components == {"vae_decoder": donor.manifest.components["vae_decoder"]}
     assert bundle.manifest.files["vae_decoder.pte"] == donor.manifest.files["vae_decoder.pte"]

@@ -14,13 +14,13 @@ from bundles import SIZE
 from checkpoint_files import tiny_checkpoint
 
 from benchmarks.resumed_export import digests
-from dreamlite_mobile.bundle import BundleWriter
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.errors import OutputError
 from dreamlite_mobile.synthetic import make_checkpoint
 from export import parts
+from export.backends import Written
 from export.driver import ExportRequest, Plan, plan_export, run_export
-from export.parts import Part, key_of
+from export.parts import key_of
 from export.pieces import RECORD, Pieces, Record
 
 SMALL = ("vae_encoder", "vae_decoder")
@@ -50,7 +50,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_second_export_lowers_nothing_and_gives_the_same_bytes(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(parts, "lowered")
+    monkeypatch.delattr(parts, "lower")
     told: list[str] = []
     done = run_export(plan_export(request(filled / "cache")), tmp_path / "bundle", notify=told.append)
     assert digests(tmp_path / "bundle") == digests(filled / "bundle")
@@ -93,18 +93,18 @@ def test_what_changes_a_component_changes_its_key(tmp_path: Path) -> None:
 
 def test_a_full_disk_keeps_what_is_finished(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full when the second component is written."""
-    cache, lowered = tmp_path / "cache", parts.lowered
+    cache, lower = tmp_path / "cache", parts.lower
 
-    def full(plan: Plan, name: str, writer: BundleWriter) -> Part:
+    def full(plan: Plan, name: str, folder: Path) -> Written:
         if name == SMALL[1]:
-            raise OSError(errno.ENOSPC, "No space left on device", str(writer.folder / name))
-        return lowered(plan, name, writer)
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder / name))
+        return lower(plan, name, folder)
 
-    monkeypatch.setattr(parts, "lowered", full)
+    monkeypatch.setattr(parts, "lower", full)
     with pytest.raises(OutputError, match="No space left on device"):
         run_export(plan_export(request(cache)), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists() and len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(parts, "lowered", lowered)
+    monkeypatch.setattr(parts, "lower", lower)
     done = run_export(plan_export(request(cache)), tmp_path / "bundle")
     assert set(done.costs) == {SMALL[1]}
     assert digests(tmp_path / "bundle") == digests(filled / "bundle")

@@ -225,7 +225,7 @@ def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_
         (("--soc", "SM8350"), "--soc SM8350: its HTP (V68) computes in integers only"),
         (("--shards", "few"), "--shards few: expected auto or a number"),
         (("--jobs", "0"), "--jobs 0: expected 1 or more"),
-        (("--memory-gb", "0"), "--memory-gb 0: expected a positive number"),
+        (("--max-memory", "0GB"), "--max-memory 0GB: expected a positive number and a unit"),
         (("--precision", "w8"), "text_encoder cannot be 'w8' with this backend; supported: fp16, w8a16"),
     ],
 )

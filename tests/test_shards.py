@@ -18,7 +18,17 @@ from dreamlite_mobile.networks.form import HTP
 from export import shards as shards_module
 from export.backends import Cutting, exporter
 from export.driver import geometry_of, prompt_encoder
-from export.shards import PLANS, Shard, cut_component, even_places, fewest, shard_digest, shard_volumes
+from export.shards import (
+    PLANS,
+    Shard,
+    cut_component,
+    even_places,
+    fewest,
+    shard_digest,
+    shard_memory,
+    shard_room,
+    shard_volumes,
+)
 
 SIZE = 64
 UNLIMITED = float("inf")
@@ -134,18 +144,20 @@ def test_a_digest_changes_with_weights_operators_and_shapes() -> None:
         weight.data.copy_(before)
 
 
-@pytest.mark.parametrize(
-    ("cutting", "said"),
-    [
-        (Cutting(shards=3), "--shards 3: onnx files are not cut into shards"),
-        (Cutting(jobs=2), "--jobs 2: onnx files are not cut"),
-        (Cutting(memory_gb=2.5), r"--memory-gb 2\.5: onnx files are not cut"),
-    ],
-)
-def test_other_backends_are_not_cut(cutting: Cutting, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        exporter("onnx", cutting=cutting)
-    exporter("onnx", cutting=Cutting(cache=Path("somewhere")))
+def test_other_backends_are_not_cut() -> None:
+    with pytest.raises(ConfigError, match="--shards 3: onnx files are not cut into shards"):
+        exporter("onnx", cutting=Cutting(shards=3))
+    exporter("onnx", cutting=Cutting(jobs=2, max_memory=10**9, cache=Path("somewhere")))
+
+
+def test_a_ceiling_on_memory_cuts_finer_than_usual() -> None:
+    """As many shards as it takes for the largest to be compiled within it; a number that was asked for stays."""
+    weights = sum(two_bytes("", weight) for weight in subject("unet")[1]["generate"].parameters())
+    room = shard_room(2 * shard_memory(0) + shard_memory(weights / 3) - shard_memory(0))
+    assert room == pytest.approx(weights / 3)
+    found = cut_component(*subject("unet"), None, UNLIMITED, two_bytes, room)
+    assert len(found) > 1 and max(shard.volume for shard in found) <= room
+    assert len(cut_component(*subject("unet"), 2, UNLIMITED, two_bytes, room)) == 2
 
 
 def test_a_manifest_refuses_a_chain_that_does_not_hold() -> None:

@@ -9,6 +9,7 @@ from dreamlite_mobile.bundle_schema import Backend, Mode
 from dreamlite_mobile.cli.shared import (
     ForceOption,
     JsonOption,
+    MaxMemoryOption,
     SizeOption,
     gigabytes,
     megabytes,
@@ -65,12 +66,13 @@ def export(
         typer.Option(help="qnn: cut each large component into so many programs that run in turn; auto, or a number."),
     ] = "auto",
     jobs: Annotated[
-        int | None, typer.Option(help="qnn: shards compiled at a time; by default one per core, memory allowing.")
+        int | None,
+        typer.Option(
+            help="Components (qnn: shards) lowered at a time, in processes of their own; with --max-memory "
+            "one per core, memory allowing."
+        ),
     ] = None,
-    memory_gb: Annotated[
-        float | None,
-        typer.Option(help="qnn: most gigabytes for all shards being compiled; by default four fifths of what is free."),
-    ] = None,
+    max_memory: MaxMemoryOption = None,
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
@@ -112,7 +114,7 @@ def export(
         emulator,
         package_mb,
         cache,
-        cutting_of(shards, jobs, memory_gb, cache),
+        cutting_of(shards, jobs, max_memory, cache),
     )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
@@ -165,13 +167,15 @@ def planned(
     return plan_export(request)
 
 
-def cutting_of(shards: str, jobs: int | None, memory_gb: float | None, cache: Path | None) -> "Cutting":
-    """How to cut; ConfigError for a number of shards that is none."""
+def cutting_of(shards: str, jobs: int | None, max_memory: str | None, cache: Path | None) -> "Cutting":
+    """How to cut and within what; ConfigError for a number of shards that is none."""
     from export.backends import Cutting
+    from export.memory import parse_memory
 
     if shards != "auto" and not shards.isdecimal():
         raise ConfigError(f"--shards {shards}: expected auto or a number, for instance 6")
-    return Cutting(None if shards == "auto" else int(shards), jobs, memory_gb, cache)
+    memory = None if max_memory is None else parse_memory(max_memory)
+    return Cutting(None if shards == "auto" else int(shards), jobs, memory, cache)
 
 
 def make_bundle(plan: "Plan", out: Path, force: bool) -> "Exported":
@@ -200,13 +204,19 @@ def show_estimate(estimate: "list[Expected]", title: str, json_output: bool) -> 
                 "precision": item.precision,
                 "methods": item.methods,
                 "expected_bytes": item.expected_bytes,
+                "expected_memory_bytes": item.memory_bytes,
             }
             for item in estimate
         ]
         print_json({"would_make": files, "expected_bytes": total})
         return
-    rows = [[item.name, item.precision, ", ".join(item.methods), megabytes(item.expected_bytes)] for item in estimate]
-    table(title, ["part", "precision", "methods", "expected"], [*rows, ["total", "", "", megabytes(total)]], right=(3,))
+    rows = [
+        [item.name, item.precision, ", ".join(item.methods), megabytes(item.expected_bytes),
+         gigabytes(item.memory_bytes) if item.memory_bytes else "-"]
+        for item in estimate
+    ]  # fmt: skip
+    columns = ["part", "precision", "methods", "expected", "peak memory"]
+    table(title, columns, [*rows, ["total", "", "", megabytes(total), ""]], right=(3, 4))
 
 
 def show_exported(done: "Exported", json_output: bool = False) -> None:

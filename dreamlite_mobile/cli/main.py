@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from dreamlite_mobile.cli import bench, bisect, check, demo, devices, estimate, export, golden, pictures, score
+from dreamlite_mobile.cli import bench, bisect, check, demo, devices, estimate, export, golden, matrix, pictures, score
 from dreamlite_mobile.cli.shared import stderr
 from dreamlite_mobile.errors import DreamLiteError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("export")(export.export)
+app.command("export-matrix")(matrix.export_matrix)
 app.command("make-checkpoint")(export.make_checkpoint)
 app.command("generate")(pictures.generate)
 app.command("edit")(pictures.edit)

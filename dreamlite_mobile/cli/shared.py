@@ -43,6 +43,14 @@ RoundingOption = Annotated[
         help="Where Core ML packages are evaluated, round activations to fp16 (as on the phone) or keep fp32."
     ),
 ]
+MaxMemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Most memory for this process and its workers together, such as 12GB or 800MiB: as many work at a "
+        "time as fit; qnn components are cut by it.",
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is at the target.")]
 
 

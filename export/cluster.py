@@ -1,0 +1,246 @@
+"""The tasks of a matrix on Ray: a cluster of this machine's cores, or one that is there. Only this file imports ray.
+
+Placement is by memory: a task asks for what it is expected to hold, and no more are in flight than all may hold
+together.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dreamlite_mobile.errors import ConfigError, ExportError
+from export.graph import Task, alone
+from export.memory import free_memory, shown, tree_bytes
+from export.pieces import code_digest
+from export.workers import HEADROOM, SHARE_OF_FREE, Tell
+
+LOOK_SECONDS = 0.5
+"""Between two looks at what all processes hold; a look walks through each of them."""
+STORE_BYTES = 80_000_000
+"""Ray's shared memory, which results of a few hundred bytes go through: about the least that Ray takes."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",  # containers have a small /dev/shm
+    "RAY_worker_niceness": "0",  # 15 by default: workers would starve beside any other load
+}
+CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where tasks run: workers and memory of this machine, or the address of a cluster, whose nodes have their own."""
+
+    jobs: int
+    max_memory: int | None = None
+    address: str | None = None
+    retries: int = 2
+
+
+@dataclass(slots=True)
+class Done:
+    """How a task ended, after how many attempts."""
+
+    task: Task
+    attempts: int
+    result: dict[str, Any]
+
+    @property
+    def problem(self) -> str | None:
+        """Why it could not be done."""
+        found: str | None = self.result.get("problem")
+        return found
+
+
+def run_tasks(tasks: Mapping[str, Task], place: Place, tell: Tell) -> Iterator[Done]:
+    """Every task once those it needs are done; one that fails takes only those with it that need it.
+
+    Raises:
+        ConfigError: no ray, or no cluster at the address. ExportError: a ceiling that Ray itself does not fit in.
+    """
+    with cluster(place) as (ray, memory):
+        yield from Run(ray, dict(tasks), place, memory, tell).all()
+
+
+@contextlib.contextmanager
+def cluster(place: Place) -> Iterator[tuple[Any, int]]:
+    """Ray, and the bytes that tasks may hold together."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("export-matrix needs ray: pip install 'dreamlite_mobile[matrix]'") from error
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Ray prints on stdout that a worker died
+    with contextlib.redirect_stdout(sys.stderr):
+        if place.address is not None:
+            check_address(place.address)
+            try:
+                ray.init(address=place.address, **quiet)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise ConfigError(f"--address {place.address}: {error}") from error
+        else:
+            memory = place.max_memory or int(SHARE_OF_FREE * free_memory())
+            ray.init(
+                address="local",
+                num_cpus=place.jobs,
+                include_dashboard=False,
+                object_store_memory=STORE_BYTES,
+                _memory=memory,
+                **quiet,
+            )
+        try:
+            yield ray, room(ray, place)
+        finally:
+            ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """Refuse (ConfigError) a place where nobody answers, for which Ray waits for minutes."""
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise ConfigError(f"--address {address}: expected HOST:PORT of a cluster's head (`ray start --head`), or auto")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(
+            f"--address {address}: no cluster answers: {error}; start one with `ray start --head`"
+        ) from error
+
+
+def room(ray: Any, place: Place) -> int:
+    """Bytes that tasks may hold: of a ceiling, what this process and Ray's own leave.
+
+    Raises:
+        ExportError: nothing.
+    """
+    if place.max_memory is None:
+        return int(ray.cluster_resources()["memory"])
+    own = tree_bytes(os.getpid())
+    left = place.max_memory - own - HEADROOM
+    if left <= 0:
+        raise ExportError(
+            f"--max-memory {shown(place.max_memory)}: the matrix and Ray alone hold {shown(own)}; allow at least "
+            f"{shown(2 * own)}"
+        )
+    return left
+
+
+def largest_node(ray: Any) -> int:
+    """The most that one task can ask for without waiting for ever."""
+    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
+
+
+@dataclass(slots=True)
+class Run:
+    """The tasks that wait, those in flight (youngest last) and those that ended.
+
+    `stopped`: those in flight that were stopped for their memory, and why that is the end of it, or None.
+    """
+
+    ray: Any
+    waiting: dict[str, Task]
+    place: Place
+    memory: int
+    tell: Tell
+    flying: dict[Any, Task] = field(default_factory=dict)
+    stopped: dict[Any, str | None] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, Done] = field(default_factory=dict)
+
+    def all(self) -> Iterator[Done]:
+        """Tasks as they end."""
+        remote = self.ray.remote(max_calls=1, max_retries=0)(in_worker)
+        while self.waiting or self.flying:
+            yield from self.give_up()
+            self.start(remote)
+            ready, _ = self.ray.wait(list(self.flying), timeout=LOOK_SECONDS) if self.flying else ((), ())
+            for reference in ready:
+                done = self.result(reference)
+                if done is not None:
+                    self.ended[done.task.key] = done
+                    yield done
+            self.keep_ceiling()
+
+    def give_up(self) -> Iterator[Done]:
+        """Tasks that need one that failed."""
+        for key, task in list(self.waiting.items()):
+            failed = [self.ended[need] for need in task.needs if need in self.ended and self.ended[need].problem]
+            if failed:
+                del self.waiting[key]
+                said = "; ".join(f"{one.task.name}: {one.problem}" for one in failed)
+                self.ended[key] = Done(task, 0, {"problem": said})
+                yield self.ended[key]
+
+    def start(self, remote: Any) -> None:
+        """Send what can be done, as far as cores and memory go; the first goes however much it asks for."""
+        cores = int(self.ray.cluster_resources().get("CPU", 1))
+        for key, task in list(self.waiting.items()):
+            if not all(need in self.ended for need in task.needs):
+                continue
+            held = sum(other.memory for other in self.flying.values())
+            if self.flying and (len(self.flying) >= cores or held + task.memory > self.memory):
+                break
+            del self.waiting[key]
+            self.attempts[key] = self.attempts.get(key, 0) + 1
+            wanted = {"num_cpus": 1, "memory": min(task.memory, largest_node(self.ray)), "name": task.name}
+            self.flying[remote.options(**wanted).remote(task, code_digest())] = task
+
+    def result(self, reference: Any) -> Done | None:
+        """How a task ended; None for one whose worker died and that begins again."""
+        task = self.flying.pop(reference)
+        attempts = self.attempts[task.key]
+        errors = self.ray.exceptions
+        try:
+            return Done(task, attempts, self.ray.get(reference))
+        except errors.RayTaskError as error:  # a fault of ours: it would come again
+            return Done(task, attempts, {"problem": str(error.cause) or repr(error.cause)})
+        except errors.RayError as error:
+            reason = type(error).__name__
+        if reference in self.stopped:
+            problem = self.stopped.pop(reference)
+            if problem is not None:
+                return Done(task, attempts, {"problem": problem})
+            self.attempts[task.key] -= 1
+            self.waiting = {task.key: alone(task, self.memory)} | self.waiting
+        elif attempts <= self.place.retries:
+            self.tell(f"{task.name}: its worker died ({reason}); attempt {attempts + 1} of {self.place.retries + 1}")
+            self.waiting = {task.key: task} | self.waiting
+        else:
+            return Done(
+                task, attempts, {"problem": f"its worker died {attempts} times, at last of {reason} (--retries)"}
+            )
+        return None
+
+    def keep_ceiling(self) -> None:
+        """Stop the youngest task where all hold too much; it begins again alone, and fails if it was alone."""
+        ceiling = self.place.max_memory
+        left = [reference for reference in self.flying if reference not in self.stopped]
+        if ceiling is None or not left or (held := tree_bytes(os.getpid())) <= ceiling - HEADROOM:
+            return
+        youngest = self.flying[left[-1]]
+        if len(self.flying) > 1:
+            self.stopped[left[-1]] = None
+            self.tell(f"{youngest.name}: waits, since together the workers held more than {shown(ceiling)} allows")
+        else:
+            mend = "allow more (--max-memory), or take smaller sizes"
+            self.stopped[left[-1]] = f"with Ray and this process it holds {shown(held)} and grows; {mend}"
+        self.ray.cancel(left[-1], force=True)
+
+
+def in_worker(task: Task, code: str) -> dict[str, Any]:
+    """A task, where its node has the same code."""
+    import torch
+
+    if code_digest() != code:
+        return {"problem": f"{socket.gethostname()} has another dreamlite_mobile; install the same on every node"}
+    torch.set_num_threads(1)
+    return task.run()
