@@ -70,7 +70,8 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
     if calibration is None or not narrow:
         return codes, spans
     from export.calibration import trajectories
-    from export.qnn_quantize import ROOM, round_for, weight_plan
+    from export.qnn_plan import planned
+    from export.qnn_quantize import ROOM
 
     shape, modes = bundle_geometry(manifest), list(manifest.modes)
     specs = component_specs(shape, modes, narrow)
@@ -79,8 +80,7 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
         calls = {method: known.calls[name, method] for method in spec.methods}
         spans |= spans_of(name, methods_of(bundle, checkpoint, name, REFERENCE), calls, ROOM)
         modules = methods_of(bundle, checkpoint, name, HTP)
-        plan = weight_plan(name, manifest.components[name].precision, modules)
-        round_for(plan, modules, calls)
+        plan = planned(name, manifest.components[name].precision, modules, calls)
         layers = dict(next(iter(modules.values())).named_modules())
         codes[name] = {
             layer: symmetric_ends(weight, plan.bits)
