@@ -22,9 +22,11 @@ from dreamlite_mobile.measure import Cost, measured
 from export.memory import free_memory, held_bytes, shown
 
 LOOK_SECONDS = 0.05
-"""Between two looks at what the workers hold."""
+"""Between two looks at what the workers hold, if looking is quick."""
+LONGEST_SECONDS = 0.5
+"""Between two looks, however long one takes."""
 LOOK_SHARE = 0.1
-"""Of the time, at most spent on looking: a look at gigabytes takes long, and stops who is looked at."""
+"""Of the time, spent on looking where that is possible: a look at gigabytes takes long, and stops who is looked at."""
 HEADROOM = 150_000_000
 """Below the ceiling, what may be allocated between two looks: workers are stopped when only this is left."""
 DIE_WITH_PARENT = 1
@@ -117,7 +119,7 @@ def run_jobs(jobs: Sequence[Job], limits: Limits, tell: Tell = lambda _: None) -
                 yield done
             begin = time.perf_counter()
             over = within(running, limits)
-            pause = max(LOOK_SECONDS, (time.perf_counter() - begin) / LOOK_SHARE)
+            pause = min(LONGEST_SECONDS, max(LOOK_SECONDS, (time.perf_counter() - begin) / LOOK_SHARE))
             if over is not None:
                 running.remove(over)
                 over.stop()

@@ -37,5 +37,5 @@ def kept_db() -> float:
 
 def test_a_bias_behind_a_hardly_used_activation_keeps_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept_db() > 60
-    monkeypatch.setattr(qnn_quantize, "make_room", lambda prepared: [])
+    monkeypatch.setattr(qnn_quantize, "make_room", lambda _: [])
     assert kept_db() < 10

@@ -53,7 +53,7 @@ def test_no_more_run_at_a_time_than_allowed(tmp_path: Path) -> None:
 def test_workers_that_together_hold_too_much_run_in_turn(tmp_path: Path) -> None:
     """Each holds 500 MB of its own; two of them do not fit, so the younger is stopped and begins again."""
     said: list[str] = []
-    jobs = [holding(tmp_path, f"{index}", 2.0, 500) for index in range(2)]
+    jobs = [holding(tmp_path, f"{index}", 3.0, 500) for index in range(2)]
     limits = Limits(2, 900_000_000 + held_bytes(os.getpid()))
     assert len(list(run_jobs(jobs, limits, said.append))) == 2
     assert overlapping(tmp_path) == 1
