@@ -27,7 +27,7 @@ from dreamlite_mobile.tiny.world import render
 SEED = 515_151
 """Of prompts and noise; the score's and the parity run's are others."""
 STEPS = 4
-PICTURES = 4
+PICTURES = 12
 """Drawn in each mode."""
 Inputs = tuple[torch.Tensor, ...]
 

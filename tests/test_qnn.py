@@ -203,7 +203,7 @@ def test_integers_reach_their_floors_on_the_emulator() -> None:
 def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_are_wide() -> None:
     manifest = bundle_files.read_manifest(integers())
     assert manifest.htp is not None and manifest.htp.calibration is not None
-    assert (manifest.htp.calibration.steps, manifest.htp.calibration.pictures) == (4, 4)
+    assert (manifest.htp.calibration.steps, manifest.htp.calibration.pictures) == (4, 12)
     assert set(manifest.documents) == {"text_encoder.plan.json", "vae_decoder.plan.json"}
     plans = {
         name: json.loads((integers() / f"{name}.plan.json").read_text()) for name in ("text_encoder", "vae_decoder")
