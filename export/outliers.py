@@ -3,12 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 
+from dreamlite_mobile.networks.hooks import see_layers
 from dreamlite_mobile.parity.numbers import FP16_MAX, Counts, counts_of
 from export.calibration import Inputs
 
@@ -35,21 +34,11 @@ def activations(modules: Mapping[str, nn.Module], calls: Mapping[str, Sequence[I
     """Every layer that gives a tensor, methods in turn, layers in the order of their first call."""
     found: dict[tuple[str, str], tuple[str, Counts]] = {}
 
-    def count(method: str, name: str, module: nn.Module, _inputs: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            kind, counts = found.get((method, name), (type(module).__name__, Counts()))
-            found[method, name] = kind, counts.plus(counts_of(output))
+    def count(method: str, name: str, layer: nn.Module, output: torch.Tensor) -> None:
+        kind, counts = found.get((method, name), (type(layer).__name__, Counts()))
+        found[method, name] = kind, counts.plus(counts_of(output))
 
-    for method, module in modules.items():
-        hooks = [
-            layer.register_forward_hook(partial(count, method, name)) for name, layer in module.named_modules() if name
-        ]
-        try:
-            for inputs in calls[method]:
-                module(*inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
+    see_layers(modules, calls, count)
     return tuple(described(method, name, kind, counts) for (method, name), (kind, counts) in found.items())
 
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dreamlite_mobile.networks.hooks import hooked, run_calls
+
 Inputs = tuple[torch.Tensor, ...]
 DAMPING = 0.05
 """Of the mean curvature: how much an input that calibration hardly saw counts."""
@@ -58,14 +60,8 @@ def curvatures(
         product = rows.t() @ rows
         found[layer] = found[layer] + product if layer in found else product
 
-    hooks = [layer.register_forward_hook(add) for layer in layers]
-    try:
-        for method, module in modules.items():
-            for inputs in calls[method]:
-                module(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with hooked(layers, add):
+        run_calls(modules, calls)
     return found
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dreamlite_mobile.networks.hooks import see_layers
 from dreamlite_mobile.runtime import Array, Component
 from dreamlite_mobile.runtime.mil.program import Program
 
@@ -184,22 +185,12 @@ def spans_of(
     """
     found: dict[Place, Span] = {}
 
-    def seen(method: str, name: str, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            low, high = found.get((component, method, name), (0.0, 0.0))
-            ends = min(low, room * float(output.min())), max(high, room * float(output.max()))
-            found[component, method, name] = ends
+    def widen(method: str, name: str, _layer: nn.Module, output: torch.Tensor) -> None:
+        low, high = found.get((component, method, name), (0.0, 0.0))
+        ends = min(low, room * float(output.min())), max(high, room * float(output.max()))
+        found[component, method, name] = ends
 
-    for method, module in modules.items():
-        hooks = [
-            layer.register_forward_hook(partial(seen, method, name)) for name, layer in module.named_modules() if name
-        ]
-        try:
-            for inputs in calls[method]:
-                module(*inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
+    see_layers(modules, calls, widen)
     return found
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dreamlite_mobile.networks.hooks import hooked
 from dreamlite_mobile.tiny.facts import ATTRIBUTES, LAYOUT
 
 CLASSES = [len(ATTRIBUTES[name]) + 1 for name in LAYOUT]
@@ -46,9 +47,5 @@ def features_of(unet: nn.Module, drafts: Drafts) -> Iterator[list[torch.Tensor]]
     """The outputs of the blocks that drafts look at, filled in while the U-Net runs."""
     kept: list[torch.Tensor] = []
     blocks = list(unet.get_submodule("up_blocks").children())[: len(drafts.maps)]
-    hooks = [block.register_forward_hook(lambda _module, _inputs, output: kept.append(output)) for block in blocks]
-    try:
+    with hooked(blocks, lambda _module, _inputs, output: kept.append(output)):
         yield kept
-    finally:
-        for hook in hooks:
-            hook.remove()
