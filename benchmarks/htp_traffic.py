@@ -29,7 +29,9 @@ from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.networks import fold
 from dreamlite_mobile.networks.form import HTP, Form
-from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Resnet, TransformerBlock, UpBlock, joined
+from dreamlite_mobile.networks.transformer import TransformerBlock, joined
+from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Resnet, UpBlock
+from export.shards import channels_first, channels_last
 from export.targets import DEFAULT_SOC, target
 from export.workers import Job, Limits, run_jobs
 
@@ -52,17 +54,15 @@ class Case:
 
 
 class Stage(nn.Module):
-    """A block of the U-Net with fp16 where it meets others; `call` says how it is called."""
+    """A block of the U-Net that meets others as shards do (`Boundaries`); `call` says how it is called."""
 
     def __init__(self, call: Callable[..., Any], *blocks: nn.Module) -> None:
         super().__init__()
         self.call, self.blocks = call, nn.ModuleList(blocks)
 
     def forward(self, *inputs: torch.Tensor) -> Tensors:
-        pictures = [x.permute(0, 3, 1, 2) if x.dim() == 4 else x for x in inputs]
-        made = self.call(*(x.float() for x in pictures))
-        each = made if isinstance(made, list | tuple) else (made,)
-        return tuple((x.permute(0, 2, 3, 1) if x.dim() == 4 else x).half() for x in each)
+        made = self.call(*(channels_first(x).float() for x in inputs))
+        return tuple(channels_last(x).half() for x in (made if isinstance(made, list | tuple) else (made,)))
 
 
 def seeded(*blocks: nn.Module) -> list[nn.Module]:

@@ -29,7 +29,7 @@ from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.networks.form import XNNPACK, fold
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
 from dreamlite_mobile.networks.text import DecoderLayer, Rotary, TextLayout, rotary_table
-from dreamlite_mobile.networks.unet import Transformer2D
+from dreamlite_mobile.networks.transformer import Transformer2D
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.synthetic_weights import recipe
 from dreamlite_mobile.tiny.embedded import embedded_checkpoint

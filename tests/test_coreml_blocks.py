@@ -15,7 +15,8 @@ from dreamlite_mobile.components import MethodSpec, TensorSpec
 from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.networks.form import COREML, fold
 from dreamlite_mobile.networks.text import DecoderLayer, Rotary
-from dreamlite_mobile.networks.unet import Downsample, Resnet, Transformer2D, UNet, Upsample
+from dreamlite_mobile.networks.transformer import Transformer2D
+from dreamlite_mobile.networks.unet import Downsample, Resnet, UNet, Upsample
 from dreamlite_mobile.networks.vae import VaeDecoder, VaeEncoder
 from dreamlite_mobile.networks.vision import PatchMerger, VisionBlock
 from dreamlite_mobile.parity.metrics import compare

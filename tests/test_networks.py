@@ -15,7 +15,8 @@ from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig, UNetConfig
 from dreamlite_mobile.networks import SOURCES, TextEncoder, TextLayout, build, expected_tensors, fold
 from dreamlite_mobile.networks.form import COREML, FORMS, LONGEST_AXIS, REFERENCE, Form
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
-from dreamlite_mobile.networks.unet import Resnet, Transformer2D
+from dreamlite_mobile.networks.transformer import Transformer2D
+from dreamlite_mobile.networks.unet import Resnet
 from export.backends import example_inputs
 from export.driver import geometry_of, prompt_encoder
 

@@ -23,7 +23,8 @@ from dreamlite_mobile.config import TINY
 from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.networks.form import XNNPACK, fold
 from dreamlite_mobile.networks.layers import GroupNorm
-from dreamlite_mobile.networks.unet import Resnet, Transformer2D
+from dreamlite_mobile.networks.transformer import Transformer2D
+from dreamlite_mobile.networks.unet import Resnet
 from export.lean_tracing import lean_tracing
 from export.xnnpack import Lowered, lower
 

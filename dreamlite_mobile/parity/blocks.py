@@ -4,8 +4,7 @@ A block is the outermost module that is no container: a resnet, a transformer bl
 convolution between them. What stands between blocks (sums, concatenations) shows in the cumulative run only.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,10 @@ from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ParityError
 from dreamlite_mobile.networks import build, fold
 from dreamlite_mobile.networks.form import REFERENCE
+from dreamlite_mobile.networks.hooks import hooked
 from dreamlite_mobile.networks.text import Rotary, TextEncoder, TextTower
-from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Transformer2D, UNet, UpBlock
+from dreamlite_mobile.networks.transformer import Transformer2D
+from dreamlite_mobile.networks.unet import DownBlock, MidBlock, UNet, UpBlock
 from dreamlite_mobile.networks.vae import VaeDecoder, VaeEncoder
 from dreamlite_mobile.networks.vision import VisionEncoder
 from dreamlite_mobile.runtime import Array
@@ -119,15 +120,6 @@ def within(where: str, block: str) -> bool:
 def index_of(tensor: torch.Tensor, results: tuple[torch.Tensor, ...]) -> int | None:
     """Where this very tensor stands among the results, or None."""
     return next((index for index, result in enumerate(results) if result is tensor), None)
-
-
-@contextmanager
-def hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[None]:
-    """Call `hook(module, arguments, output)` after each of the modules, inside this block only."""
-    with ExitStack() as stack:
-        for module in modules:
-            stack.callback(module.register_forward_hook(hook).remove)
-        yield
 
 
 class Alone(nn.Module):
