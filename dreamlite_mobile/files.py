@@ -55,6 +55,18 @@ def check_folder_target(path: Path) -> None:
     _check_writable(path)
 
 
+def make_folder(folder: Path, option: str) -> None:
+    """Make the folder that an option names, with those above it, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{option} {folder}: cannot be made: {error.strerror}; name another place") from error
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or nothing, replacing what was there. OutputError when the place cannot be written."""
     _check_file(path)

@@ -52,7 +52,6 @@ def trajectories(
     modes: Sequence[str],
     specs: Mapping[str, ComponentSpec],
     pictures: int = PICTURES,
-    seed: int = SEED,
 ) -> Calibration:
     """Draw pictures, and edits where that is a mode, and keep what the components were given.
 
@@ -66,10 +65,10 @@ def trajectories(
     components = reference_components(checkpoint, geometry, modes)
     recorded = {name: Recorder(name, component, cases) for name, component in components.items()}
     pipeline = reference_pipeline(checkpoint, geometry, encoder, dict(recorded))
-    asked, changes = prompts(pictures, seed=seed), edits(pictures, seed=seed)
+    asked, changes = prompts(pictures, seed=SEED), edits(pictures, seed=SEED)
     for mode in (mode for mode in MODES if mode in modes):
         for index in range(pictures):
-            noise = initial_latents(seed + index, pipeline.latents_shape)
+            noise = initial_latents(SEED + index, pipeline.latents_shape)
             if mode == "generate":
                 finish(pipeline.generate(asked[index].caption, noise, STEPS))
             else:
@@ -78,7 +77,7 @@ def trajectories(
     calls = {
         (name, method): (
             *real_calls(cases, name, method, signature),
-            in_order(signature, sample_inputs(signature, seed)),
+            in_order(signature, sample_inputs(signature, SEED)),
         )
         for name, spec in specs.items()
         for method, signature in spec.methods.items()

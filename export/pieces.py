@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import dreamlite_mobile
 import export
 from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry
-from dreamlite_mobile.errors import OutputError
-from dreamlite_mobile.files import sha256_file, staged_folder, write_atomic
+from dreamlite_mobile.files import make_folder, sha256_file, staged_folder, write_atomic
 
 RECORD = "piece.json"
 
@@ -76,10 +75,7 @@ class Pieces:
         Raises:
             OutputError: the place cannot be written or is full.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"--cache {self.folder}: cannot be made: {error.strerror}; name another place") from error
+        make_folder(self.folder, "--cache")
         with staged_folder(self.folder / key, replace=True) as staging:
             yield staging
 

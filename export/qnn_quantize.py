@@ -34,21 +34,16 @@ class RoomyObserver(MinMaxObserver):
 
 @torch.no_grad()
 def quantised(
-    program: ExportedProgram,
-    example: Inputs,
-    calls: Sequence[Inputs],
-    plan: WeightPlan,
-    soc: Target,
-    observer: type[MinMaxObserver] = RoomyObserver,
+    program: ExportedProgram, example: Inputs, calls: Sequence[Inputs], plan: WeightPlan, soc: Target
 ) -> ExportedProgram:
     """A traced method with quantisers and dequantisers around every operator, as the HTP's compiler wants it.
 
     Torch runs it as it is, in fp32 between the quantisers, and the HTP follows that within 55 dB and more.
     """
     quantiser = QnnQuantizer(soc_model=QcomChipset[soc.soc])
-    quantiser.set_default_quant_config(QuantDtype.use_16a16w, act_observer=observer)
+    quantiser.set_default_quant_config(QuantDtype.use_16a16w, act_observer=RoomyObserver)
     narrow = ModuleQConfig(
-        QuantDtype.use_16a8w, is_conv_per_channel=True, is_linear_per_channel=True, act_observer=observer
+        QuantDtype.use_16a8w, is_conv_per_channel=True, is_linear_per_channel=True, act_observer=RoomyObserver
     )
     quantiser.set_submodule_qconfig_list([(inside(plan.narrow), narrow)])
     traced = program.module(check_guards=False)

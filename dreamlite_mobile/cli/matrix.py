@@ -22,6 +22,7 @@ from dreamlite_mobile.cli.shared import (
 )
 from dreamlite_mobile.components import MODES
 from dreamlite_mobile.errors import ConfigError, ExportError
+from dreamlite_mobile.files import make_folder
 from dreamlite_mobile.progress import task as progress_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def export_matrix(
     if dry_run:
         show_graph(planned, tasks, json_output)
         return
-    make_folder(out)
+    make_folder(out, "--out")
     ended: dict[str, Done] = {}
     with progress_of(stderr, "exporting", total=len(tasks)) as advance:
         for done in run_tasks(tasks, place, notice) if tasks else ():
@@ -140,16 +141,6 @@ def request_of(
         cache=cache.resolve(),
         soc=cell.soc,
     )
-
-
-def make_folder(out: Path) -> None:
-    """OutputError where it cannot be."""
-    from dreamlite_mobile.errors import OutputError
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"--out {out}: cannot be made: {error.strerror}; name another place") from error
 
 
 def said_of(done: "Done") -> str:

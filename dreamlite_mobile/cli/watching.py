@@ -70,7 +70,7 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
     if calibration is None or not narrow:
         return codes, spans
     from export.calibration import trajectories
-    from export.qnn_plan import planned
+    from export.qnn_plan import layers_of, planned
     from export.qnn_quantize import ROOM
 
     shape, modes = bundle_geometry(manifest), list(manifest.modes)
@@ -81,12 +81,8 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
         spans |= spans_of(name, methods_of(bundle, checkpoint, name, REFERENCE), calls, ROOM)
         modules = methods_of(bundle, checkpoint, name, HTP)
         plan = planned(name, manifest.components[name].precision, modules, calls)
-        layers = dict(next(iter(modules.values())).named_modules())
-        codes[name] = {
-            layer: symmetric_ends(weight, plan.bits)
-            for layer in plan.narrow
-            if isinstance(weight := getattr(layers[layer], "weight", None), nn.Parameter)
-        }
+        layers = layers_of(modules)
+        codes[name] = {layer: symmetric_ends(layers[layer].weight, plan.bits) for layer in plan.narrow}
     return codes, spans
 
 
