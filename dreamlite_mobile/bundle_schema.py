@@ -22,7 +22,7 @@ STEP_ROWS = 1275
 MAX_STEPS = 50
 
 Mode = Literal["generate", "edit"]
-Precision = Literal["fp32", "fp16", "w8a16", "w8", "p6", "w4", "p4"]
+Precision = Literal["fp32", "fp16", "w8a16", "w4a16", "w8a8mix", "w8", "p6", "w4", "p4"]
 Backend = Literal["xnnpack", "onnx", "qnn", "coreml"]
 TableDtype = Literal["float32", "float16", "bfloat16"]
 

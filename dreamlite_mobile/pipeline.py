@@ -118,8 +118,7 @@ class Pipeline:
             PromptError: a prompt that cannot be used. ConfigError: steps outside 1...50.
         """
         stages = stages or Stages()
-        layout = self.prompts.generate(prompt)
-        states = self.encode("generate", self.embeddings.lookup(layout.ids)[None], {}, stages)
+        layout, states = self.read(prompt, stages)
         return (yield from self.denoise("generate", latents, np.zeros_like(latents), layout, states, steps, stages))
 
     def edit(
@@ -131,16 +130,25 @@ class Pipeline:
             PromptError: an instruction that cannot be used. ConfigError: steps outside 1...50.
         """
         stages = stages or Stages()
+        layout, states = self.read_edit(picture, instruction, stages)
+        source = {"image": condition_image(picture, self.width, self.height)}
+        condition = stages.timed("vae_encoder", self.component("vae_encoder"), FORWARD, source)["latents"]
+        return (yield from self.denoise("edit", latents, condition, layout, states, steps, stages))
+
+    def read(self, prompt: str, stages: Stages) -> tuple[PromptLayout, Array]:
+        """A prompt's layout and states [1, S, D]."""
+        layout = self.prompts.generate(prompt)
+        return layout, self.encode("generate", self.embeddings.lookup(layout.ids)[None], {}, stages)
+
+    def read_edit(self, picture: Image.Image, instruction: str, stages: Stages) -> tuple[PromptLayout, Array]:
+        """The layout and states [1, S, D] of an instruction and the RGB picture it speaks of."""
         layout = self.prompts.edit(instruction)
         assert layout.image is not None
         patches = vision_patches(picture, self.config.vision)
         seen = stages.timed("vision_encoder", self.component("vision_encoder"), FORWARD, {"patches": patches})
         embeddings = self.embeddings.lookup(layout.ids)[None]
         embeddings[0, slice(*layout.image)] = seen["image_tokens"]
-        states = self.encode("edit", embeddings, {"deepstack": seen["deepstack"]}, stages)
-        source = {"image": condition_image(picture, self.width, self.height)}
-        condition = stages.timed("vae_encoder", self.component("vae_encoder"), FORWARD, source)["latents"]
-        return (yield from self.denoise("edit", latents, condition, layout, states, steps, stages))
+        return layout, self.encode("edit", embeddings, {"deepstack": seen["deepstack"]}, stages)
 
     def encode(self, mode: str, embeddings: Array, more: dict[str, Array], stages: Stages) -> Array:
         """Token embeddings [1, L, D] -> prompt states [1, S, D]."""

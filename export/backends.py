@@ -59,7 +59,8 @@ class Exporter(Protocol):
     """One backend. `precisions` lists what it can do, by component, its usual one first.
 
     `target`: what its programs run on; `needs`: runtimes that must match; `htp`: the chip, if they are for one;
-    `coreml`: how packages were made, if they are Core ML's. `calibrated`: precisions that need `calibration` to be set.
+    `coreml`: how packages were made, if they are Core ML's. `calibrated`: precisions that need `calibration` to be set;
+    `reads_first`: a text tower of any precision needs at least its own calls there.
     `tell`: hears of parts of a component that are done. `has_workers`: starts workers of its own for one component.
     """
 
@@ -67,6 +68,7 @@ class Exporter(Protocol):
     precisions: Mapping[str, tuple[str, ...]]
     target: str
     calibrated: tuple[str, ...]
+    reads_first: bool
     calibration: "Calibration | None"
     tell: "Tell"
     has_workers: bool
@@ -87,6 +89,7 @@ class XnnpackExporter:
     target = "cpu"
     htp = None
     calibrated: tuple[str, ...] = ()
+    reads_first = False
     calibration: "Calibration | None" = None
     tell: "Tell" = staticmethod(silent)
     has_workers = False
@@ -122,6 +125,7 @@ class OnnxExporter:
     target = "cpu"
     htp = None
     calibrated: tuple[str, ...] = ()
+    reads_first = False
     calibration: "Calibration | None" = None
     tell: "Tell" = staticmethod(silent)
     has_workers = False
@@ -150,6 +154,7 @@ class CoreMLExporter:
     target = "ios"
     htp = None
     calibrated: tuple[str, ...] = ()
+    reads_first = False
     calibration: "Calibration | None" = None
     tell: "Tell" = staticmethod(silent)
     has_workers = False

@@ -18,7 +18,7 @@ from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
 from dreamlite_mobile.parity.rows import digest
 from dreamlite_mobile.parity.run import Case, Recorder
-from dreamlite_mobile.pipeline import finish
+from dreamlite_mobile.pipeline import Stages, finish
 from dreamlite_mobile.prompt import PromptEncoder
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.tiny.score import edits, prompts
@@ -29,6 +29,8 @@ SEED = 515_151
 STEPS = 4
 PICTURES = 12
 """Drawn in each mode."""
+READ = 4
+"""Prompts, and edits where that is a mode, that a text tower is asked alone."""
 Inputs = tuple[torch.Tensor, ...]
 
 
@@ -36,7 +38,7 @@ Inputs = tuple[torch.Tensor, ...]
 class Calibration:
     """`calls`: (component, method) -> the inputs of each call, in the order of the graph.
 
-    `pictures`: drawn in each mode, with `steps` steps. `sha256` names every number of the calls.
+    `pictures`: drawn in each mode, with `steps` steps (0: only read about). `sha256` names every number of the calls.
     """
 
     pictures: int
@@ -83,6 +85,39 @@ def trajectories(
         for method, signature in spec.methods.items()
     }
     return Calibration(pictures, STEPS, calls, digest_of(cases))
+
+
+def readings(
+    checkpoint: Checkpoint,
+    geometry: Geometry,
+    encoder: PromptEncoder,
+    modes: Sequence[str],
+    specs: Mapping[str, ComponentSpec],
+    pictures: int = READ,
+) -> Calibration:
+    """What the text tower is given for a few prompts and edits, without drawing them; no other component's calls.
+
+    Raises:
+        CheckpointError: weights that cannot be read.
+    """
+    cases: list[Case] = []
+    recorded = {
+        name: Recorder(name, component, cases)
+        for name, component in reference_components(checkpoint, geometry, modes).items()
+    }
+    pipeline = reference_pipeline(checkpoint, geometry, encoder, dict(recorded))
+    if "generate" in modes:
+        for asked in prompts(pictures, seed=SEED):
+            pipeline.read(asked.caption, Stages())
+    if "edit" in modes:
+        for change in edits(pictures, seed=SEED):
+            picture = render(change.edit.before, min(geometry.width, geometry.height))
+            pipeline.read_edit(Image.fromarray(picture), change.instruction, Stages())
+    calls = {
+        ("text_encoder", method): tuple(real_calls(cases, "text_encoder", method, signature))
+        for method, signature in specs["text_encoder"].methods.items()
+    }
+    return Calibration(pictures, 0, calls, digest_of(cases))
 
 
 def real_calls(cases: Sequence[Case], component: str, method: str, signature: MethodSpec) -> Iterator[Inputs]:

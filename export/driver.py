@@ -171,14 +171,18 @@ def calibrate(plan: Plan, notify: Notify) -> None:
     Raises:
         CheckpointError: weights that cannot be read.
     """
-    if set(plan.exporter.calibrated).isdisjoint(plan.precisions.values()):
-        return
-    from export.calibration import trajectories
+    from export.calibration import readings, trajectories
 
+    if not set(plan.exporter.calibrated).isdisjoint(plan.precisions.values()):
+        run = trajectories
+    elif plan.exporter.reads_first and "text_encoder" in plan.specs:
+        run = readings
+    else:
+        return
     notify("calibration")
     request = plan.request
     limits = None if request.cutting is None else request.cutting.limits
-    draw = partial(trajectories, request.checkpoint, plan.geometry, plan.encoder, request.modes, plan.specs)
+    draw = partial(run, request.checkpoint, plan.geometry, plan.encoder, request.modes, plan.specs)
     plan.exporter.calibration = draw() if limits is None else apart("calibration", draw, limits)
 
 

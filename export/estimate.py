@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING
 from dreamlite_mobile.networks import build
 from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.scheduler import MAX_STEPS
+from export.precision import WIDTHS
 
 if TYPE_CHECKING:
     from export.driver import Plan
 
-BYTES_PER_WEIGHT = {"fp32": 4.0, "fp16": 2.0, "w8a16": 1.25, "w8": 1.0, "p6": 0.75, "w4": 0.5 + 2 / 32, "p4": 0.5}
+BYTES_PER_WEIGHT = {
+    "fp32": 4.0,
+    "fp16": 2.0,
+    "w8a16": 1.25,
+    "w8a8mix": 1.25,
+    "w4a16": 0.625,
+    "w8": 1.0,
+    "p6": 0.75,
+    "w4": 0.5 + 2 / 32,
+    "p4": 0.5,
+}
 """Of a linear weight, and in Core ML of a convolution's; what is not stays in fp32, or in fp16 in fp16 and Core ML.
 w4 keeps a 16-bit scale per group of 32."""
 
@@ -55,7 +66,7 @@ def component_bytes(plan: "Plan", name: str) -> int:
     """Weights of a component at its precision; graphs add little."""
     precision = plan.precisions[name]
     is_coreml = plan.request.backend == "coreml"
-    each, others = BYTES_PER_WEIGHT[precision], 2.0 if is_coreml or precision in ("fp16", "w8a16") else 4.0
+    each, others = BYTES_PER_WEIGHT[precision], 2.0 if is_coreml or precision in ("fp16", *WIDTHS) else 4.0
     total = 0.0
     for tensor in build(name, plan.geometry.config, REFERENCE).state_dict().values():
         is_compressed = tensor.ndim == 2 or (is_coreml and tensor.ndim > 2)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -32,7 +32,7 @@ from dreamlite_mobile.networks.form import FORMS
 from export.backends import Cutting, Tell, Written, example_inputs, silent
 from export.manifest import tool_versions
 from export.pieces import Kept, Pieces, piece_key
-from export.precision import INTEGERS
+from export.precision import WIDTHS
 from export.shards import Shard, cut_component, shard_digest, shard_memory, shard_room
 from export.targets import DEFAULT_SOC, TARGETS, target
 from export.workers import Job, Limits, apart, run_told
@@ -60,9 +60,10 @@ class QnnExporter:
     form = FORMS["htp"]
     coreml = None
     has_workers = True
-    calibrated: tuple[str, ...] = ("w8a16",)
+    calibrated: tuple[str, ...] = tuple(WIDTHS)
+    reads_first = True
     precisions: Mapping[str, tuple[str, ...]] = {
-        name: ("fp16", *(("w8a16",) if name in INTEGERS else ())) for name in COMPONENTS
+        name: ("fp16", "w8a16", "w4a16" if name == "text_encoder" else "w8a8mix") for name in COMPONENTS
     }
 
     def __init__(self, soc: str | None, emulator: bool, cutting: Cutting) -> None:
@@ -92,9 +93,9 @@ class QnnExporter:
 
     @property
     def htp(self) -> HtpEntry:
-        """The chip, and what ranges were calibrated on."""
+        """The chip, and what ranges of integers were calibrated on."""
         known = self.calibration
-        if known is None:
+        if known is None or not known.steps:
             return self.made_for
         entry = CalibrationEntry(pictures=known.pictures, steps=known.steps, sha256=known.sha256)
         return self.made_for.model_copy(update={"calibration": entry})
@@ -105,9 +106,10 @@ class QnnExporter:
     def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
         """Compile all methods together into `<component>.pte`, or into one file per shard (`<component>.1.pte`).
 
-        Integers come with their plan in `<component>.plan.json`.
+        Integers come with their plan in `<component>.plan.json`, an fp16 text tower with what it was divided by.
         """
         integers = precision != "fp16"
+        documents = () if integers else self.write_range(spec, modules, folder)
         limit = self.soc.context_limit_kb * 1024.0
         shards = cut_component(
             spec,
@@ -123,9 +125,22 @@ class QnnExporter:
                     f"{spec.name}: {precision} in {len(shards)} shards is not supported yet; take one shard "
                     f"(--shards 1) or {spec.name}=fp16"
                 )
-            return self.write_shards(spec, shards, folder)
+            return replace(self.write_shards(spec, shards, folder), documents=documents)
         whole = partial(self.write_whole, spec, modules, precision, folder)
-        return whole() if self.cutting.limits is None else apart(spec.name, whole, self.cutting.limits)
+        written = whole() if self.cutting.limits is None else apart(spec.name, whole, self.cutting.limits)
+        return replace(written, documents=(*documents, *written.documents))
+
+    def write_range(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], folder: Path) -> tuple[str, ...]:
+        """Divide what fp16 could not hold of the text tower's numbers, in place, and write down what was done."""
+        if spec.name != "text_encoder" or self.calibration is None:
+            return ()
+        from export.fp16_range import keep_in_range
+
+        calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
+        found = keep_in_range(modules, calls)
+        told = {"component": spec.name, "precision": "fp16"} | asdict(found) | {"divisors": found.divisors}
+        (folder / plan_file(spec.name)).write_text(json.dumps(told, indent=1) + "\n")
+        return (plan_file(spec.name),)
 
     def write_whole(
         self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path

@@ -52,3 +52,8 @@ def described(method: str, layer: str, kind: str, counts: Counts) -> Activation:
 def overflowing(found: Sequence[Activation]) -> list[str]:
     """The layers that fp16 could not hold."""
     return [f"{one.method} {one.layer}" for one in found if one.overflow]
+
+
+def peak_of(values: torch.Tensor) -> float:
+    """The largest |x|, or NaN if there is one."""
+    return float(values.abs().max())

@@ -2,13 +2,16 @@
 
 A preset names one for every component: `fp32`; `fp16`; `w8` (int8 weights per channel; XNNPACK: with dynamic int8
 activations, in linear layers); `w4` (the text tower with 4-bit weights in groups of 32, everything else as in `w8`);
-`w8a16` (HTP: int8 weights per channel, 16-bit ones where those are not enough, and 16-bit activations); `p6` and `p4`
+`w8a16` (HTP: int8 weights per channel, 16-bit ones where those are not enough, and 16-bit activations); `w4a16` (HTP:
+the same with a text tower of 4-bit weights, 8-bit ones where a layer needs them); `w8a8mix` (HTP: besides, 8-bit
+activations in all other components' layers that bear them); `p6` and `p4`
 (Core ML: text tower and U-Net with palettes of 64 and 16 weights, the vision tower as in `w8`). What a preset leaves
 out stays as the backend has it first.
 `component=precision` pairs, separated by commas, override a preset given first: `w8,unet=fp32`.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from dreamlite_mobile.bundle_schema import Precision
@@ -24,11 +27,36 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     "fp32": dict.fromkeys(COMPONENTS, "fp32"),
     "fp16": dict.fromkeys(COMPONENTS, "fp16"),
     "w8a16": dict.fromkeys(INTEGERS, "w8a16"),
+    "w4a16": {**dict.fromkeys(INTEGERS, "w8a16"), "text_encoder": "w4a16"},
+    "w8a8mix": {**dict.fromkeys(INTEGERS, "w8a8mix"), "text_encoder": "w4a16"},
     "w8": dict.fromkeys(LINEAR, "w8"),
     "w4": {**dict.fromkeys(LINEAR, "w8"), "text_encoder": "w4"},
     "p6": {"text_encoder": "p6", "vision_encoder": "w8", "unet": "p6"},
     "p4": {"text_encoder": "p4", "vision_encoder": "w8", "unet": "p4"},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Bits of a precision of the HTP's integers: of most layers, and of those that need more (16: as they are).
+
+    `enough_db`: what weights alone must keep of a component's outputs on calibration runs. `short_db`: what is kept
+    where layers that bear 8-bit activations have them; None for 16 bits everywhere.
+    """
+
+    few: int
+    more: int
+    enough_db: float
+    short_db: float | None = None
+
+
+WIDTHS = {
+    "w8a16": Widths(8, 16, enough_db=40.0),
+    "w4a16": Widths(4, 8, enough_db=31.0),
+    "w8a8mix": Widths(8, 16, enough_db=40.0, short_db=33.0),
+}
+"""`enough_db` of w8a16 is 5 dB over its floor, for activations cost something, and runs that calibration did not see
+lose more."""
 
 
 def component_precisions(

@@ -1,11 +1,12 @@
-"""Which layers of a component have 8-bit weights on the HTP, and which need 16.
+"""Which bits the layers of a component have on the HTP.
 
-All have 8 bits where that is close enough on calibration runs, after weights were rounded so that errors cancel
-(`rounding`). Where it is not, as with random weights, the layers on the picture's own path get 16.
+All weights have 8 bits (w4a16: 4) where that is close enough on calibration runs, after they were rounded so that
+errors cancel (`rounding`). Where it is not, as with random weights, the layers on the picture's own path get 16 (w4a16:
+those that lose most get 8). In w8a8mix, layers that bear it take and give 8-bit activations (`qnn_short`).
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,13 +15,11 @@ from torch import nn
 from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.parity.metrics import compare
 from export.calibration import Inputs
+from export.precision import WIDTHS, Widths
+from export.qnn_short import bearers, decibels_as_loss, loss, outputs, short_layers, some_of
 from export.rounding import round_weights
 
-BITS = {"w8a16": 8}
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-ENOUGH_DB = 40.0
-"""What weights alone must keep of a component's outputs on calibration runs: 5 dB over the floor, for activations cost
-something, and runs that calibration did not see lose more."""
 WIDE = {
     "text_encoder": re.compile(r"(?!)"),
     "vision_encoder": re.compile(r"patch_embed|merger"),
@@ -37,9 +36,10 @@ Calls = Mapping[str, Sequence[Inputs]]
 
 @dataclass(frozen=True, slots=True)
 class WeightPlan:
-    """Which bits each layer's weights get: the names of those with 16, and of those with `bits`.
+    """Which bits each layer's weights get: the names of those with `bits` and of those with `wide_bits`.
 
-    `weights_db`: what that alone keeps of the outputs, at the worst of all calibration calls.
+    `weights_db`: what that alone keeps of the outputs, at the worst of all calibration calls. `short`: layers that take
+    and give 8-bit activations; `short_db`: what those keep besides.
     """
 
     component: str
@@ -47,50 +47,85 @@ class WeightPlan:
     bits: int
     narrow: tuple[str, ...]
     wide: tuple[str, ...]
+    wide_bits: int = 16
     weights_db: float | None = None
+    short: tuple[str, ...] = ()
+    short_db: float | None = None
 
 
+@torch.no_grad()
 def planned(component: str, precision: str, modules: Modules, calls: Calls) -> WeightPlan:
     """The plan of a component's methods, which share their layers; what it gives few bits is rounded in place.
 
     Raises:
         ExportError: a precision that the HTP has no integers for.
     """
-    plan = weight_plan(component, precision, modules)
-    wanted = list(outputs(modules, calls))
+    widths = widths_of(component, precision)
     layers = layers_of(modules)
-    kept = {name: layers[name].weight.data for name in plan.narrow}
-    plan = rounded(plan, modules, calls, wanted)
-    wide = [name for name in plan.narrow if WIDE[component].search(name)]
-    if plan.weights_db is not None and plan.weights_db < ENOUGH_DB and wide:
-        for name, weight in kept.items():
-            layers[name].weight.data = weight
-        narrow = tuple(name for name in plan.narrow if name not in wide)
-        plan = rounded(replace(plan, narrow=narrow, wide=tuple(wide)), modules, calls, wanted)
+    wanted = list(outputs(modules, calls))
+    whole = {name: layer.weight.data for name, layer in layers.items()}
+    few = on_grid(modules, calls, widths.few)
+    put(layers, few)
+    plan = WeightPlan(component, precision, widths.few, tuple(few), (), widths.more)
+    plan = replace(plan, weights_db=kept(modules, calls, wanted))
+    if plan.weights_db is not None and plan.weights_db < widths.enough_db:
+        put(layers, whole)
+        more = whole if widths.more == 16 else on_grid(modules, calls, widths.more)
+        wide = wide_layers(component, widths, modules, calls, few)
+        put(layers, {name: (more if name in wide else few)[name] for name in layers})
+        narrow = tuple(name for name in layers if name not in wide)
+        plan = replace(plan, narrow=narrow, wide=tuple(wide), weights_db=kept(modules, calls, wanted))
+    if widths.short_db is not None:
+        short, short_db = short_layers(modules, calls, widths.short_db)
+        plan = replace(plan, short=tuple(short), short_db=short_db)
     return plan
 
 
-def weight_plan(component: str, precision: str, modules: Modules) -> WeightPlan:
-    """Few bits for every layer.
-
-    Raises:
-        ExportError: a precision that the HTP has no integers for.
-    """
-    if precision not in BITS:
-        raise ExportError(f"{component}: {precision} is no precision in integers; supported: {', '.join(BITS)}")
-    return WeightPlan(component, precision, BITS[precision], narrow=tuple(layers_of(modules)), wide=())
+def widths_of(component: str, precision: str) -> Widths:
+    """A precision's bits; ExportError listing the known ones otherwise."""
+    if precision not in WIDTHS:
+        raise ExportError(f"{component}: {precision} is no precision in integers; supported: {', '.join(WIDTHS)}")
+    return WIDTHS[precision]
 
 
-def rounded(plan: WeightPlan, modules: Modules, calls: Calls, wanted: Sequence[torch.Tensor]) -> WeightPlan:
-    """Round what the plan gives few bits, in place, and say what that keeps of the outputs."""
-    round_weights(modules, calls, plan.narrow, plan.bits)
+def wide_layers(
+    component: str, widths: Widths, modules: Modules, calls: Calls, few: Mapping[str, torch.Tensor]
+) -> list[str]:
+    """The layers that need more bits: those that `WIDE` names, or, of few bits, those found by trying each alone."""
+    if widths.more == 16:
+        return [name for name in few if WIDE[component].search(name)]
+    layers, some = layers_of(modules), some_of(calls)
+    wanted = list(outputs(modules, some))
+    losses = {}
+    for name, layer in layers.items():
+        own, layer.weight.data = layer.weight.data, few[name]
+        losses[name] = loss(outputs(modules, some), wanted)
+        layer.weight.data = own
+    gains = {name: float(weight.numel()) for name, weight in few.items()}
+    bearing = bearers(losses, gains, decibels_as_loss(widths.enough_db))
+    return [name for name in layers if name not in bearing]
+
+
+def on_grid(modules: Modules, calls: Calls, bits: int) -> dict[str, torch.Tensor]:
+    """Every layer's weights rounded to so many bits, so that errors cancel; the layers keep theirs."""
     layers = layers_of(modules)
-    for name in plan.narrow:
-        layers[name].weight.data = nearest(layers[name], plan.bits)
+    whole = {name: layer.weight.data for name, layer in layers.items()}
+    round_weights(modules, calls, layers, bits)
+    found = {name: nearest(layer, bits) for name, layer in layers.items()}
+    put(layers, whole)
+    return found
+
+
+def put(layers: Mapping[str, nn.Module], weights: Mapping[str, torch.Tensor]) -> None:
+    """Give layers weights."""
+    for name, weight in weights.items():
+        layers[name].weight.data = weight
+
+
+def kept(modules: Modules, calls: Calls, wanted: Sequence[torch.Tensor]) -> float:
+    """SNR in dB of the worst output, against what they gave before."""
     found = outputs(modules, calls)
-    return replace(
-        plan, weights_db=min(compare(x.numpy(), y.numpy()).snr_db for x, y in zip(found, wanted, strict=True))
-    )
+    return min(compare(x.numpy(), y.numpy()).snr_db for x, y in zip(found, wanted, strict=True))
 
 
 def nearest(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, bits: int) -> torch.Tensor:
@@ -105,12 +140,3 @@ def nearest(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, bits: int) -> tor
 def layers_of(modules: Modules) -> dict[str, nn.Linear | nn.Conv2d | nn.ConvTranspose2d]:
     """The layers with weights, by name, of the methods that share them."""
     return {name: layer for name, layer in next(iter(modules.values())).named_modules() if isinstance(layer, LAYERS)}
-
-
-@torch.no_grad()
-def outputs(modules: Modules, calls: Calls) -> Iterator[torch.Tensor]:
-    """Everything that the methods give, call by call."""
-    for method, module in modules.items():
-        for inputs in calls[method]:
-            given: torch.Tensor | Iterable[torch.Tensor] = module(*inputs)
-            yield from (given,) if isinstance(given, torch.Tensor) else given

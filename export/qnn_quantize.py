@@ -1,7 +1,7 @@
-"""Integers for the HTP: 8-bit weights per channel, 16-bit ones where that is not enough, 16-bit activations.
+"""Integers for the HTP: weights of 4, 8 or 16 bits per channel, activations of 16 bits, or of 8 where a layer bears it.
 
-Ranges of activations are the largest and smallest values of calibration runs, doubled. Which weights have how many bits
-is the plan's (`qnn_plan`).
+Ranges of 16-bit activations are the largest and smallest values of calibration runs, doubled; those of 8 bits have the
+least squared error. Which layer has how many bits is the plan's (`qnn_plan`).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,8 @@ from executorch.backends.qualcomm.quantizer.quantizer import ModuleQConfig, QnnQ
 from executorch.backends.qualcomm.serialization.qc_schema import QcomChipset
 from torch.export import ExportedProgram
 from torch.fx import Node
-from torchao.quantization.pt2e import MinMaxObserver
+from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
+from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from export.calibration import Inputs
@@ -20,6 +21,8 @@ from export.qnn_biases import make_room
 from export.qnn_plan import WeightPlan
 from export.targets import Target
 
+WEIGHTS = {4: QuantDtype.use_16a4w, 8: QuantDtype.use_16a8w, 16: QuantDtype.use_16a16w}
+"""Bits of weights beside 16-bit activations."""
 ROOM = 2.0
 """Without it the tiny autoencoder's decoder loses 10 to 15 dB on pictures that calibration did not draw."""
 
@@ -42,10 +45,14 @@ def quantised(
     """
     quantiser = QnnQuantizer(soc_model=QcomChipset[soc.soc])
     quantiser.set_default_quant_config(QuantDtype.use_16a16w, act_observer=RoomyObserver)
-    narrow = ModuleQConfig(
-        QuantDtype.use_16a8w, is_conv_per_channel=True, is_linear_per_channel=True, act_observer=RoomyObserver
+    long = [name for name in plan.narrow if name not in plan.short]
+    quantiser.set_submodule_qconfig_list(
+        [
+            (inside(plan.short), per_channel(QuantDtype.use_8a8w, HistogramObserver)),
+            (inside(long), per_channel(WEIGHTS[plan.bits], RoomyObserver)),
+            (inside(plan.wide), per_channel(WEIGHTS[plan.wide_bits], RoomyObserver)),
+        ]
     )
-    quantiser.set_submodule_qconfig_list([(inside(plan.narrow), narrow)])
     traced = program.module(check_guards=False)
     keep_whole(traced)
     prepared = prepare_pt2e(traced, quantiser)
@@ -53,6 +60,12 @@ def quantised(
         prepared(*inputs)
     make_room(prepared)
     return torch.export.export(convert_pt2e(prepared), example)
+
+
+def per_channel(kind: QuantDtype, observer: type[UniformQuantizationObserverBase]) -> ModuleQConfig:
+    """A layer's configuration: one weight scale per output channel where the HTP has that."""
+    each = kind != QuantDtype.use_16a16w
+    return ModuleQConfig(kind, is_conv_per_channel=each, is_linear_per_channel=each, act_observer=observer)
 
 
 def inside(names: Sequence[str]) -> Callable[[Node], bool]:

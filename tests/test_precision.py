@@ -28,7 +28,7 @@ def test_presets_and_pairs(wanted: str, expected: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ("w9", "unknown preset 'w9'; known: fp16, fp32, p4, p6, w4, w8, w8a16"),
+        ("w9", "unknown preset 'w9'; known: fp16, fp32, p4, p6, w4, w4a16, w8, w8a16, w8a8mix"),
         ("w8,unnet=fp32", "unknown component 'unnet'"),
         ("unet=w4", "unet cannot be 'w4'.*supported: fp32, w8"),
         ("w8,fp32", "expected component=precision"),

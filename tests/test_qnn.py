@@ -1,65 +1,17 @@
-"""HTP files: compiled for the Xiaomi 14's chip, run on the emulator, held to torch. Every step in a process of its own,
-since the libraries must be in reach when it starts."""
+"""HTP files in fp16: compiled for the Xiaomi 14's chip, run on the emulator, held to torch."""
 
 import json
 import shutil
-import subprocess
-import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 from checkpoint_files import tiny_checkpoint
-from outcome import Outcome
 from PIL import Image
-from run_folder import made_once
+from qnn_runs import SIZE, bundle, compiled, dreamlite, python, said
 
 from dreamlite_mobile import bundle_files
-from export import qnn_sdk
 
 pytestmark = [pytest.mark.qnn, pytest.mark.slow]
-SIZE = 64
-ROOT = Path(qnn_sdk.__file__).parents[1]
-START = "from dreamlite_mobile.cli import main; main()"
-
-
-def dreamlite(*arguments: object) -> Outcome:
-    done = subprocess.run(
-        [sys.executable, "-c", START, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=1200,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
-
-
-@cache
-def bundle() -> Path:
-    """The tiny checkpoint, compiled once for the emulator."""
-    return compiled("qnn-fp16", "--emulator")
-
-
-COMPONENTS = ("--components", "text_encoder,vae_decoder")
-
-
-@cache
-def integers() -> Path:
-    """Two components in 8-bit weights and 16-bit activations, for one mode."""
-    return compiled("qnn-w8a16", "--emulator", "--precision", "w8a16", "--modes", "generate", *COMPONENTS)
-
-
-def compiled(name: str, *more: str) -> Path:
-    def make(out: Path) -> None:
-        done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, "--json", *more)
-        assert done.code == 0, done.err
-        precision = "w8a16" if "w8a16" in more else "fp16"
-        assert all(part["precision"] == precision for part in done.data["components"].values())
-
-    return made_once(name, make)
-
-
 SHARDS = 3
 CHAINED = """
 import json, sys
@@ -98,16 +50,7 @@ def test_a_unet_in_shards_is_as_right_as_in_one_piece_and_is_compiled_once(tmp_p
     assert method.delegates is not None and method.delegates.count == SHARDS and method.traffic is not None
     parts = [shard.traffic.read_bytes for shard in method.shards if shard.traffic]
     assert len(parts) == SHARDS and sum(parts) == method.traffic.read_bytes
-    said = subprocess.run(
-        [sys.executable, "-c", CHAINED, tmp_path / "cut", bundle(), tiny_checkpoint()],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=1200,
-    )
-    assert said.returncode == 0, said.stderr
-    cut, whole, between = json.loads(said.stdout.partition("SAID")[2].splitlines()[0])
+    cut, whole, between = said(CHAINED, tmp_path / "cut", bundle(), tiny_checkpoint())
     assert cut < 4.5e-3 and whole < 4.5e-3 and between < 4.5e-3 and cut < 1.3 * whole
     for piece in (tmp_path / "cache").iterdir():
         if (piece / "unet.1.pte").exists() and (piece / "unet.2.pte").exists():
@@ -185,106 +128,27 @@ def test_a_bundle_of_a_newer_qnn_is_refused(tmp_path: Path) -> None:
     assert done.code == 1 and "compiled by QNN 2.99.0" in done.err and "QNN_SDK_ROOT" in done.err
 
 
-def test_integers_reach_their_floors_on_the_emulator() -> None:
-    """On a seeded sample that calibration did not see. The numbers watch knows the codes and what can be held."""
-    done = dreamlite("parity", integers(), "--checkpoint", tiny_checkpoint(), "--json")
-    assert done.code == 0, done.err
-    numbers = done.data["bundles"][0]["numbers"]
-    assert all(one["span"][0] <= 0 <= one["span"][1] and one["beyond_span"] is not None for one in numbers)
-    narrow = [one for one in numbers if one["weights"] is not None]
-    assert {one["component"] for one in narrow} == {"text_encoder", "vae_decoder"}
-    assert all(one["scales"] <= one["weights_at_end"] < one["weights"] / 4 for one in narrow)
-    assert any(one["kind"] == "Conv2d" and one["weights"] is None for one in numbers), "wide ones have 16 bits"
-    rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"]]
-    assert {row["component"] for row in rows} == {"text_encoder", "vae_decoder"}
-    assert {row["precision"] for row in rows} == {"w8a16"}
-
-
-def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_are_wide() -> None:
-    manifest = bundle_files.read_manifest(integers())
-    assert manifest.htp is not None and manifest.htp.calibration is not None
-    assert (manifest.htp.calibration.steps, manifest.htp.calibration.pictures) == (4, 12)
-    assert set(manifest.documents) == {"text_encoder.plan.json", "vae_decoder.plan.json"}
-    plans = {
-        name: json.loads((integers() / f"{name}.plan.json").read_text()) for name in ("text_encoder", "vae_decoder")
-    }
-    assert plans["text_encoder"]["wide"] == []
-    assert "layers.4.up" in plans["vae_decoder"]["wide"], "random weights do not bear 8 bits there"
-    for plan in plans.values():
-        assert plan["bits"] == 8 and plan["weights_db"] > 35
-        assert {row["layer"] for row in plan["activations"]} >= {*plan["narrow"]}
-        assert all(row["overflow"] == 0 and 0 <= row["peak"] < 65504 for row in plan["activations"])
-    methods = [spec for part in manifest.components.values() for spec in part.methods.values()]
-    assert all(spec.delegates is not None and spec.delegates.count == 1 for spec in methods)
-
-
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--soc", "SM8651"), "--soc: unknown SoC 'SM8651'"),
         (("--soc", "SM8350"), "--soc SM8350: its HTP (V68) computes in integers only"),
         (("--shards", "few"), "--shards few: expected auto or a number"),
         (("--jobs", "0"), "--jobs 0: expected 1 or more"),
         (("--max-memory", "0GB"), "--max-memory 0GB: expected a positive number and a unit"),
-        (("--precision", "w8"), "text_encoder cannot be 'w8' with this backend; supported: fp16, w8a16"),
+        (("--precision", "w8"), "text_encoder cannot be 'w8' with this backend; supported: fp16, w8a16, w4a16"),
     ],
 )
-def test_what_cannot_be_is_refused_before_work(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_is_refused_before_work(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     out = tmp_path / "b"
     done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, *options)
-    assert done.code == 1 and said in done.err, done.err
+    assert done.code == 1 and message in done.err, done.err
     assert not out.exists()
 
 
 def test_a_soc_means_nothing_to_other_backends(tmp_path: Path) -> None:
     done = dreamlite("export", tiny_checkpoint(), "--out", tmp_path / "b", "--soc", "SM8650", "--size", SIZE)
     assert done.code == 1 and "--soc SM8650: xnnpack files are for every chip" in done.err
-
-
-SEAM = """
-import json
-from export.qnn_sdk import ready
-ready()
-import torch
-from torch import nn
-from executorch.runtime import Runtime
-from dreamlite_mobile.parity.metrics import compare
-from export import qnn, qnn_quantize
-from export.qnn_plan import WeightPlan
-from export.targets import target
-
-class Joined(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.norm = nn.GroupNorm(8, 96)
-
-    def forward(self, x, y):
-        joined = torch.cat([x, y], 1)
-        return self.norm(joined) + joined
-
-torch.manual_seed(0)
-calls = [(torch.randn(1, 64, 8, 16), 2 * torch.randn(1, 32, 8, 16)) for _ in range(4)]
-network = Joined().eval().requires_grad_(False)
-plan = WeightPlan("unet", "w8a16", 8, (), ())
-
-def decibels():
-    integers = qnn.Quantisation(plan, {"forward": calls})
-    compiled = qnn.lower({"forward": (network, calls[0])}, target("SM8650"), False, integers)
-    (found,) = Runtime.get().load_program(compiled.program.buffer).load_method("forward").execute(calls[3])
-    return compare(found.numpy(), network(*calls[3]).numpy()).snr_db
-
-said = [decibels()]
-qnn_quantize.keep_whole = lambda graph_module: []
-said.append(decibels())
-print("SAID" + json.dumps(said))
-"""
-
-
-def test_a_group_norm_over_a_seam_is_right_in_integers_and_is_noise_where_nothing_keeps_it_whole() -> None:
-    done = subprocess.run([sys.executable, "-c", SEAM], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr
-    whole, cut = json.loads(done.stdout.partition("SAID")[2].splitlines()[0])
-    assert whole > 40 and cut < 10
 
 
 GUARD = """
@@ -303,9 +167,9 @@ lower({"forward": (fold(norm), (torch.randn(1, 24, 8, 16),))}, target("SM8650"))
 
 
 def test_a_norm_that_the_htp_computes_wrongly_is_refused() -> None:
-    done = subprocess.run([sys.executable, "-c", GUARD], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode != 0
-    assert "RMSNorm rightly on rank 3 only, found rms_norm of [1, 24, 8, 16]" in done.stderr
+    done = python(GUARD)
+    assert done.code != 0
+    assert "RMSNorm rightly on rank 3 only, found rms_norm of [1, 24, 8, 16]" in done.err
 
 
 PLANTED = """
@@ -351,16 +215,7 @@ print("SAID" + json.dumps(said))
 
 def test_a_norm_of_rank_4_is_found_and_named_block_by_block(tmp_path: Path) -> None:
     """Sound code; then norms of rank 4, which the compiler refuses by name; then the same with that guard taken off."""
-    done = subprocess.run(
-        [sys.executable, "-c", PLANTED, bundle(), tiny_checkpoint(), tmp_path],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=1200,
-    )
-    assert done.returncode == 0, done.stderr
-    sound, guarded, wrong = json.loads(done.stdout.partition("SAID")[2].splitlines()[0])
+    sound, guarded, wrong = said(PLANTED, bundle(), tiny_checkpoint(), tmp_path)
     assert sound[0] is None and sound[1] > 48
     assert guarded[0] == "tower.layers.1" and "RMSNorm rightly on rank 3 only" in guarded[2]
     assert wrong[0] == "tower.layers.1" and wrong[1] < 20 and wrong[3] > 48

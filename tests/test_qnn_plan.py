@@ -5,7 +5,22 @@ import torch
 from torch import nn
 
 from dreamlite_mobile.errors import ExportError
-from export.qnn_plan import ENOUGH_DB, planned
+from export.precision import WIDTHS
+from export.qnn_plan import layers_of, nearest, planned
+from export.qnn_short import bearers, short_layers
+
+
+class Tower(nn.Module):
+    """Two linear layers that add to one output: `loud` by much, `soft` by a thousandth of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.loud, self.soft = nn.Linear(16, 16, bias=False), nn.Linear(16, 16, bias=False)
+        self.soft.weight.data /= 1000
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.loud(x) + self.soft(x)
 
 
 class Encoder(nn.Module):
@@ -35,7 +50,7 @@ def test_weights_that_bear_8_bits_all_get_them_and_lie_on_their_grid() -> None:
     before = [layer.weight.clone() for layer in (encoder.layers[0], encoder.layers[1]["up"])]
     plan = planned("vae_encoder", "w8a16", {"forward": encoder}, calls())
     assert plan.narrow == ("layers.0", "layers.1.up") and plan.wide == ()
-    assert plan.weights_db is not None and plan.weights_db > ENOUGH_DB
+    assert plan.weights_db is not None and plan.weights_db > WIDTHS["w8a16"].enough_db
     up = encoder.layers[1]["up"].weight
     codes = up / (up.abs().amax((0, 2, 3), keepdim=True) / 127)
     assert torch.allclose(codes, codes.round(), atol=1e-4)
@@ -50,9 +65,52 @@ def test_a_layer_on_the_pictures_path_that_8_bits_would_spoil_keeps_its_weights(
     plan = planned("vae_encoder", "w8a16", {"forward": encoder}, calls())
     assert plan.wide == ("layers.0",) and plan.narrow == ("layers.1.up",)
     assert torch.equal(encoder.layers[0].weight, before)
-    assert plan.weights_db is not None and plan.weights_db > ENOUGH_DB
+    assert plan.weights_db is not None and plan.weights_db > WIDTHS["w8a16"].enough_db
 
 
 def test_a_precision_without_integers_is_refused() -> None:
-    with pytest.raises(ExportError, match="w8 is no precision in integers; supported: w8a16"):
+    with pytest.raises(ExportError, match="w8 is no precision in integers; supported: w8a16, w4a16, w8a8mix"):
         planned("vae_encoder", "w8", {"forward": Encoder()}, calls())
+
+
+def rows() -> dict[str, list[tuple[torch.Tensor]]]:
+    source = torch.Generator().manual_seed(2)
+    return {"generate": [(torch.randn(1, 40, 16, generator=source),) for _ in range(4)]}
+
+
+def test_of_4_bits_a_layer_that_loses_most_gets_8() -> None:
+    tower = Tower().requires_grad_(False)
+    plan = planned("text_encoder", "w4a16", {"generate": tower}, rows())
+    assert (plan.bits, plan.wide_bits, plan.narrow, plan.wide) == (4, 8, ("soft",), ("loud",))
+    assert plan.weights_db is not None and plan.weights_db > WIDTHS["w4a16"].enough_db
+    for name, bits in (("loud", 8), ("soft", 4)):
+        layer = layers_of({"generate": tower})[name]
+        assert torch.allclose(layer.weight, nearest(layer, bits), atol=1e-7), "already on that grid"
+    assert len(tower.soft.weight.unique()) <= 16 * 15
+
+
+def test_the_most_gainful_layers_are_chosen_until_their_losses_are_spent() -> None:
+    losses = {"a": 4.0, "b": 1.0, "c": 3.0, "d": 9.0}
+    gains = {"a": 4.0, "b": 0.1, "c": 30.0, "d": 10.0}
+    assert bearers(losses, gains, 17.0) == ["c", "d", "a", "b"]
+    assert bearers(losses, gains, 8.0) == ["c", "a", "b"]
+    assert bearers(losses, gains, 7.0) == ["c", "a"]
+    assert bearers(losses, gains, 2.0) == ["b"] and bearers(losses, gains, 0.5) == []
+
+
+def test_a_layer_whose_activations_8_bits_would_spoil_keeps_16() -> None:
+    """`loud` takes a row with one large number, which leaves the others no steps; `soft` hardly counts."""
+    tower, calls = Tower().requires_grad_(False), rows()
+    for (x,) in calls["generate"]:
+        x[0, 0, 0] = 3000.0
+    tower.loud.weight[:, 0] /= 3000
+    tower.soft.weight[:, 0] = 0
+    short, short_db = short_layers({"generate": tower}, calls, 33.0)
+    assert short == ["soft"] and 33.0 < short_db < 200.0
+    easy, easy_db = short_layers({"generate": Tower().requires_grad_(False)}, rows(), 33.0)
+    assert easy == ["loud", "soft"] and 33.0 < easy_db < 60.0
+
+
+def test_a_plan_of_8_bit_activations_names_their_layers() -> None:
+    plan = planned("unet", "w8a8mix", {"generate": Tower().requires_grad_(False)}, rows())
+    assert plan.short == ("loud", "soft") and plan.bits == 8 and plan.short_db is not None and plan.short_db > 33

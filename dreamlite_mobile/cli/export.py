@@ -45,8 +45,8 @@ def export(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, w8 or w4 (xnnpack), fp16 or w8a16 (qnn), fp16, w8, p6 or p4 (coreml), then component=precision "
-            "pairs: 'w4,unet=fp32'. By default the backend's first."
+            help="fp32, w8 or w4 (xnnpack), fp16, w8a16, w4a16 or w8a8mix (qnn), fp16, w8, p6 or p4 (coreml), then "
+            "component=precision pairs: 'w4,unet=fp32'. By default the backend's first."
         ),
     ] = None,
     soc: Annotated[

@@ -1,5 +1,7 @@
 """What the numbers watch knows of a bundle beforehand: its weight codes, and the ranges of its integer activations."""
 
+import json
+
 from torch import nn
 
 from dreamlite_mobile.assembly import component_methods
@@ -34,7 +36,7 @@ def watch_of(bundle: Bundle, checkpoint: Checkpoint) -> Watch:
     if bundle.manifest.backend == "xnnpack":
         return Watch(quantised_weights(bundle, checkpoint))
     if bundle.manifest.backend == "qnn":
-        return Watch(*fixed_ranges(bundle, checkpoint))
+        return Watch(*fixed_ranges(bundle, checkpoint), divided_layers(bundle))
     return Watch()
 
 
@@ -84,6 +86,17 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
         layers = layers_of(modules)
         codes[name] = {layer: symmetric_ends(layers[layer].weight, plan.bits) for layer in plan.narrow}
     return codes, spans
+
+
+def divided_layers(bundle: Bundle) -> dict[str, dict[str, float]]:
+    """Component -> layer -> what its output is divided by, as the plans of fp16 components tell it."""
+    from export.htp import plan_file
+
+    found = {}
+    for name, entry in bundle.manifest.components.items():
+        if entry.precision == "fp16" and plan_file(name) in bundle.manifest.files:
+            found[name] = json.loads(bundle.file(plan_file(name)).read_text())["divisors"]
+    return found
 
 
 def methods_of(bundle: Bundle, checkpoint: Checkpoint, component: str, form: Form) -> dict[str, nn.Module]:

@@ -6,6 +6,7 @@ right padding harmless.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +92,11 @@ class TextMLP(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """`Qwen3VLTextDecoderLayer`."""
+    """`Qwen3VLTextDecoderLayer`.
+
+    `divisor`: what the residual stream that it takes and gives is divided by, so that fp16 can hold it
+    (`export.fp16_range`).
+    """
 
     def __init__(self, cfg: TextConfig, form: Form) -> None:
         super().__init__()
@@ -99,6 +104,7 @@ class DecoderLayer(nn.Module):
         self.self_attn = TextAttention(cfg, form)
         self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps, form)
         self.mlp = TextMLP(cfg)
+        self.divisor = 1.0
 
     def forward(self, x: torch.Tensor, rotary: Rotary, causal: torch.Tensor) -> torch.Tensor:
         x = x + self.self_attn(self.input_layernorm(x), rotary, causal)
@@ -112,6 +118,10 @@ class TextTower(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(cfg, form) for _ in range(cfg.num_layers))
         self.cfg, self.mask = cfg, form.mask
+
+    def decoder_layers(self) -> list[DecoderLayer]:
+        """The layers, from the first."""
+        return cast("list[DecoderLayer]", list(self.layers))
 
 
 class TextEncoder(Foldable):
@@ -144,18 +154,24 @@ class TextEncoder(Foldable):
             prompt states [1, L - drop, D].
         """
         rotary = Rotary(self.cos, self.sin)
-        x = embeddings
-        for index, layer in enumerate(self.tower.layers):
-            x = layer(x, rotary, self.causal)
+        x, divisor = embeddings, 1.0
+        for index, layer in enumerate(self.tower.decoder_layers()):
+            x = layer(times(x, divisor / layer.divisor), rotary, self.causal)
+            divisor = layer.divisor
             if deepstack is not None and index < deepstack.shape[0]:
-                x = self.add_to_image(x, deepstack[index : index + 1])
-        return x[:, self.layout.drop :, :]
+                x = self.add_to_image(x, times(deepstack[index : index + 1], 1 / divisor))
+        return times(x[:, self.layout.drop :, :], divisor)
 
     def add_to_image(self, x: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         if self.layout.image is None:
             raise ValueError("this layout has no image tokens to add deepstack features to")
         start, stop = self.layout.image
         return torch.cat([x[:, :start], x[:, start:stop] + features, x[:, stop:]], 1)
+
+
+def times(x: torch.Tensor, factor: float) -> torch.Tensor:
+    """x times a number, without an operator where that is 1."""
+    return x if factor == 1 else x * factor
 
 
 def rotary_table(cfg: TextConfig, layout: TextLayout) -> tuple[torch.Tensor, torch.Tensor]:

@@ -98,11 +98,13 @@ class Watch:
     time, so it begins when `active` is set.
 
     `quantised`: component -> layer -> its weights' counts, which are shown beside the layer's own. `spans`: of the
-    layers whose activations have one.
+    layers whose activations have one. `divisors`: component -> layer -> what the bundle's program carries that layer's
+    output divided by (`export.fp16_range`); so divided it is counted.
     """
 
     quantised: Mapping[str, Mapping[str, Clipped]] = field(default_factory=dict)
     spans: Mapping[Place, Span] = field(default_factory=dict)
+    divisors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     layers: dict[Place, Layer] = field(default_factory=dict)
     where: tuple[str, str] = ("", "")
     active: bool = False
@@ -114,7 +116,8 @@ class Watch:
         key = (*self.where, name)
         weights, span = self.quantised.get(self.where[0], {}).get(name), self.spans.get(key)
         known = self.layers.get(key) or Layer(*key, type(module).__name__, Counts(), weights, span)
-        self.layers[key] = replace(known, counts=known.counts.plus(counts_of(output, span)))
+        carried = output / self.divisors.get(self.where[0], {}).get(name, 1.0)
+        self.layers[key] = replace(known, counts=known.counts.plus(counts_of(carried, span)))
 
     def found(self) -> list[Layer]:
         """Every layer in the order of its first call."""

@@ -30,6 +30,9 @@ FLOORS = {
     "fp16": Floor(component_snr_db=48.0, latents_snr_db=48.0, picture_psnr_db=55.0),
     # Integers on the HTP, ranges from calibration runs (benchmarks/htp.md).
     "w8a16": Floor(component_snr_db=35.0, latents_snr_db=33.0, picture_psnr_db=45.0),
+    # The text tower's 4-bit weights per channel; 8-bit activations where a layer bears them (benchmarks/htp.md).
+    "w4a16": Floor(component_snr_db=25.0, latents_snr_db=25.0, picture_psnr_db=35.0),
+    "w8a8mix": Floor(component_snr_db=25.0, latents_snr_db=25.0, picture_psnr_db=35.0),
     # About 3 dB below the worst of the embedded checkpoint (benchmarks/quantisation.md). Its weights are random, which
     # four bits hold worst: every direction of a random weight counts.
     # Whole pictures are of trained weights: flat shapes lose more by a moved edge.
@@ -47,7 +50,7 @@ BACKEND_FLOORS = {
     ("coreml", "w8"): Floor(component_snr_db=35.0, latents_snr_db=24.0, picture_psnr_db=30.0),
 }
 """Where a backend's own arithmetic asks for another floor than its precision's."""
-SCORE_LOSS = {"fp32": 0.03, "fp16": 0.02, "w8a16": 0.02, "w8": 0.03, "p6": 0.03}
+SCORE_LOSS = {"fp32": 0.03, "fp16": 0.02, "w8a16": 0.02, "w4a16": 0.04, "w8a8mix": 0.04, "w8": 0.03, "p6": 0.03}
 """The largest share of pictures that an export may turn wrong; four bits are only told."""
 ORDER = tuple(FLOORS)
 """From the closest to the coarsest: a pipeline is as precise as its coarsest component."""

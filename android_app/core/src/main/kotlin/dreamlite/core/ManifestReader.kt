@@ -3,7 +3,7 @@ package dreamlite.core
 private val SHA256 = Regex("[0-9a-f]{64}")
 private val PATH_PART = Regex("[A-Za-z0-9_][A-Za-z0-9._-]*")
 private const val PATH_LIMIT = 240
-private val PRECISIONS = setOf("fp32", "fp16", "w8a16", "w8", "p6", "w4", "p4").associateWith { it }
+private val PRECISIONS = setOf("fp32", "fp16", "w8a16", "w4a16", "w8a8mix", "w8", "p6", "w4", "p4").associateWith { it }
 private val UNITS = setOf("all", "cpu_and_neural_engine", "cpu_and_gpu", "cpu_only").associateWith { it }
 private val MODES = Mode.entries.associateBy { it.key }
 private val ONE_OR_MORE = 1..Int.MAX_VALUE

@@ -1,0 +1,134 @@
+"""Layers that bear fewer bits: each tried alone, then as many as stay close enough together.
+
+Errors of layers that are rounded by themselves are nearly independent, so their squares add up; what is chosen by that
+is then measured as a whole.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torchao.quantization.pt2e import HistogramObserver
+
+from dreamlite_mobile.networks.hooks import hooked, run_calls
+from dreamlite_mobile.parity.metrics import compare
+from export.calibration import Inputs
+
+SHORT = (nn.Linear, nn.Conv2d)
+"""Kinds of layers that may take and give 8-bit activations: those with most of the work."""
+TRIED = 3
+"""Calls of each method, evenly over calibration, that layers are tried on one by one."""
+FEWER = 0.8
+"""Of the layers chosen: those left for another try, where all together lose too much."""
+Modules = Mapping[str, nn.Module]
+Calls = Mapping[str, Sequence[Inputs]]
+Ranges = Mapping[nn.Module, tuple[HistogramObserver, HistogramObserver]]
+
+
+def some_of(calls: Calls, count: int = TRIED) -> dict[str, list[Inputs]]:
+    """A few calls of each method, evenly spread."""
+    return {
+        method: [given[index * len(given) // count] for index in range(min(count, len(given)))]
+        for method, given in calls.items()
+    }
+
+
+@torch.no_grad()
+def outputs(modules: Modules, calls: Calls) -> Iterator[torch.Tensor]:
+    """Everything that the methods give, call by call."""
+    for method, module in modules.items():
+        for inputs in calls[method]:
+            given: torch.Tensor | Iterable[torch.Tensor] = module(*inputs)
+            yield from (given,) if isinstance(given, torch.Tensor) else given
+
+
+def loss(found: Iterable[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
+    """The largest squared error of any output, over its own squares."""
+    return max(decibels_as_loss(compare(x.numpy(), y.numpy()).snr_db) for x, y in zip(found, wanted, strict=True))
+
+
+def decibels_as_loss(decibels: float) -> float:
+    """Squared error over squares, of an SNR in dB."""
+    return float(10 ** (-decibels / 10))
+
+
+def bearers(losses: Mapping[str, float], gains: Mapping[str, float], most: float) -> list[str]:
+    """The names that lose least for what they gain, as many as lose less than `most` together."""
+    chosen, total = [], 0.0
+    for name in sorted(losses, key=lambda one: losses[one] / gains[one]):
+        if total + losses[name] <= most:
+            chosen.append(name)
+            total += losses[name]
+    return chosen
+
+
+@torch.no_grad()
+def short_layers(modules: Modules, calls: Calls, enough_db: float) -> tuple[list[str], float]:
+    """The layers whose inputs and outputs may have 8 bits, and the SNR in dB that all of them keep together.
+
+    Gains are multiply-adds; the fp32 network around them stays as it is.
+    """
+    some = some_of(calls)
+    layers = {name: layer for name, layer in next(iter(modules.values())).named_modules() if isinstance(layer, SHORT)}
+    ranges, gains = observed(modules, some, layers)
+    wanted = list(outputs(modules, some))
+    losses = {}
+    for name, layer in layers.items():
+        with shortened([layer], ranges):
+            losses[name] = loss(outputs(modules, some), wanted)
+    most = decibels_as_loss(enough_db)
+    chosen = bearers(losses, gains, most)
+    while chosen:
+        with shortened([layers[name] for name in chosen], ranges):
+            lost = loss(outputs(modules, some), wanted)
+        if lost <= most:
+            return [name for name in layers if name in chosen], -10 * math.log10(lost)
+        chosen = chosen[: int(len(chosen) * FEWER)]
+    return [], math.inf
+
+
+def observed(modules: Modules, calls: Calls, layers: Mapping[str, nn.Module]) -> tuple[Ranges, dict[str, float]]:
+    """Each layer's ranges (input, output), those of the least squared error, and the multiply-adds of all its calls."""
+    ranges = {layer: (observer(), observer()) for layer in layers.values()}
+    names = {layer: name for name, layer in layers.items()}
+    work = dict.fromkeys(layers, 0.0)
+
+    def see(layer: nn.Module, arguments: Any, output: torch.Tensor) -> None:
+        taken, given = ranges[layer]
+        taken(arguments[0])
+        given(output)
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        rows = output.numel() if isinstance(layer, nn.Linear | nn.Conv2d) else arguments[0].numel()
+        work[names[layer]] += float(rows * weight[0].numel())
+
+    with hooked(layers.values(), see):
+        run_calls(modules, calls)
+    return ranges, work
+
+
+def observer() -> HistogramObserver:
+    """Of 8-bit activations: the range whose squared error is the least."""
+    return HistogramObserver(dtype=torch.uint8, qscheme=torch.per_tensor_affine, quant_min=0, quant_max=255)
+
+
+@contextmanager
+def shortened(layers: Iterable[nn.Module], ranges: Ranges) -> Iterator[None]:
+    """Let layers take and give 8-bit activations inside this block."""
+    with ExitStack() as stack:
+        for layer in layers:
+            taken, given = (rounder(one) for one in ranges[layer])
+            before = layer.register_forward_pre_hook(lambda _, arguments, to=taken: (to(arguments[0]), *arguments[1:]))
+            after = layer.register_forward_hook(lambda _, _arguments, output, to=given: to(output))
+            stack.callback(before.remove)
+            stack.callback(after.remove)
+        yield
+
+
+def rounder(seen: HistogramObserver) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Rounds to the 8 bits of a range."""
+    scale, zero = seen.calculate_qparams()
+    return lambda x: torch.fake_quantize_per_tensor_affine(x, scale, zero.to(torch.int32), 0, 255)

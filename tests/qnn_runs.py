@@ -1,0 +1,62 @@
+"""Commands over HTP files, each in a process of its own: the libraries must be in reach when it starts."""
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from checkpoint_files import tiny_checkpoint
+from outcome import Outcome
+from run_folder import made_once
+
+from export import qnn_sdk
+
+SIZE = 64
+ROOT = Path(qnn_sdk.__file__).parents[1]
+START = "from dreamlite_mobile.cli import main; main()"
+TESTS = Path(__file__).parent
+
+
+def python(script: str, *arguments: object) -> Outcome:
+    """Run a script from the project's folder, with the tests' own modules in reach."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.append({str(TESTS)!r})\n{script}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=1200,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def said(script: str, *arguments: object) -> Any:
+    """The JSON that a script prints after SAID, among whatever the compiler prints."""
+    done = python(script, *arguments)
+    assert done.code == 0, done.err
+    return json.loads(done.out.partition("SAID")[2].splitlines()[0])
+
+
+def dreamlite(*arguments: object) -> Outcome:
+    """The product's own command."""
+    return python(START, *arguments)
+
+
+def compiled(name: str, *more: str) -> Path:
+    """The tiny checkpoint, exported once per run. Shared: do not change it."""
+
+    def make(out: Path) -> None:
+        done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, "--json", *more)
+        assert done.code == 0, done.err
+        precision = "w8a16" if "w8a16" in more else "fp16"
+        assert all(part["precision"] == precision for part in done.data["components"].values())
+
+    return made_once(name, make)
+
+
+@cache
+def bundle() -> Path:
+    """In fp16, for the emulator."""
+    return compiled("qnn-fp16", "--emulator")

@@ -1,0 +1,97 @@
+"""HTP files with 8-bit weights and 16-bit activations: compiled, run on the emulator, held to torch."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+from checkpoint_files import tiny_checkpoint
+from qnn_runs import compiled, dreamlite, said
+
+from dreamlite_mobile import bundle_files
+
+pytestmark = [pytest.mark.qnn, pytest.mark.slow]
+COMPONENTS = ("--components", "text_encoder,vae_decoder")
+
+
+@cache
+def integers() -> Path:
+    """Two components in 8-bit weights and 16-bit activations, for one mode."""
+    return compiled("qnn-w8a16", "--emulator", "--precision", "w8a16", "--modes", "generate", *COMPONENTS)
+
+
+def test_integers_reach_their_floors_on_the_emulator() -> None:
+    """On a seeded sample that calibration did not see. The numbers watch knows the codes and what can be held."""
+    done = dreamlite("parity", integers(), "--checkpoint", tiny_checkpoint(), "--json")
+    assert done.code == 0, done.err
+    numbers = done.data["bundles"][0]["numbers"]
+    assert all(one["span"][0] <= 0 <= one["span"][1] and one["beyond_span"] is not None for one in numbers)
+    narrow = [one for one in numbers if one["weights"] is not None]
+    assert {one["component"] for one in narrow} == {"text_encoder", "vae_decoder"}
+    assert all(one["scales"] <= one["weights_at_end"] < one["weights"] / 4 for one in narrow)
+    assert any(one["kind"] == "Conv2d" and one["weights"] is None for one in numbers), "wide ones have 16 bits"
+    rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"]]
+    assert {row["component"] for row in rows} == {"text_encoder", "vae_decoder"}
+    assert {row["precision"] for row in rows} == {"w8a16"}
+
+
+def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_are_wide() -> None:
+    manifest = bundle_files.read_manifest(integers())
+    assert manifest.htp is not None and manifest.htp.calibration is not None
+    assert (manifest.htp.calibration.steps, manifest.htp.calibration.pictures) == (4, 12)
+    assert set(manifest.documents) == {"text_encoder.plan.json", "vae_decoder.plan.json"}
+    plans = {
+        name: json.loads((integers() / f"{name}.plan.json").read_text()) for name in ("text_encoder", "vae_decoder")
+    }
+    assert plans["text_encoder"]["wide"] == []
+    assert "layers.4.up" in plans["vae_decoder"]["wide"], "random weights do not bear 8 bits there"
+    for plan in plans.values():
+        assert plan["bits"] == 8 and plan["weights_db"] > 35
+        assert {row["layer"] for row in plan["activations"]} >= {*plan["narrow"]}
+        assert all(row["overflow"] == 0 and 0 <= row["peak"] < 65504 for row in plan["activations"])
+    methods = [spec for part in manifest.components.values() for spec in part.methods.values()]
+    assert all(spec.delegates is not None and spec.delegates.count == 1 for spec in methods)
+
+
+SEAM = """
+import json
+from export.qnn_sdk import ready
+ready()
+import torch
+from torch import nn
+from executorch.runtime import Runtime
+from dreamlite_mobile.parity.metrics import compare
+from export import qnn, qnn_quantize
+from export.qnn_plan import WeightPlan
+from export.targets import target
+
+class Joined(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.GroupNorm(8, 96)
+
+    def forward(self, x, y):
+        joined = torch.cat([x, y], 1)
+        return self.norm(joined) + joined
+
+torch.manual_seed(0)
+calls = [(torch.randn(1, 64, 8, 16), 2 * torch.randn(1, 32, 8, 16)) for _ in range(4)]
+network = Joined().eval().requires_grad_(False)
+plan = WeightPlan("unet", "w8a16", 8, (), ())
+
+def decibels():
+    integers = qnn.Quantisation(plan, {"forward": calls})
+    compiled = qnn.lower({"forward": (network, calls[0])}, target("SM8650"), False, integers)
+    (found,) = Runtime.get().load_program(compiled.program.buffer).load_method("forward").execute(calls[3])
+    return compare(found.numpy(), network(*calls[3]).numpy()).snr_db
+
+said = [decibels()]
+qnn_quantize.keep_whole = lambda graph_module: []
+said.append(decibels())
+print("SAID" + json.dumps(said))
+"""
+
+
+def test_a_group_norm_over_a_seam_is_right_in_integers_and_is_noise_where_nothing_keeps_it_whole() -> None:
+    whole, cut = said(SEAM)
+    assert whole > 40 and cut < 10
