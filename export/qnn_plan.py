@@ -76,7 +76,7 @@ def planned(component: str, precision: str, modules: Modules, calls: Calls) -> W
         narrow = tuple(name for name in layers if name not in wide)
         plan = replace(plan, narrow=narrow, wide=tuple(wide), weights_db=kept(modules, calls, wanted))
     if widths.short_db is not None:
-        short, short_db = short_layers(modules, calls, widths.short_db)
+        short, short_db = short_layers(modules, calls, widths.short_db, plan.narrow)
         plan = replace(plan, short=tuple(short), short_db=short_db)
     return plan
 

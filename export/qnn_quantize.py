@@ -1,7 +1,7 @@
 """Integers for the HTP: weights of 4, 8 or 16 bits per channel, activations of 16 bits, or of 8 where a layer bears it.
 
-Ranges of 16-bit activations are the largest and smallest values of calibration runs, doubled; those of 8 bits have the
-least squared error. Which layer has how many bits is the plan's (`qnn_plan`).
+Ranges of activations are the largest and smallest values of calibration runs, doubled where they have 16 bits
+(benchmarks/htp.md compares). Which layer has how many bits is the plan's (`qnn_plan`).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from executorch.backends.qualcomm.quantizer.quantizer import ModuleQConfig, QnnQ
 from executorch.backends.qualcomm.serialization.qc_schema import QcomChipset
 from torch.export import ExportedProgram
 from torch.fx import Node
-from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
+from torchao.quantization.pt2e import MinMaxObserver
 from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
@@ -48,7 +48,7 @@ def quantised(
     long = [name for name in plan.narrow if name not in plan.short]
     quantiser.set_submodule_qconfig_list(
         [
-            (inside(plan.short), per_channel(QuantDtype.use_8a8w, HistogramObserver)),
+            (inside(plan.short), per_channel(QuantDtype.use_8a8w, MinMaxObserver)),
             (inside(long), per_channel(WEIGHTS[plan.bits], RoomyObserver)),
             (inside(plan.wide), per_channel(WEIGHTS[plan.wide_bits], RoomyObserver)),
         ]

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchao.quantization.pt2e import HistogramObserver
+from torchao.quantization.pt2e import MinMaxObserver
+from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 
 from dreamlite_mobile.networks.hooks import hooked, run_calls
 from dreamlite_mobile.parity.metrics import compare
@@ -25,7 +26,8 @@ FEWER = 0.8
 """Of the layers chosen: those left for another try, where all together lose too much."""
 Modules = Mapping[str, nn.Module]
 Calls = Mapping[str, Sequence[Inputs]]
-Ranges = Mapping[nn.Module, tuple[HistogramObserver, HistogramObserver]]
+Observer = UniformQuantizationObserverBase
+Ranges = Mapping[nn.Module, tuple[Observer, Observer]]
 
 
 def some_of(calls: Calls, count: int = TRIED) -> dict[str, list[Inputs]]:
@@ -66,13 +68,14 @@ def bearers(losses: Mapping[str, float], gains: Mapping[str, float], most: float
 
 
 @torch.no_grad()
-def short_layers(modules: Modules, calls: Calls, enough_db: float) -> tuple[list[str], float]:
+def short_layers(modules: Modules, calls: Calls, enough_db: float, among: Iterable[str]) -> tuple[list[str], float]:
     """The layers whose inputs and outputs may have 8 bits, and the SNR in dB that all of them keep together.
 
     Gains are multiply-adds; the fp32 network around them stays as it is.
     """
     some = some_of(calls)
-    layers = {name: layer for name, layer in next(iter(modules.values())).named_modules() if isinstance(layer, SHORT)}
+    known = dict(next(iter(modules.values())).named_modules())
+    layers = {name: known[name] for name in among if isinstance(known[name], SHORT)}
     ranges, gains = observed(modules, some, layers)
     wanted = list(outputs(modules, some))
     losses = {}
@@ -90,9 +93,16 @@ def short_layers(modules: Modules, calls: Calls, enough_db: float) -> tuple[list
     return [], math.inf
 
 
-def observed(modules: Modules, calls: Calls, layers: Mapping[str, nn.Module]) -> tuple[Ranges, dict[str, float]]:
-    """Each layer's ranges (input, output), those of the least squared error, and the multiply-adds of all its calls."""
-    ranges = {layer: (observer(), observer()) for layer in layers.values()}
+def observer() -> MinMaxObserver:
+    """Of 8-bit activations: the range seen, without room, which would cost a bit (benchmarks/htp.md)."""
+    return MinMaxObserver(dtype=torch.uint8, qscheme=torch.per_tensor_affine, quant_min=0, quant_max=255)
+
+
+def observed(
+    modules: Modules, calls: Calls, layers: Mapping[str, nn.Module], make: Callable[[], Observer] = observer
+) -> tuple[Ranges, dict[str, float]]:
+    """Each layer's ranges (input, output) as `make`'s observers find them, and the multiply-adds of all its calls."""
+    ranges = {layer: (make(), make()) for layer in layers.values()}
     names = {layer: name for name, layer in layers.items()}
     work = dict.fromkeys(layers, 0.0)
 
@@ -110,11 +120,6 @@ def observed(modules: Modules, calls: Calls, layers: Mapping[str, nn.Module]) ->
     return ranges, work
 
 
-def observer() -> HistogramObserver:
-    """Of 8-bit activations: the range whose squared error is the least."""
-    return HistogramObserver(dtype=torch.uint8, qscheme=torch.per_tensor_affine, quant_min=0, quant_max=255)
-
-
 @contextmanager
 def shortened(layers: Iterable[nn.Module], ranges: Ranges) -> Iterator[None]:
     """Let layers take and give 8-bit activations inside this block."""
@@ -128,7 +133,8 @@ def shortened(layers: Iterable[nn.Module], ranges: Ranges) -> Iterator[None]:
         yield
 
 
-def rounder(seen: HistogramObserver) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Rounds to the 8 bits of a range."""
+def rounder(seen: Observer) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Rounds to the steps of a range."""
     scale, zero = seen.calculate_qparams()
-    return lambda x: torch.fake_quantize_per_tensor_affine(x, scale, zero.to(torch.int32), 0, 255)
+    least, most = seen.quant_min, seen.quant_max
+    return lambda x: torch.fake_quantize_per_tensor_affine(x, scale, zero.to(torch.int32), least, most)

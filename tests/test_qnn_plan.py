@@ -105,10 +105,12 @@ def test_a_layer_whose_activations_8_bits_would_spoil_keeps_16() -> None:
         x[0, 0, 0] = 3000.0
     tower.loud.weight[:, 0] /= 3000
     tower.soft.weight[:, 0] = 0
-    short, short_db = short_layers({"generate": tower}, calls, 33.0)
+    short, short_db = short_layers({"generate": tower}, calls, 33.0, ["loud", "soft"])
     assert short == ["soft"] and 33.0 < short_db < 200.0
-    easy, easy_db = short_layers({"generate": Tower().requires_grad_(False)}, rows(), 33.0)
+    modules = {"generate": Tower().requires_grad_(False)}
+    easy, easy_db = short_layers(modules, rows(), 33.0, ["loud", "soft"])
     assert easy == ["loud", "soft"] and 33.0 < easy_db < 60.0
+    assert short_layers(modules, rows(), 33.0, ["loud"])[0] == ["loud"]
 
 
 def test_a_plan_of_8_bit_activations_names_their_layers() -> None:

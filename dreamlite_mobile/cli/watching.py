@@ -80,9 +80,11 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
     known = trajectories(checkpoint, shape, prompt_encoder(bundle), modes, specs, calibration.pictures)
     for name, spec in specs.items():
         calls = {method: known.calls[name, method] for method in spec.methods}
-        spans |= spans_of(name, methods_of(bundle, checkpoint, name, REFERENCE), calls, ROOM)
+        ranges = spans_of(name, methods_of(bundle, checkpoint, name, REFERENCE), calls, ROOM)
         modules = methods_of(bundle, checkpoint, name, HTP)
         plan = planned(name, manifest.components[name].precision, modules, calls)
+        short = {place: (low / ROOM, high / ROOM) for place, (low, high) in ranges.items() if place[2] in plan.short}
+        spans |= ranges | short
         layers = layers_of(modules)
         codes[name] = {layer: symmetric_ends(layers[layer].weight, plan.bits) for layer in plan.narrow}
     return codes, spans
