@@ -6,7 +6,7 @@ those that lose most get 8). In w8a8mix, layers that bear it take and give 8-bit
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +16,7 @@ from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.parity.metrics import compare
 from export.calibration import Inputs
 from export.precision import WIDTHS, Widths
-from export.qnn_short import bearers, decibels_as_loss, loss, outputs, short_layers, some_of
+from export.qnn_short import FEWER, bearers, decibels_as_loss, loss, outputs, short_layers, some_of
 from export.rounding import round_weights
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -71,10 +71,12 @@ def planned(component: str, precision: str, modules: Modules, calls: Calls) -> W
     if plan.weights_db is not None and plan.weights_db < widths.enough_db:
         put(layers, whole)
         more = whole if widths.more == 16 else on_grid(modules, calls, widths.more)
-        wide = wide_layers(component, widths, modules, calls, few)
-        put(layers, {name: (more if name in wide else few)[name] for name in layers})
-        narrow = tuple(name for name in layers if name not in wide)
-        plan = replace(plan, narrow=narrow, wide=tuple(wide), weights_db=kept(modules, calls, wanted))
+        for wide in wide_layers(component, widths, modules, calls, few):
+            put(layers, {name: (more if name in wide else few)[name] for name in layers})
+            narrow = tuple(name for name in layers if name not in wide)
+            plan = replace(plan, narrow=narrow, wide=tuple(wide), weights_db=kept(modules, calls, wanted))
+            if plan.weights_db is not None and plan.weights_db >= widths.enough_db:
+                break
     if widths.short_db is not None:
         short, short_db = short_layers(modules, calls, widths.short_db, plan.narrow)
         plan = replace(plan, short=tuple(short), short_db=short_db)
@@ -90,10 +92,12 @@ def widths_of(component: str, precision: str) -> Widths:
 
 def wide_layers(
     component: str, widths: Widths, modules: Modules, calls: Calls, few: Mapping[str, torch.Tensor]
-) -> list[str]:
-    """The layers that need more bits: those that `WIDE` names, or, of few bits, those found by trying each alone."""
+) -> Iterator[list[str]]:
+    """The layers that need more bits: those that `WIDE` names. Of few bits, those found by trying each alone on layers
+    that are still whole; then ever more of them, since together they may lose more than was to be expected."""
     if widths.more == 16:
-        return [name for name in few if WIDE[component].search(name)]
+        yield [name for name in few if WIDE[component].search(name)]
+        return
     layers, some = layers_of(modules), some_of(calls)
     wanted = list(outputs(modules, some))
     losses = {}
@@ -103,7 +107,11 @@ def wide_layers(
         layer.weight.data = own
     gains = {name: float(weight.numel()) for name, weight in few.items()}
     bearing = bearers(losses, gains, decibels_as_loss(widths.enough_db))
-    return [name for name in layers if name not in bearing]
+    while True:
+        yield [name for name in layers if name not in bearing]
+        if not bearing:
+            return
+        bearing = bearing[: int(len(bearing) * FEWER)]
 
 
 def on_grid(modules: Modules, calls: Calls, bits: int) -> dict[str, torch.Tensor]:

@@ -31,11 +31,17 @@ Ranges = Mapping[nn.Module, tuple[Observer, Observer]]
 
 
 def some_of(calls: Calls, count: int = TRIED) -> dict[str, list[Inputs]]:
-    """A few calls of each method, evenly spread."""
+    """A few calls of each method, evenly spread, the last among them: of another kind than real ones."""
     return {
-        method: [given[index * len(given) // count] for index in range(min(count, len(given)))]
+        method: [given[len(given) - 1 - index * len(given) // count] for index in range(min(count, len(given)))]
         for method, given in calls.items()
     }
+
+
+def others_of(given: Sequence[Inputs], count: int = TRIED) -> list[Inputs]:
+    """The calls that `some_of` leaves, or all if it leaves none."""
+    taken = {len(given) - 1 - index * len(given) // count for index in range(min(count, len(given)))}
+    return [inputs for index, inputs in enumerate(given) if index not in taken] or list(given)
 
 
 @torch.no_grad()
@@ -71,12 +77,13 @@ def bearers(losses: Mapping[str, float], gains: Mapping[str, float], most: float
 def short_layers(modules: Modules, calls: Calls, enough_db: float, among: Iterable[str]) -> tuple[list[str], float]:
     """The layers whose inputs and outputs may have 8 bits, and the SNR in dB that all of them keep together.
 
-    Gains are multiply-adds; the fp32 network around them stays as it is.
+    Gains are multiply-adds; the fp32 network around them stays as it is. Layers are tried on calls that their ranges
+    were not taken from: what new pictures exceed them by costs more than the steps.
     """
-    some = some_of(calls)
+    some, others = some_of(calls), {method: others_of(given) for method, given in calls.items()}
     known = dict(next(iter(modules.values())).named_modules())
     layers = {name: known[name] for name in among if isinstance(known[name], SHORT)}
-    ranges, gains = observed(modules, some, layers)
+    ranges, gains = observed(modules, others, layers)
     wanted = list(outputs(modules, some))
     losses = {}
     for name, layer in layers.items():

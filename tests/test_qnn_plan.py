@@ -75,7 +75,7 @@ def test_a_precision_without_integers_is_refused() -> None:
 
 def rows() -> dict[str, list[tuple[torch.Tensor]]]:
     source = torch.Generator().manual_seed(2)
-    return {"generate": [(torch.randn(1, 40, 16, generator=source),) for _ in range(4)]}
+    return {"generate": [(torch.randn(1, 400, 16, generator=source).clamp(-3, 3),) for _ in range(12)]}
 
 
 def test_of_4_bits_a_layer_that_loses_most_gets_8() -> None:
@@ -116,3 +116,25 @@ def test_a_layer_whose_activations_8_bits_would_spoil_keeps_16() -> None:
 def test_a_plan_of_8_bit_activations_names_their_layers() -> None:
     plan = planned("unet", "w8a8mix", {"generate": Tower().requires_grad_(False)}, rows())
     assert plan.short == ("loud", "soft") and plan.bits == 8 and plan.short_db is not None and plan.short_db > 33
+
+
+def test_layers_get_more_bits_until_all_together_keep_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve equal layers in a row, each well within what is asked by itself; the sum of losses is made to lie."""
+
+    class Chain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.links = nn.ModuleList([nn.Linear(16, 16, bias=False) for _ in range(12)])
+            for link in self.links:
+                nn.init.orthogonal_(link.weight)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for link in self.links:
+                x = x + link(x) / 6
+            return x
+
+    monkeypatch.setattr("export.qnn_plan.bearers", lambda losses, _gains, _most: list(losses))
+    plan = planned("text_encoder", "w4a16", {"generate": Chain().requires_grad_(False)}, rows())
+    assert plan.weights_db is not None and plan.weights_db >= WIDTHS["w4a16"].enough_db
+    assert 0 < len(plan.narrow) < 12 and len(plan.wide) + len(plan.narrow) == 12
