@@ -28,7 +28,6 @@ from dreamlite_mobile.latency.rates import PRECISIONS, packaged_rates, predict, 
 from dreamlite_mobile.latency.work import KINDS, Work
 from export.targets import TARGETS
 
-
 ROOT = Path(__file__).parents[1]
 
 

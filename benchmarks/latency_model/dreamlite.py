@@ -64,9 +64,7 @@ def compiled() -> Compiled:
     """What `python -m benchmarks.htp_traffic stages` has counted; KeyError for a stage that it has not."""
     counted = json.loads(TRAFFIC.read_text())[f"{REFERENCE} fp16 S={STATES}"]
     stages = [counted[name] for name in STAGES]
-    return Compiled(
-        sum(one["read_bytes"] for one in stages), sum(one["written_bytes"] for one in stages), len(stages)
-    )
+    return Compiled(sum(one["read_bytes"] for one in stages), sum(one["written_bytes"] for one in stages), len(stages))
 
 
 def traffic(work: Work, precision: str) -> float:
