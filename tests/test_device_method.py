@@ -104,6 +104,10 @@ def test_a_page_says_everything_that_is_wrong() -> None:
     assert "process by process" in render(bench_report([bench_case([1.0] * 4, rounds_of=2)]), (), "")
 
 
+def test_a_page_tells_the_battery() -> None:
+    assert "80 %, 30 C" in render(bench_report(), (), "")
+
+
 def test_a_page_shows_loading_as_a_stage() -> None:
     case = bench_case([100.0] * 5)
     stage = case.stages[0].model_copy(update={"name": "loading"})

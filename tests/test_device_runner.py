@@ -12,6 +12,7 @@ from bundles import exported
 
 from dreamlite_mobile.device.company import WINDOW_S
 from dreamlite_mobile.device.comparison import TOO_FEW, compare_reports
+from dreamlite_mobile.device.link import Link, Output
 from dreamlite_mobile.device.report import BenchReport, read_report
 
 pytestmark = pytest.mark.usefixtures("plugged")
@@ -114,6 +115,22 @@ def test_a_runner_that_never_ends_is_stopped_on_the_phone(run, phone: Phone, tmp
     found = run("bench", exported("fp32"), *GENERATE, "--runner", runner, "--limit", 1)
     assert found.code == 1 and "was not done after 1 s and was stopped" in found.err
     assert time.monotonic() - begin < 60
+
+
+def test_ctrl_c_stops_the_binary(run, phone: Phone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would work on, and heat the phone, until its limit."""
+    shell, asked = Link.shell, []
+
+    def interrupted(link: Link, command: str, patience_s: float | None = None) -> Output:
+        asked.append(command)
+        if "timeout" in command:
+            phone.running = "executor_runner"
+            raise KeyboardInterrupt
+        return shell(link, command, patience_s)
+
+    monkeypatch.setattr(Link, "shell", interrupted)
+    found = run("bench", exported("fp32"), *GENERATE, "--runner", built(tmp_path, "executor_runner"))
+    assert found.code == 130 and "kill 4711" in asked
 
 
 def test_outputs_of_an_earlier_bench_are_not_taken_for_this_one(

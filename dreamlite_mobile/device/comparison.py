@@ -171,6 +171,12 @@ def check_same_work(before: BenchReport, now: BenchReport) -> None:
     runners = [{case.runner for case in report.components} for report in (before, now)]
     if runners[0] != runners[1]:
         raise ConfigError(f"the reports cannot be compared: runners {sorted(runners[0])} and {sorted(runners[1])}")
+    means = [{case.runs_a_sample for case in report.components} for report in (before, now)]
+    if means[0] != means[1]:
+        raise ConfigError(
+            f"the reports cannot be compared: samples are means of {sorted(means[0])} and {sorted(means[1])} runs, the "
+            "first of which is cold. Measure one of them again with the other's --runs."
+        )
 
 
 def check_same_sizes(pairs: Sequence[Pair]) -> None:

@@ -255,6 +255,7 @@ def phone_facts(report: BenchReport) -> tuple[tuple[str, str], ...]:
         ("ABI", ", ".join(phone.abis)),
         ("memory", "unknown" if phone.ram_bytes is None else megabytes(phone.ram_bytes)),
         ("free storage", megabytes(phone.free_bytes)),
+        ("battery at the start", battery(report)),
         ("governors", ", ".join(f"{name} {value}" for name, value in phone.governors.items()) or "not readable"),
         ("temperatures", ", ".join(f"{zone.name} {zone.celsius:g} C" for zone in phone.zones) or "not readable"),
     ]
@@ -262,3 +263,17 @@ def phone_facts(report: BenchReport) -> tuple[tuple[str, str], ...]:
         versions = {"app": report.app.app, "executorch": report.app.executorch, "QNN": report.app.qnn}
         found += [(f"{name} on the phone", text) for name, text in versions.items() if text]
     return tuple(found)
+
+
+def battery(report: BenchReport) -> str:
+    """Before the first process: level, temperature, cable."""
+    looks = [one.before for case in report.cases for one in case.rounds]
+    looks += [one.before for part in report.components for one in part.rounds]
+    if not looks:
+        return "unknown"
+    seen = looks[0]
+    found = seen.conditions
+    level = None if found.battery_percent is None else f"{found.battery_percent} %"
+    heat = None if found.battery_celsius is None else f"{found.battery_celsius:g} C"
+    cable = "charging" if found.charging else "on a cable" if seen.powered else None
+    return ", ".join(filter(None, (level, heat, cable))) or "unknown"

@@ -6,6 +6,7 @@ long all its runs took together: each sample is the mean of the runs of one proc
 Neither says how long loading took.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from dreamlite_mobile.bundle_checks import geometry
 from dreamlite_mobile.bundle_schema import MethodEntry, Mode, check_relative
 from dreamlite_mobile.components import component_specs, sample_inputs
 from dreamlite_mobile.device import sync
-from dreamlite_mobile.device.errors import RunnerError
+from dreamlite_mobile.device.errors import DeviceError, RunnerError
 from dreamlite_mobile.device.link import Link, Output, quoted
 from dreamlite_mobile.device.places import RUNNERS
 from dreamlite_mobile.device.push import local_file, push_files, write_list
@@ -50,12 +51,21 @@ class Runner:
         return self.name.startswith("qnn_")
 
     def execute(self, options: Mapping[str, object]) -> Output:
-        """Run it in its folder, which is also where its libraries are looked for."""
+        """Run it in its folder, which is also where its libraries are looked for; an interrupted wait stops it.
+
+        Raises:
+            RunnerError: it failed, or was not done within the limit and was stopped. LinkLostError.
+        """
         words = " ".join(f"--{name}={quoted(str(value))}" for name, value in options.items())
         here = quoted(self.folder)
         program = f"timeout {self.limit_s:g} ./{self.name} {words}"
         line = f"cd {here} && LD_LIBRARY_PATH={here} ADSP_LIBRARY_PATH={here} {program}"
-        found = self.link.shell(line, self.limit_s + self.link.patience_s)
+        try:
+            found = self.link.shell(line, self.limit_s + self.link.patience_s)
+        except (KeyboardInterrupt, SystemExit):
+            with contextlib.suppress(DeviceError):
+                self.stop()
+            raise
         if found.code == STOPPED:
             raise RunnerError(
                 f"{self.link.serial}: {self.name} was not done after {self.limit_s:g} s and was stopped. Raise "
@@ -68,6 +78,12 @@ class Runner:
                 "Is it built for arm64 Android with the backend of the bundle, and are its libraries beside it?"
             )
         return found
+
+    def stop(self) -> None:
+        """No process of it is left, to heat the phone for nobody."""
+        pids = [word for word in self.link.shell(f"pidof {self.name}").out.split() if word.isdigit()]
+        if pids:
+            self.link.shell(f"kill {' '.join(pids)}")
 
 
 def push_runner(link: Link, path: Path, limit_s: float) -> Runner:
