@@ -1,12 +1,21 @@
 """Result files of `dreamlite bench`, read, compared, shown. Oracle: reports of round numbers, and changes of them."""
 
+import csv
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from bench_reports import bench_case, bench_report
+from PIL import Image
 
-from dreamlite_mobile.device.report import read_report
+from dreamlite_mobile.device.bench import Drawn
+from dreamlite_mobile.device.errors import WrongPictureError
+from dreamlite_mobile.device.page import render
+from dreamlite_mobile.device.report import ComponentCase, ComponentRound, Flag, read_report
+from dreamlite_mobile.device.stats import summarise
+from dreamlite_mobile.device.table import csv_text
+from dreamlite_mobile.errors import ConfigError
 
 
 def test_reports_are_compared_by_the_command(run, tmp_path: Path) -> None:
@@ -68,6 +77,48 @@ def test_a_report_that_was_changed_by_hand_is_refused(
     (tmp_path / "a.json").write_text(json.dumps(data))
     found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
     assert found.code == 1 and said in found.err and "Traceback" not in found.err
+
+
+def test_the_phones_picture_is_kept_beside_the_result(tmp_path: Path) -> None:
+    """However wrong it is; the page shows it beside the host's."""
+    from dreamlite_mobile.cli.bench_output import finish
+
+    red, blue = (Image.new("RGB", (8, 6), colour) for colour in ("red", "blue"))
+    report = bench_report([bench_case([100.0] * 5, psnr=12.0)])
+    page = tmp_path / "page.html"
+    with pytest.raises(WrongPictureError):
+        finish(report, [Drawn("bundle", "generate", red, blue)], page, None, tmp_path, False)
+    (result,), (picture,) = tmp_path.glob("*.json"), tmp_path.glob("*.png")
+    assert picture.name == f"{result.stem}.1-generate.png" and Image.open(picture).getpixel((0, 0)) == (255, 0, 0)
+    text = page.read_text()
+    assert text.count("data:image/png;base64,") == 2 and b64encode(picture.read_bytes()).decode() in text
+    assert text.index("the phone") < text.index("12.0 dB") < text.index("this machine")
+
+
+def test_components_of_a_runner_are_written_down(tmp_path: Path) -> None:
+    """Round by round, with their flags."""
+    seen, flag = bench_report().cases[0].rounds[0].before, Flag(kind="background", text="round 2: a storm")
+    rounds = [
+        ComponentRound(before=seen, after=seen, cooled_s=0.0, cooled=True, first_ms=first, samples_ms=samples)
+        for first, samples in ((9.0, (2.0, 3.0)), (7.0, (4.0,)))
+    ]
+    part = ComponentCase(
+        bundle="bundle", component="unet", method="generate", runner="qnn_executor_runner", first_ms=8.0,
+        samples_ms=(2.0, 3.0, 4.0), runs_a_sample=1, warm=summarise((2.0, 3.0, 4.0)), snr_db=None, floor_db=50.0,
+        passed=None, rounds=tuple(rounds), flags=(flag,),
+    )  # fmt: skip
+    report = bench_report().model_copy(update={"app": None, "cases": (), "components": (part,)})
+    lines = list(csv.DictReader(csv_text(report).splitlines()))
+    assert [(line["round"], line["kind"], line["stage_ms"]) for line in lines] == [
+        ("1", "first", "9.0"), ("1", "timed", "2.0"), ("1", "timed", "3.0"), ("2", "first", "7.0"), ("2", "timed", "4.0")
+    ]  # fmt: skip
+    assert "bundle, unet.generate: round 2: a storm" in render(report, (), "")
+    place = tmp_path / "a.json"
+    place.write_text(report.model_dump_json())
+    assert read_report(place) == report
+    place.write_text(report.model_dump_json().replace('"first_ms":9.0', '"first_ms":1.0'))
+    with pytest.raises(ConfigError, match="do not follow from the rounds"):
+        read_report(place)
 
 
 def two_sizes(tmp_path: Path) -> Path:

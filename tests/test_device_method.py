@@ -194,6 +194,17 @@ def test_a_blank_picture_or_another_size_never_passes(wrong: Image.Image) -> Non
     assert not judge_picture(wrong, wrong.resize((64, 64)), placeholder_manifest(), "host").passed
 
 
+def test_the_worst_picture_of_all_rounds_is_judged_and_kept() -> None:
+    """One of another size is as wrong as can be, though its distance is said to be 0 dB."""
+    right, wrong = default_source(64, 64), Image.new("RGB", (32, 32), "red")
+    bundle = SimpleNamespace(manifest=placeholder_manifest())
+    verdict, drawn = bench.judge(bundle, ("bundle", "edit"), [right, wrong, right], lambda *_: (right, "host"))
+    assert verdict is not None and not verdict.passed and drawn.found is wrong and drawn.expected is right
+    assert bench.judge(bundle, ("bundle", "edit"), [wrong, right], None) == (
+        None, bench.Drawn("bundle", "edit", wrong, None)
+    )  # fmt: skip
+
+
 def test_the_gate_is_of_the_median() -> None:
     case = bench_case([900.0, 950.0, 5000.0])
     assert gate_passed([case], 1.0) and not gate_passed([case], 0.94) and gate_passed([case], None) is None
