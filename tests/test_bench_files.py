@@ -92,7 +92,7 @@ def test_the_phones_picture_is_kept_beside_the_result(tmp_path: Path) -> None:
     assert picture.name == f"{result.stem}.1-generate.png" and Image.open(picture).getpixel((0, 0)) == (255, 0, 0)
     text = page.read_text()
     assert text.count("data:image/png;base64,") == 2 and b64encode(picture.read_bytes()).decode() in text
-    assert text.index("the phone") < text.index("12.0 dB") < text.index("this machine")
+    assert text.index("<figcaption>the phone<span>12.0 dB") < text.index("<figcaption>this machine<span>host")
 
 
 def test_components_of_a_runner_are_written_down(tmp_path: Path) -> None:
@@ -110,7 +110,8 @@ def test_components_of_a_runner_are_written_down(tmp_path: Path) -> None:
     report = bench_report().model_copy(update={"app": None, "cases": (), "components": (part,)})
     lines = list(csv.DictReader(csv_text(report).splitlines()))
     assert [(line["round"], line["kind"], line["stage_ms"]) for line in lines] == [
-        ("1", "first", "9.0"), ("1", "timed", "2.0"), ("1", "timed", "3.0"), ("2", "first", "7.0"), ("2", "timed", "4.0")
+        ("1", "first", "9.0"), ("1", "timed", "2.0"), ("1", "timed", "3.0"),
+        ("2", "first", "7.0"), ("2", "timed", "4.0"),
     ]  # fmt: skip
     assert "bundle, unet.generate: round 2: a storm" in render(report, (), "")
     place = tmp_path / "a.json"
