@@ -1,15 +1,15 @@
 """`dreamlite bench` from push to report: an emulated phone behind a real adb server, whose app runs the very bundle."""
 
 import csv
-import json
 import shutil
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from adb_device.phone import Phone
-from bench_reports import bench_case, bench_report
 from bundles import exported
 from checkpoint_files import tiny_checkpoint
+from PIL import Image
 from small_bundle import change_manifest, manifest_data
 
 from dreamlite_mobile.device.link import Link
@@ -51,17 +51,25 @@ ONCE = ("--runs", 1, "--warm-up", 0, "--rounds", 1, "--steps", 1, "--mode", "gen
 
 def test_a_median_over_the_gate_exits_with_3_and_leaves_its_report(run, phone: Phone, tmp_path: Path) -> None:
     phone.faults.slow = 0.3
-    found = run("bench", exported("fp32"), *ONCE, "--gate", 0.2, "--save", tmp_path, "--html", tmp_path / "a.html")
+    page = tmp_path / "a.html"
+    found = run("bench", exported("fp32"), *ONCE, "--gate", 0.2, "--save", tmp_path, "--html", page)
     assert found.code == 3 and "over the limit of 0.2 s" in found.err and "most of it in host work" in found.err
     (kept,) = tmp_path.glob("bench-emulated-xnnpack-fp32-*.json")
     assert read_report(kept).gate_passed is False
-    assert "over the limit" in (tmp_path / "a.html").read_text() and "unet step 1" in found.out
+    assert "over the limit" in page.read_text() and "unet step 1" in found.out
 
 
-def test_a_wrong_picture_fails_however_fast(run, phone: Phone) -> None:
+def test_a_wrong_picture_fails_however_fast_and_is_kept(run, phone: Phone, tmp_path: Path) -> None:
+    """Beside the result file, and on the page beside the one that the host drew."""
     phone.faults.wrong_picture = True
-    found = run("bench", exported("fp32"), *ONCE, "--gate", 600)
+    page = tmp_path / "a.html"
+    found = run("bench", exported("fp32"), *ONCE, "--gate", 600, "--save", tmp_path, "--html", page)
     assert found.code == 3 and "wrong pictures" in found.err and "the floor is 50 dB" in found.err
+    (result,), (picture,) = tmp_path.glob("bench-*.json"), tmp_path.glob("bench-*.png")
+    assert picture.name == f"{result.stem}.1-generate.png"
+    kept = picture.read_bytes()
+    assert Image.open(picture).size == (64, 64) and b64encode(kept).decode() in page.read_text()
+    assert page.read_text().count("data:image/png;base64,") == 2
 
 
 def test_what_the_phone_does_is_flagged(run, phone: Phone) -> None:
@@ -161,6 +169,26 @@ def test_another_checkpoint_is_refused_before_pushing(run, phone: Phone, tmp_pat
     assert found.code == 1 and said in found.err and phone.faults.taken == 0
 
 
+def test_bundles_of_two_sizes_are_measured_together(run, phone: Phone, tmp_path: Path) -> None:
+    """Each edits a picture of its own size and is judged by its own; the times are shown, not compared."""
+    wide = tmp_path / "wide"
+    options = ("--size", "96x64", "--modes", "edit", "--out", wide)
+    assert run("export", tiny_checkpoint(), *options).code == 0
+    place = tmp_path / "kept"
+    place.mkdir()
+    once = (*ONCE[:-1], "edit")
+    found = run("bench", exported("fp32"), wide, *once, "--save", place)
+    assert found.code == 0, found.err
+    (kept,) = place.glob("*.json")
+    report = read_report(kept)
+    assert [(case.bundle, case.correctness and case.correctness.exact) for case in report.cases] == [
+        (exported("fp32").name, True), ("wide", True)
+    ]  # fmt: skip
+    assert [(bundle.width, bundle.height) for bundle in report.bundles] == [(64, 64), (96, 64)]
+    assert [Image.open(path).size for path in sorted(place.glob("*.png"))] == [(64, 64), (96, 64)]
+    assert "wide: draws 96x64" in found.out + found.err
+
+
 def for_snapdragon(folder: Path, soc: str) -> Path:
     """The bundle as if compiled in fp16 for a chip; the emulated phone runs its programs as they are."""
     data = manifest_data(copied(folder))
@@ -200,27 +228,6 @@ def test_a_bundle_for_a_chip_needs_a_checkpoint_to_be_judged(run, phone: Phone, 
     assert found.code == 1 and "--checkpoint, or pass --unchecked" in found.err and phone.faults.taken == 0
 
 
-@pytest.mark.parametrize("name", ["executor_runner", "qnn_executor_runner"])
-def test_components_run_through_a_binary_of_ones_own(run, phone: Phone, tmp_path: Path, name: str) -> None:
-    binary = tmp_path / name
-    binary.write_bytes(b"\x7fELF")
-    found = run("bench", exported("fp32"), *ONCE, "--runs", 2, "--runner", binary, "--json")
-    assert found.code == 0, found.err
-    report = BenchReport.model_validate_json(found.out)
-    assert len(report.components) == 7 and all(case.passed for case in report.components)
-    assert all(case.first_ms > 0 and case.warm.median > 0 for case in report.components)
-    assert run("devices", "--clean").code == 0
-    assert not phone.storage.host("/data/local/tmp/dreamlite").exists()
-
-
-def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: Path) -> None:
-    binary = tmp_path / "executor_runner"
-    binary.write_bytes(b"\x7fELF")
-    phone.faults.crash = True
-    found = run("bench", exported("fp32"), *ONCE, "--runner", binary)
-    assert found.code == 1 and "executor_runner ended with 139" in found.err
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -231,6 +238,8 @@ def test_a_runner_that_fails_says_what_it_printed(run, phone: Phone, tmp_path: P
         (("--mode", ","), "--mode: found ','"),
         (("--runner", "/nowhere/executor_runner", "--gate", "1"), "--gate is for whole pictures"),
         (("--runner", "/nowhere/executor_runner", "--checkpoint", "tiny"), "--checkpoint is for whole pictures"),
+        (("--runner", "/nowhere/executor_runner", "--sustained", "1"), "--sustained is for whole pictures"),
+        (("--runner", "/nowhere/executor_runner", "--picture", "a.png"), "--picture is for whole pictures"),
         (("--html", "/nowhere/a.html"), "does not exist"),
         (("--save", "/nowhere"), "is no folder"),
         (("--runner", "/nowhere/executor_runner"), "found 0 binaries"),
@@ -242,112 +251,11 @@ def test_what_cannot_work_is_refused(run, phone: Phone, arguments: tuple, messag
     assert found.code == 1 and message in found.err and not phone.started
 
 
+@pytest.mark.parametrize("found", ["inf", "nan"])
 @pytest.mark.parametrize("option", ["--gate", "--cool-down", "--limit", "--sustained"])
-def test_times_without_end_are_wrong_usage(run, phone: Phone, option: str) -> None:
-    found = run("bench", exported("fp32"), *ONCE, option, "inf")
+def test_times_without_end_are_wrong_usage(run, phone: Phone, option: str, found: str) -> None:
+    found = run("bench", exported("fp32"), *ONCE, option, found)
     assert found.code == 2 and option in found.err and not phone.started
-
-
-def test_reports_are_compared_by_the_command(run, tmp_path: Path) -> None:
-    for name, base in (("a", 100.0), ("b", 130.0)):
-        report = bench_report([bench_case([base + index for index in range(10)], rounds_of=2)])
-        (tmp_path / f"{name}.json").write_text(report.model_dump_json())
-    slower = run("bench", "compare", tmp_path / "a.json", tmp_path / "b.json", "--json")
-    assert slower.code == 3 and slower.data["cases"][0]["verdict"] == "slower" and "slower than before" in slower.err
-    faster = run("bench", "compare", tmp_path / "b.json", tmp_path / "a.json")
-    assert faster.code == 0 and "faster" in faster.out
-
-
-def test_a_comparison_does_not_pass_a_wrong_picture(run, tmp_path: Path) -> None:
-    for name, case in (("a", bench_case([100.0] * 8)), ("b", bench_case([10.0] * 8, psnr=12.0))):
-        (tmp_path / f"{name}.json").write_text(bench_report([case]).model_dump_json())
-    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
-    assert found.code == 3 and "wrong picture" in found.out and "faster" not in found.out
-
-
-def test_a_file_that_is_no_report_is_refused(run, tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{}")
-    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
-    assert found.code == 1 and "is no benchmark of version 1" in found.err
-
-
-@pytest.mark.parametrize(
-    ("place", "value", "said"),
-    [
-        (("cases", 0, "warm", "median"), 1.0, "warm does not follow from the runs"),
-        (("cases", 0, "cold", "p90"), 1.0, "cold does not follow from the runs"),
-        (("cases", 0, "stages", 0, "share"), -4.0, "greater than or equal to 0"),
-        (("cases", 0, "stages", 1, "name"), "unet step x", "stages does not follow from the runs"),
-        (("cases", 0, "load"), [], "load does not follow from the runs"),
-        (("cases", 0, "sustained"), [1.0], "sustained does not follow from the runs"),
-        (("cases", 0, "mode"), "edit", "a round of edit holds generate"),
-        (("cases", 0, "bundle"), "nobody", "'nobody' is none of the bundles"),
-        (("cases", 0, "correctness", "passed"), True, "12 dB pass a floor of 50 dB"),
-        (("cases", 0, "correctness", "exact"), True, "a picture is exact or has decibels"),
-        (("bundles", 0, "sha256"), "0" * 64, "ran another bundle"),
-        (("gate_s",), 9.0, "gate_passed does not follow"),
-        (("gate_s",), -1.0, "greater than or equal to 0"),
-    ],
-)
-def test_a_report_that_was_changed_by_hand_is_refused(
-    run, tmp_path: Path, place: tuple[str | int, ...], value: object, said: str
-) -> None:
-    data = bench_report([bench_case([100.0] * 5, psnr=12.0)]).model_dump(mode="json")
-    node = data
-    for key in place[:-1]:
-        node = node[key]
-    node[place[-1]] = value
-    (tmp_path / "a.json").write_text(json.dumps(data))
-    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
-    assert found.code == 1 and said in found.err and "Traceback" not in found.err
-
-
-def two_sizes(tmp_path: Path) -> Path:
-    """A report of two bundles that draw other sizes."""
-    report = bench_report([bench_case([100.0] * 5)])
-    other = report.bundles[0].model_copy(update={"name": "large", "width": 128})
-    case = report.cases[0].model_copy(update={"bundle": "large"})
-    report = report.model_copy(update={"bundles": (*report.bundles, other), "cases": (*report.cases, case)})
-    (tmp_path / "two.json").write_text(report.model_dump_json())
-    return tmp_path / "two.json"
-
-
-def test_bundles_of_two_sizes_are_shown_and_not_compared(run, tmp_path: Path, capfd) -> None:
-    from dreamlite_mobile.cli.bench_output import finish
-
-    place = two_sizes(tmp_path)
-    finish(read_report(place), None, None, None, False)
-    shown = capfd.readouterr()
-    assert "large: draws 128x64 and bundle 64x64" in shown.out + shown.err and "generate: large" in shown.out
-    found = run("bench", "compare", place)
-    assert found.code == 1 and "nothing to compare: large: draws 128x64 and bundle 64x64" in found.err
-
-
-def test_a_report_of_a_refused_run_is_refused(run, tmp_path: Path) -> None:
-    data = bench_report().model_dump(mode="json")
-    data["cases"][0]["rounds"][0]["result"] |= {"problem": "no such folder", "samples": []}
-    (tmp_path / "a.json").write_text(json.dumps(data))
-    found = run("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
-    assert found.code == 1 and "what the app refused" in found.err and "Traceback" not in found.err
-
-
-ODD = "d[/b] [w8] \\"
-
-
-def test_names_with_brackets_are_shown_as_they_are(capsys) -> None:
-    """Oracle: the names themselves; rich would read them as markup, or fail."""
-    from dreamlite_mobile.cli.bench_output import show, show_comparison
-    from dreamlite_mobile.device.comparison import compare_reports
-
-    report = bench_report()
-    phone = report.phone.model_copy(update={"model": "M[/x] [red]"})
-    bundle = report.bundles[0].model_copy(update={"name": ODD})
-    case = report.cases[0].model_copy(update={"bundle": ODD})
-    report = report.model_copy(update={"phone": phone, "bundles": (bundle,), "cases": (case,)})
-    show(report)
-    show_comparison(f"{ODD}.json and b", *compare_reports(report, report), False)
-    printed = capsys.readouterr().out
-    assert printed.count(ODD) >= 4 and "M[/x] [red] (SM8650" in printed
 
 
 def test_what_was_pushed_is_removed_by_the_command(run, phone: Phone) -> None:

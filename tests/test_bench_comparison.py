@@ -160,6 +160,15 @@ def components(samples: Sequence[float], runner: str = "executor_runner") -> Ben
     return bench_report().model_copy(update={"app": None, "cases": (), "components": (part,)})
 
 
+def test_means_of_other_numbers_of_runs_are_not_compared() -> None:
+    """The first run of each process is cold, so a mean of few runs is longer than one of many."""
+    few = components(SPREAD)
+    (part,) = few.components
+    many = few.model_copy(update={"components": (part.model_copy(update={"runs_a_sample": 20}),)})
+    with pytest.raises(ConfigError, match=r"means of \[10\] and \[20\] runs"):
+        compare_reports(few, many)
+
+
 def test_reports_of_a_runner_are_compared_by_component() -> None:
     """`executor_runner` gives a mean for each process; `qnn_executor_runner` all its times in one."""
     (row,), _ = compare_reports(components(SPREAD), components([ms + 20 for ms in SPREAD]))

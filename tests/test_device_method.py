@@ -104,6 +104,10 @@ def test_a_page_says_everything_that_is_wrong() -> None:
     assert "process by process" in render(bench_report([bench_case([1.0] * 4, rounds_of=2)]), (), "")
 
 
+def test_a_page_tells_the_battery() -> None:
+    assert "80 %, 30 C" in render(bench_report(), (), "")
+
+
 def test_a_page_shows_loading_as_a_stage() -> None:
     case = bench_case([100.0] * 5)
     stage = case.stages[0].model_copy(update={"name": "loading"})
@@ -188,6 +192,17 @@ def test_a_right_picture_passes_and_a_wrong_one_fails() -> None:
 @pytest.mark.parametrize("wrong", [Image.new("RGB", (64, 64)), Image.new("RGB", (32, 64), "red")])
 def test_a_blank_picture_or_another_size_never_passes(wrong: Image.Image) -> None:
     assert not judge_picture(wrong, wrong.resize((64, 64)), placeholder_manifest(), "host").passed
+
+
+def test_the_worst_picture_of_all_rounds_is_judged_and_kept() -> None:
+    """One of another size is as wrong as can be, though its distance is said to be 0 dB."""
+    right, wrong = default_source(64, 64), Image.new("RGB", (32, 32), "red")
+    bundle = SimpleNamespace(manifest=placeholder_manifest())
+    verdict, drawn = bench.judge(bundle, ("bundle", "edit"), [right, wrong, right], lambda *_: (right, "host"))
+    assert verdict is not None and not verdict.passed and drawn.found is wrong and drawn.expected is right
+    assert bench.judge(bundle, ("bundle", "edit"), [wrong, right], None) == (
+        None, bench.Drawn("bundle", "edit", wrong, None)
+    )  # fmt: skip
 
 
 def test_the_gate_is_of_the_median() -> None:

@@ -1,10 +1,13 @@
 """Bundles onto the emulated phone through a real adb server: nothing half-pushed is ever a bundle there."""
 
 import hashlib
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from adb_device.phone import Phone
+from adb_device.shell import Call
 from small_bundle import write_bundle
 
 from dreamlite_mobile.bundle import Bundle, open_bundle
@@ -63,6 +66,32 @@ def test_a_cut_link_comes_back_and_goes_on(link: Link, phone: Phone, bundle: Bun
     pushed = push_bundle(link, bundle, piece=PIECE)
     open_bundle(there(phone, bundle))
     assert size(bundle) <= pushed.sent_bytes <= size(bundle) + 2 * PIECE
+
+
+def test_the_bar_ends_full(link: Link, phone: Phone, bundle: Bundle) -> None:
+    """With a cut in the middle, and again when everything is there."""
+    for cut in (size(bundle) // 2, None):
+        told: list[int] = []
+        phone.faults.cut_after, phone.faults.taken = cut, 0
+        push_bundle(link, bundle, told.append, piece=PIECE)
+        assert sum(told) == size(bundle)
+
+
+def test_a_phone_may_take_its_time_over_a_large_file(
+    link: Link, phone: Phone, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing while it reads for a digest: longer than it may be silent otherwise."""
+    sha256sum = phone.commands["sha256sum"]
+
+    def slow(call: Call) -> int:
+        time.sleep(3.0 if any("unet.pte" in word for word in call.words) else 0)
+        return sha256sum(call)
+
+    phone.commands["sha256sum"] = slow
+    hasty = replace(link, patience_s=2.0)
+    monkeypatch.setattr(pushing, "SLOW_READ", (bundle.path / "unet.pte").stat().st_size / 5)
+    push_bundle(hasty, bundle, come_back_s=5)
+    open_bundle(there(phone, bundle))
 
 
 def test_a_link_that_stays_cut_is_an_error_and_no_bundle(link: Link, phone: Phone, bundle: Bundle) -> None:

@@ -1,8 +1,10 @@
 """Rates, their fit and the documents. Oracles: planted rates that the fit must find again, arithmetic by hand, the
 committed files."""
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,8 @@ from dreamlite_mobile.latency.picture import Call, add_up
 from dreamlite_mobile.latency.rates import PRECISIONS, packaged_rates, predict, terms
 from dreamlite_mobile.latency.work import KINDS, Work
 from export.targets import TARGETS
+
+ROOT = Path(__file__).parents[1]
 
 
 def work(**amounts: int) -> Work:
@@ -174,8 +178,11 @@ def test_a_chip_without_measurements_is_refused() -> None:
 
 
 def test_dreamlite_has_the_compilers_bytes() -> None:
+    """Those of the file that `benchmarks.htp_traffic stages` writes, pieces of stages left out."""
+    counted = json.loads((ROOT / "benchmarks/results/htp_traffic.json").read_text())["SM8650 fp16 S=200"]
+    moved = sum(one["read_bytes"] + one["written_bytes"] for name, one in counted.items() if "/" not in name)
     unet = read_works(WORKS_OF_DREAMLITE)["unet 1024"]
-    assert traffic(unet, "fp16") == pytest.approx(compiled().total) == pytest.approx(11.02e9, rel=0.001)
+    assert traffic(unet, "fp16") == pytest.approx(compiled().total) == pytest.approx(moved, rel=1e-9)
     assert traffic(unet, "w8a16") == pytest.approx(compiled().total - unet.weights)
     text, step, _ = calls("fp16")
     assert (text.programs, step.programs, step.times) == (2, 6, 4) and math.isclose(step.traffic or 0, compiled().total)

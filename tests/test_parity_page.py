@@ -14,7 +14,8 @@ from PIL import Image
 from dreamlite_mobile.errors import OutputError
 from dreamlite_mobile.parity.chart import Chart, Series
 from dreamlite_mobile.parity.metrics import compare
-from dreamlite_mobile.parity.page import DelegateRow, Page, Picture, PictureGroup, StageTime, render, write_page
+from dreamlite_mobile.parity.page import DelegateRow, Page, StageTime, render, write_page
+from dreamlite_mobile.parity.page_pictures import Picture, PictureGroup
 from dreamlite_mobile.parity.page_tables import BlockRow, Cell, ChangeRow, Matrix, NumberRow, ScoreRow
 from dreamlite_mobile.parity.rows import Row
 

@@ -18,6 +18,9 @@ from export.targets import CONTEXT_LIMIT_KB
 
 DOCUMENT = FOLDER / "dreamlite.md"
 WORKS_OF_DREAMLITE = FOLDER / "dreamlite_works.json"
+TRAFFIC = FOLDER.parent / "results" / "htp_traffic.json"
+STAGES = ("down0", "down1", "down2", "up0", "up1", "up2")
+"""Of a U-Net step, as `benchmarks/htp_traffic.py` calls them."""
 STEPS, STATES, SHORT, DROPPED = 4, 200, 64, 34
 SIDE, SMALLER = 1024, (768, 512)
 TEXT, DECODER = "text_encoder", "vae_decoder"
@@ -58,8 +61,10 @@ class Compiled:
 
 
 def compiled() -> Compiled:
-    stages = json.loads((FOLDER / "traffic.json").read_text())["dreamlite_unet"]["stages"].values()
-    return Compiled(sum(one["read"] for one in stages) * 1e9, sum(one["written"] for one in stages) * 1e9, len(stages))
+    """What `python -m benchmarks.htp_traffic stages` has counted; KeyError for a stage that it has not."""
+    counted = json.loads(TRAFFIC.read_text())[f"{REFERENCE} fp16 S={STATES}"]
+    stages = [counted[name] for name in STAGES]
+    return Compiled(sum(one["read_bytes"] for one in stages), sum(one["written_bytes"] for one in stages), len(stages))
 
 
 def traffic(work: Work, precision: str) -> float:
@@ -199,7 +204,7 @@ the calls, and loading, is not in it.
 
 Bytes of a U-Net step: QNN's compiler counts {counted.read / 1e9:.2f} GB read and {
         counted.written / 1e9:.2f} GB written in fp16, in
-{counted.stages} stages compiled alone (`traffic.json`). Tracing gives {
+{counted.stages} stages compiled alone ([`htp_traffic.json`](../results/htp_traffic.json)). Tracing gives {
         traced / 1e9:.1f} GB, of which the compiler's are
 {share:.2f} once the weights are taken off; the fit, which has not seen this network, expects
 {

@@ -1,6 +1,6 @@
 """`dreamlite bench`: a bundle on a phone, timed, judged and compared."""
 
-from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
+from dreamlite_mobile.cli.bench_inputs import check_outputs, check_runner, opened_for, picture_of, reference_of
 from dreamlite_mobile.cli.bench_options import (
     BundlesArgument,
     CheckpointOption,
@@ -30,7 +31,6 @@ from dreamlite_mobile.cli.bench_options import (
 )
 from dreamlite_mobile.cli.bench_output import finish, report_of, show_comparison
 from dreamlite_mobile.cli.devices import SerialOption
-from dreamlite_mobile.cli.pictures import open_checked
 from dreamlite_mobile.cli.shared import (
     INSTRUCTION,
     PROMPT,
@@ -38,14 +38,13 @@ from dreamlite_mobile.cli.shared import (
     SeedOption,
     StepsOption,
     ThreadsOption,
-    labels,
     names,
     notice,
     quiet_libraries,
     stderr,
 )
 from dreamlite_mobile.components import MODES, check_names
-from dreamlite_mobile.errors import ConfigError, OutputError
+from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.progress import task
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 
     from dreamlite_mobile.bundle import Bundle
     from dreamlite_mobile.bundle_schema import Mode
-    from dreamlite_mobile.device.bench import Reference
+    from dreamlite_mobile.device.bench import Drawn, Reference
     from dreamlite_mobile.device.facts import PhoneFacts
     from dreamlite_mobile.device.link import Link
     from dreamlite_mobile.device.report import BenchReport, Method
@@ -112,7 +111,7 @@ def run(
     check_outputs(bundles, html, csv, save)
     modes = cast("tuple[Mode, ...]", names(mode, "--mode") or ())
     check_names("mode", modes, MODES)
-    check_runner(runner, gate, checkpoint)
+    check_runner(runner, gate, checkpoint, picture, sustained)
     quiet_libraries()
     from dreamlite_mobile.device.report import Method
 
@@ -137,108 +136,10 @@ def run(
     link = find_phone(adb_client(), serial)
     with occupied(link):
         if runner is None:
-            report = bench_app(link, opened, modes, method, source, reference, gate, limit)
+            report, drawn = bench_app(link, opened, modes, method, source, reference, gate, limit)
         else:
-            report = bench_runner(link, opened, method, runner, limit, unchecked)
-    finish(report, html, csv, save, json_output)
-
-
-def check_runner(runner: Path | None, gate: float | None, checkpoint: str | None) -> None:
-    """Refuse (ConfigError) options that mean nothing for components alone."""
-    for option, given in (("--gate", gate), ("--checkpoint", checkpoint)):
-        if runner is not None and given is not None:
-            raise ConfigError(
-                f"{option} is for whole pictures; a runner times components alone. Leave one of the two out."
-            )
-
-
-def opened_for(paths: Sequence[Path], modes: Sequence["Mode"], method: "Method") -> "dict[str, Bundle]":
-    """The bundles by name, with everything about the request checked that needs no phone."""
-    from dreamlite_mobile.noise import check_seed
-    from dreamlite_mobile.scheduler import check_steps
-
-    check_steps(method.steps)
-    check_seed(method.seed)
-    opened = open_all(paths, modes)
-    check_prompts(opened, modes, method)
-    return opened
-
-
-def check_outputs(bundles: Sequence[Path], html: Path | None, csv: Path | None, save: Path | None) -> None:
-    """Refuse (OutputError) places that cannot be written or hold something else, before any work."""
-    from dreamlite_mobile.files import check_file_target
-
-    if html is not None and csv is not None and html.resolve() == csv.resolve():
-        raise OutputError(f"--html and --csv both name {html}: only one of them would be left. Name two files.")
-    for option, place in (("--html", html), ("--csv", csv), ("--save", save)):
-        for bundle in bundles:
-            if place is not None and place.resolve().is_relative_to(bundle.resolve()):
-                raise OutputError(f"{option} {place}: lies in the bundle {bundle}, which holds nothing but its files.")
-    for path in (html, csv):
-        if path is not None:
-            check_file_target(path)
-    if save is not None and not save.is_dir():
-        raise OutputError(f"--save {save}: is no folder. Create it or name another one.")
-
-
-def picture_of(path: Path) -> "Image.Image":
-    """The picture to edit."""
-    from dreamlite_mobile.images import load_image
-
-    return load_image(path)
-
-
-def open_all(paths: Sequence[Path], modes: Sequence["Mode"]) -> "dict[str, Bundle]":
-    """Checked bundles by name; folders of one name are told apart by those above them.
-
-    Raises:
-        ConfigError: a folder that is named twice.
-    """
-    found: dict[str, Bundle] = {}
-    for path, name in zip(paths, labels(paths), strict=True):
-        if name in found:
-            raise ConfigError(f"{path}: is named twice; a bundle is measured once. Copy it to compare it with itself.")
-        found[name] = open_checked(path)
-        for one in modes:
-            found[name].require(one)
-    return found
-
-
-def check_prompts(bundles: "dict[str, Bundle]", modes: "Sequence[Mode]", method: "Method") -> None:
-    """Refuse (PromptError) what a bundle's tokenizer cannot use, before anything is pushed; say what is cut off."""
-    from dreamlite_mobile.runtime.session import prompt_encoder
-
-    for bundle in bundles.values():
-        encoder = prompt_encoder(bundle)
-        for one in modes:
-            layout = encoder.generate(method.prompt) if one == "generate" else encoder.edit(method.instruction)
-            if layout.warning is not None:
-                notice(layout.warning)
-
-
-def reference_of(
-    checkpoint: str | None, method: "Method", source: "Image.Image | None", bundles: "dict[str, Bundle]"
-) -> "Reference":
-    """Draws on this machine what the phone should have drawn.
-
-    Raises:
-        ConfigError: a bundle that this machine cannot run, without a checkpoint. CheckpointError: another checkpoint
-            than a bundle was made from.
-    """
-    from dreamlite_mobile.device.host import bundle_reference, checkpoint_reference
-
-    if checkpoint is not None:
-        from dreamlite_mobile.cli.judge import matching_checkpoint
-
-        found = {bundle.path: matching_checkpoint(bundle, checkpoint) for bundle in bundles.values()}
-        return checkpoint_reference(lambda bundle: found[bundle.path], method, source)
-    for name, bundle in bundles.items():
-        if bundle.manifest.backend != "xnnpack":
-            raise ConfigError(
-                f"{name}: made for {bundle.manifest.target}, which this machine cannot run as it is, so there is "
-                "nothing to compare its pictures with. Name its checkpoint with --checkpoint, or pass --unchecked."
-            )
-    return bundle_reference(method, source)
+            report, drawn = bench_runner(link, opened, modes, method, runner, limit, unchecked), []
+    finish(report, drawn, html, csv, save, json_output)
 
 
 def push_all(link: "Link", bundles: "dict[str, Bundle]") -> "dict[str, tuple[Bundle, str]]":
@@ -273,7 +174,7 @@ def bench_app(
     reference: "Reference | None",
     gate: float | None,
     limit: float,
-) -> "BenchReport":
+) -> "tuple[BenchReport, list[Drawn]]":
     """Whole pictures through the app."""
     from dreamlite_mobile.device.app_run import App
     from dreamlite_mobile.device.bench import Plan, measure
@@ -284,37 +185,45 @@ def bench_app(
     app.check_installed()
     plan = Plan(push_all(link, bundles), modes, method, source)
     with stderr.status("measuring") as status:
-        cases = measure(app, plan, phone, reference, lambda text: status.update(Text(text)))
+        cases, drawn = measure(app, plan, phone, reference, lambda text: status.update(Text(text)))
     first = cases[0].rounds[0].result.app
     parts = {"app": first, "cases": tuple(cases), "gate_s": gate, "gate_passed": gate_passed(cases, gate)}
-    return report_of(link, phone, bundles, method, parts)
+    return report_of(link, phone, bundles, method, parts), drawn
 
 
 def bench_runner(
-    link: "Link", bundles: "dict[str, Bundle]", method: "Method", runner: Path, limit: float, unchecked: bool
+    link: "Link",
+    bundles: "dict[str, Bundle]",
+    modes: "tuple[Mode, ...]",
+    method: "Method",
+    runner: Path,
+    limit: float,
+    unchecked: bool,
 ) -> "BenchReport":
     """Components alone through a binary."""
-    from dreamlite_mobile.device.runner import measure_components, push_runner
+    from dreamlite_mobile.device.component_bench import component_cases, measure_parts
+    from dreamlite_mobile.device.runner import parts_of, push_runner
     from dreamlite_mobile.runtime.session import Session
 
     phone = checked_phone(link, bundles)
     binary = push_runner(link, runner, limit)
-    components = []
+    parts = [
+        part
+        for name, (bundle, folder) in push_all(link, bundles).items()
+        for part in parts_of(name, bundle, folder, modes)
+    ]
     with stderr.status("measuring") as status:
-        for name, (bundle, folder) in push_all(link, bundles).items():
-            with Session(bundle, frugal=True) as session:
-                host = None if unchecked or bundle.manifest.backend != "xnnpack" else session.component
-                found = measure_components(
-                    binary, name, bundle, folder, method, host, lambda text: status.update(Text(text))
-                )
-            components += found
-    return report_of(
-        link,
-        phone,
-        bundles,
-        method,
-        {"app": None, "components": tuple(components), "gate_s": None, "gate_passed": None},
-    )
+        taken = measure_parts(binary, parts, method, lambda text: status.update(Text(text)))
+    runnable = {name: bundle for name, bundle in bundles.items() if bundle.manifest.backend == "xnnpack"}
+    with ExitStack() as stack:
+        hosts = {
+            name: stack.enter_context(Session(bundle, frugal=True)).component
+            for name, bundle in runnable.items()
+            if not unchecked
+        }
+        components = component_cases(binary, taken, bundles, hosts, method, phone)
+    measured = {"app": None, "components": tuple(components), "gate_s": None, "gate_passed": None}
+    return report_of(link, phone, bundles, method, measured)
 
 
 @bench.command("compare")

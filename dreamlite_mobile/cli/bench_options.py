@@ -1,5 +1,6 @@
 """The options of `dreamlite bench`, in the order of its help."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -7,12 +8,23 @@ import typer
 
 DAY_S = 86_400.0
 
+
+def _number(value: float | None) -> float | None:
+    """BadParameter for `nan`, which is neither under a limit nor over it: a wait for it would not end."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is no number.")
+    return value
+
+
 BundlesArgument = Annotated[
     list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles; several are measured in turns.")
 ]
 ModeOption = Annotated[str, typer.Option(help="generate, edit or both.")]
 GateOption = Annotated[
-    float | None, typer.Option(min=0.0, max=DAY_S, help="Seconds: exit with 3 when the median of any mode is over it.")
+    float | None,
+    typer.Option(
+        min=0.0, max=DAY_S, callback=_number, help="Seconds: exit with 3 when the median of any mode is over it."
+    ),
 ]
 RunsOption = Annotated[int, typer.Option(min=1, max=10_000, help="Timed runs of each case.")]
 RoundsOption = Annotated[
@@ -20,11 +32,14 @@ RoundsOption = Annotated[
 ]
 WarmUpOption = Annotated[int, typer.Option(min=0, max=1000, help="Runs of each process that do not count.")]
 CoolDownOption = Annotated[
-    float, typer.Option(min=0.0, max=DAY_S, help="Seconds to wait at most for the thermal status at rest.")
+    float,
+    typer.Option(min=0.0, max=DAY_S, callback=_number, help="Seconds to wait at most for the thermal status at rest."),
 ]
 SustainedOption = Annotated[
     float | None,
-    typer.Option(min=0.01, max=DAY_S / 60, help="Minutes to run without a pause, in one process for each case."),
+    typer.Option(
+        min=0.01, max=DAY_S / 60, callback=_number, help="Minutes to run without a pause, in one process for each case."
+    ),
 ]
 PromptOption = Annotated[str, typer.Option(help="What to generate.")]
 InstructionOption = Annotated[str, typer.Option(help="What to edit.")]
@@ -38,7 +53,10 @@ RunnerOption = Annotated[
     typer.Option(help="Time components alone through this executor_runner or qnn_executor_runner, without the app."),
 ]
 LimitOption = Annotated[
-    float, typer.Option(min=1.0, max=DAY_S, help="Seconds that one process may take, --sustained not counted.")
+    float,
+    typer.Option(
+        min=1.0, max=DAY_S, callback=_number, help="Seconds that one process may take, --sustained not counted."
+    ),
 ]
 HtmlOption = Annotated[Path | None, typer.Option(help="Write the report as one self-contained page.")]
 CsvOption = Annotated[Path | None, typer.Option(help="Write every sample as CSV.")]

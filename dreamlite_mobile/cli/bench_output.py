@@ -1,6 +1,7 @@
 """What `dreamlite bench` leaves behind: the report put together, written, printed."""
 
 import datetime as dt
+import io
 import json
 import shlex
 import sys
@@ -12,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from dreamlite_mobile.cli.shared import notice, print_json, table
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from dreamlite_mobile.bundle import Bundle
+    from dreamlite_mobile.device.bench import Drawn
     from dreamlite_mobile.device.comparison import Compared
     from dreamlite_mobile.device.facts import PhoneFacts
     from dreamlite_mobile.device.link import Link
@@ -58,8 +62,15 @@ def identity(name: str, bundle: "Bundle") -> "BundleIdentity":
     )
 
 
-def finish(report: "BenchReport", html: Path | None, csv: Path | None, save: Path | None, json_output: bool) -> None:
-    """Write and print first, then raise for what is wrong: a failed gate still leaves its report."""
+def finish(
+    report: "BenchReport",
+    drawn: "Sequence[Drawn]",
+    html: Path | None,
+    csv: Path | None,
+    save: Path | None,
+    json_output: bool,
+) -> None:
+    """Write and print first, then raise for what is wrong: a failed gate still leaves its report and its pictures."""
     from dreamlite_mobile.device.comparison import compare_within
     from dreamlite_mobile.device.judge import check_report, problems_of
     from dreamlite_mobile.device.page import write_bench_page
@@ -69,13 +80,15 @@ def finish(report: "BenchReport", html: Path | None, csv: Path | None, save: Pat
 
     data = report_json(report)
     if html is not None:
-        write_bench_page(html, report, problems_of(report), shlex.join(["dreamlite", *sys.argv[1:]]))
+        write_bench_page(html, report, problems_of(report), shlex.join(["dreamlite", *sys.argv[1:]]), drawn)
     if csv is not None:
         write_atomic(csv, csv_text(report).encode())
     if save is not None:
         target = save / file_name(report)
         write_atomic(target, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
-        notice(f"kept as {target}")
+        for number, one in enumerate(drawn, 1):
+            write_atomic(target.with_suffix(f".{number}-{one.mode}.png"), png_bytes(one.found))
+        notice(f"kept as {target}{', its pictures beside it' if drawn else ''}")
     if json_output:
         print_json(data)
     else:
@@ -85,9 +98,16 @@ def finish(report: "BenchReport", html: Path | None, csv: Path | None, save: Pat
     check_report(report)
 
 
+def png_bytes(picture: "Image.Image") -> bytes:
+    """The phone's picture, lossless."""
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return stream.getvalue()
+
+
 def show(report: "BenchReport") -> None:
     """The summary, then where the time of each case went."""
-    from dreamlite_mobile.device.table import SUMMARY_COLUMNS, stage_rows, summary_row
+    from dreamlite_mobile.device.table import SUMMARY_COLUMNS, flag_kinds, flags_by_name, stage_rows, summary_row
 
     if report.cases:
         table(
@@ -98,17 +118,17 @@ def show(report: "BenchReport") -> None:
         )
     for case in report.cases:
         table(f"{case.mode}: {case.bundle}", ["stage", "ms", "share"], stage_rows(case), right=(1, 2))
-        for flag in case.flags:
-            notice(f"{case.bundle}, {case.mode}: {flag.text}")
     if report.components:
         rows = [
             [case.bundle, f"{case.component}.{case.method}", f"{case.warm.median:.2f}", f"{case.warm.p90:.2f}",
-             f"{case.first_ms:.2f}", "" if case.snr_db is None else f"{case.snr_db:.1f}"]
+             f"{case.first_ms:.2f}", "" if case.snr_db is None else f"{case.snr_db:.1f}", flag_kinds(case)]
             for case in report.components
         ]  # fmt: skip
-        table(
-            report.phone.title, ["bundle", "method", "median ms", "p90", "first ms", "SNR dB"], rows, right=(2, 3, 4, 5)
-        )
+        columns = ["bundle", "method", "median ms", "p90", "first ms", "SNR dB", "flags"]
+        table(report.phone.title, columns, rows, right=(2, 3, 4, 5))
+    for name, flags in flags_by_name(report):
+        for flag in flags:
+            notice(f"{name}: {flag.text}")
 
 
 def show_comparison(title: str, rows: "Sequence[Compared]", remarks: Sequence[str], json_output: bool) -> None:

@@ -12,7 +12,7 @@ from dreamlite_mobile.parity.chart import Chart, Mark, Series
 from dreamlite_mobile.parity.diff import Diff
 from dreamlite_mobile.parity.metrics import Metrics, psnr
 from dreamlite_mobile.parity.numbers import FP16_MAX, FP16_NORMAL, Counts, Layer, notable
-from dreamlite_mobile.parity.page import Picture, PictureGroup
+from dreamlite_mobile.parity.page_pictures import Picture, PictureGroup
 from dreamlite_mobile.parity.page_tables import Cell, ChangeRow, Matrix, NumberRow, ScoreRow
 from dreamlite_mobile.parity.report import decibels
 from dreamlite_mobile.parity.rows import Row

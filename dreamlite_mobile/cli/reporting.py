@@ -21,7 +21,8 @@ from dreamlite_mobile.cli.report_parts import (
 from dreamlite_mobile.cli.shared import print_json, stdout, table
 from dreamlite_mobile.errors import ParityError
 from dreamlite_mobile.parity.diff import Diff, check_diff, compare_reports, diff_entry
-from dreamlite_mobile.parity.page import DelegateRow, Page, Picture, PictureGroup, StageTime, write_page
+from dreamlite_mobile.parity.page import DelegateRow, Page, StageTime, write_page
+from dreamlite_mobile.parity.page_pictures import Picture, PictureGroup
 from dreamlite_mobile.parity.page_tables import Matrix, score_numbers
 from dreamlite_mobile.parity.report import bisect_json, layer_json, parity_json, parity_table, scores_json
 from dreamlite_mobile.parity.run import worst_rows

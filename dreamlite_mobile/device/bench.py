@@ -27,7 +27,8 @@ from dreamlite_mobile.device.stats import summarise
 
 COOL = 0
 """Thermal status "none"."""
-_PAUSE_S = 5.0
+PAUSE_S = 5.0
+"""Between looks at the thermal status."""
 
 Reference = Callable[[Bundle, Mode], tuple[Image.Image, str]]
 """Draws what a bundle's picture should be, and says what drew it."""
@@ -47,6 +48,16 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """The picture that a case is judged by, and the host's; None where it is not compared."""
+
+    bundle: str
+    mode: Mode
+    found: Image.Image
+    expected: Image.Image | None
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One process of the app."""
 
@@ -55,13 +66,17 @@ class Turn:
     runs: int
 
 
-def turns(names: Sequence[str], modes: Sequence[Mode], method: Method) -> list[Turn]:
-    """Every case in every round, reversed in every other; the runs are dealt evenly, the first get the rest."""
-    cases = [(name, mode) for name in names for mode in modes]
+def dealt(method: Method) -> list[int]:
+    """Runs of each round: as even as can be, the first get the rest."""
     rounds = min(method.rounds, method.runs)
+    return [method.runs // rounds + (number < method.runs % rounds) for number in range(rounds)]
+
+
+def turns(names: Sequence[str], modes: Sequence[Mode], method: Method) -> list[Turn]:
+    """Every case in every round, reversed in every other."""
+    cases = [(name, mode) for name in names for mode in modes]
     found = []
-    for number in range(rounds):
-        runs = method.runs // rounds + (number < method.runs % rounds)
+    for number, runs in enumerate(dealt(method)):
         found += [Turn(name, mode, runs) for name, mode in (cases if number % 2 == 0 else cases[::-1])]
     return found
 
@@ -72,7 +87,7 @@ def measure(
     phone: PhoneFacts,
     reference: Reference | None,
     tell: Callable[[str], None] = lambda _: None,
-) -> list[Case]:
+) -> tuple[list[Case], list[Drawn]]:
     """Run every turn, then draw the host's pictures and judge.
 
     Raises:
@@ -85,7 +100,12 @@ def measure(
         tell(f"{turn.bundle}, {turn.mode}: {turn.runs} runs (turn {number} of {len(order)})")
         request = request_of(app, plan, turn, sources.get(turn.bundle))
         found.setdefault((turn.bundle, turn.mode), []).append(take_turn(app, request, plan.method, tell))
-    return [case_of(plan, key, taken, phone, reference) for key, taken in found.items()]
+    judged = {
+        key: judge(plan.bundles[key[0]][0], key, [answer.picture for _, answer in taken], reference)
+        for key, taken in found.items()
+    }
+    cases = [case_of(plan, key, [one for one, _ in taken], phone, judged[key][0]) for key, taken in found.items()]
+    return cases, [drawn for _, drawn in judged.values()]
 
 
 def push_sources(app: App, plan: Plan) -> dict[str, PhoneFile]:
@@ -122,7 +142,7 @@ def request_of(app: App, plan: Plan, turn: Turn, picture: PhoneFile | None) -> R
 
 def take_turn(app: App, request: RunRequest, method: Method, tell: Callable[[str], None]) -> tuple[Round, Answer]:
     """Cool down until nothing is throttled, however the phone was at the start; look, run, look."""
-    waited, cooled = cool_down(app.link, COOL, method.cool_down_s, _PAUSE_S, tell)
+    waited, cooled = cool_down(app.link, COOL, method.cool_down_s, PAUSE_S, tell)
     before = look(app.link)
     answer = app.run(request, tell)
     after = look(app.link)
@@ -138,36 +158,40 @@ def take_turn(app: App, request: RunRequest, method: Method, tell: Callable[[str
 
 
 def case_of(
-    plan: Plan,
-    key: tuple[str, Mode],
-    taken: Sequence[tuple[Round, Answer]],
-    phone: PhoneFacts,
-    reference: Reference | None,
+    plan: Plan, key: tuple[str, Mode], rounds: Sequence[Round], phone: PhoneFacts, correctness: Correctness | None
 ) -> Case:
     """What the rounds of one case say together."""
     name, mode = key
-    rounds = tuple(one for one, _ in taken)
     timed = [sample for one in rounds for sample in one.result.timed]
     peaks = [one.result.peak_pss_bytes for one in rounds if one.result.peak_pss_bytes is not None]
     return Case(
         bundle=name,
         mode=mode,
-        rounds=rounds,
+        rounds=tuple(rounds),
         cold=summarise([one.result.cold_ms for one in rounds]),
         warm=summarise([sample.total_ms for sample in timed]),
         load=load_stages([one.result for one in rounds]),
         stages=stages_of(timed),
         sustained=by_minute(rounds[0].result) if plan.method.sustain_s is not None else (),
         peak_pss_bytes=max(peaks, default=None),
-        correctness=judged(plan.bundles[name][0], mode, [answer for _, answer in taken], reference),
+        correctness=correctness,
         flags=flags_of(rounds, phone),
     )
 
 
-def judged(bundle: Bundle, mode: Mode, answers: Sequence[Answer], reference: Reference | None) -> Correctness | None:
-    """The worst picture of all rounds; None without a reference."""
+def judge(
+    bundle: Bundle, key: tuple[str, Mode], pictures: Sequence[Image.Image], reference: Reference | None
+) -> tuple[Correctness | None, Drawn]:
+    """The worst picture of all rounds beside the host's; the first one, without a verdict, without a reference."""
+    name, mode = key
     if reference is None:
-        return None
+        return None, Drawn(name, mode, pictures[0], None)
     expected, what = reference(bundle, mode)
-    found = [judge_picture(answer.picture, expected, bundle.manifest, what) for answer in answers]
-    return min(found, key=lambda one: (one.passed, math.inf if one.psnr_db is None else one.psnr_db))
+    found = [(judge_picture(picture, expected, bundle.manifest, what), picture) for picture in pictures]
+    verdict, worst = min(found, key=lambda one: (one[0].passed, psnr_of(one[0])))
+    return verdict, Drawn(name, mode, worst, expected)
+
+
+def psnr_of(verdict: Correctness) -> float:
+    """Infinite for an equal picture."""
+    return math.inf if verdict.psnr_db is None else verdict.psnr_db

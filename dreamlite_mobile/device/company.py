@@ -1,13 +1,18 @@
 """What else keeps the phone busy while ours runs: all ticks in use less those of our process."""
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dreamlite_mobile.device.conditions import busy_and_all
-from dreamlite_mobile.device.link import Link
+from dreamlite_mobile.device.errors import DeviceError
+from dreamlite_mobile.device.link import Link, quoted
 
 WINDOW_S = 2.0
 """Between two looks; each costs the phone two small reads."""
+_PAUSE_S = 0.2
 _UTIME = 11
 """Fields after the name in /proc/PID/stat: user and system ticks (proc(5))."""
 
@@ -52,3 +57,26 @@ def ticks_of(link: Link, pid: str) -> Ticks | None:
     if total is None or len(fields) < _UTIME + 2 or not all(field.isdigit() for field in fields[_UTIME : _UTIME + 2]):
         return None
     return Ticks(pid, sum(map(int, fields[_UTIME : _UTIME + 2])), *total)
+
+
+@contextlib.contextmanager
+def watched(link: Link, process: str, window_s: float = WINDOW_S) -> Iterator[Company]:
+    """Watches a process by its name while a command blocks; a lost link is for the command to notice."""
+    company, ended = Company(link, window_s), threading.Event()
+    watching = threading.Thread(target=watch, args=(company, process, ended), daemon=True)
+    watching.start()
+    try:
+        yield company
+    finally:
+        ended.set()
+        watching.join(link.patience_s)
+
+
+def watch(company: Company, process: str, ended: threading.Event) -> None:
+    """Until the end; often until the process is there, then once a window."""
+    while not ended.is_set():
+        with contextlib.suppress(DeviceError):
+            pids = company.link.shell(f"pidof {quoted(process)}").out.split()
+            if pids and pids[0].isdigit():
+                company.look(pids[0])
+        ended.wait(_PAUSE_S if company.last is None else max(company.window_s, _PAUSE_S))

@@ -12,6 +12,7 @@ from dreamlite_mobile.device.errors import RegressionError
 from dreamlite_mobile.device.judge import check_pictures, is_wrong, wrong_picture
 from dreamlite_mobile.device.report import BenchReport, BundleIdentity, Case, ComponentCase
 from dreamlite_mobile.device.stats import Change, change
+from dreamlite_mobile.device.table import flags_by_name
 from dreamlite_mobile.errors import ConfigError
 
 SIGNIFICANT = 0.05
@@ -135,7 +136,12 @@ def rows_of(before: Case | ComponentCase, now: Case | ComponentCase) -> Iterator
 
 
 def processes(case: ComponentCase) -> list[float]:
-    """A value for each process: `qnn_executor_runner` gives all its times in one, the other one a mean for each."""
+    """A value for each process: `executor_runner` gives a mean for each, the other one all its times.
+
+    Reports of before there were rounds hold one process of `qnn_executor_runner`.
+    """
+    if case.rounds:
+        return [statistics.median(one.samples_ms) for one in case.rounds]
     if case.runner.startswith("qnn_"):
         return [statistics.median(case.samples_ms)]
     return list(case.samples_ms)
@@ -165,6 +171,12 @@ def check_same_work(before: BenchReport, now: BenchReport) -> None:
     runners = [{case.runner for case in report.components} for report in (before, now)]
     if runners[0] != runners[1]:
         raise ConfigError(f"the reports cannot be compared: runners {sorted(runners[0])} and {sorted(runners[1])}")
+    means = [{case.runs_a_sample for case in report.components} for report in (before, now)]
+    if means[0] != means[1]:
+        raise ConfigError(
+            f"the reports cannot be compared: samples are means of {sorted(means[0])} and {sorted(means[1])} runs, the "
+            "first of which is cold. Measure one of them again with the other's --runs."
+        )
 
 
 def check_same_sizes(pairs: Sequence[Pair]) -> None:
@@ -190,7 +202,7 @@ def remarks(before: BenchReport, now: BenchReport, pairs: Sequence[Pair]) -> lis
             found.append(f"{what}: {old} before, {new} now")
     found += [text for pair in pairs for text in bundle_remarks(pair)]
     for label, report in (("before", before), ("now", now)):
-        found += [f"{label}: {case.bundle}, {case.mode}: {flag.text}" for case in report.cases for flag in case.flags]
+        found += [f"{label}: {name}: {flag.text}" for name, flags in flags_by_name(report) for flag in flags]
         found += [
             f"{label}: {case.bundle}, {case.mode}: the pictures were not compared with the host's"
             for case in report.cases

@@ -1,11 +1,13 @@
 """What makes a measurement less than it seems: said beside the numbers, never hidden, never a reason to drop a run."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from dreamlite_mobile.device.conditions import STATUS_NAMES, Seen
 from dreamlite_mobile.device.facts import PhoneFacts
-from dreamlite_mobile.device.report import Flag, Round
+from dreamlite_mobile.device.report import ComponentRound, Flag, Round
+from dreamlite_mobile.device.schema import Conditions
 from dreamlite_mobile.device.stats import summarise
 
 THROTTLING = 1
@@ -29,13 +31,24 @@ _MIN_THIRDS = 6
 
 def flags_of(rounds: Sequence[Round], phone: PhoneFacts) -> tuple[Flag, ...]:
     """Everything noticed in the rounds of one case, each kind once."""
+    noticed = (flag for number, one in enumerate(rounds, 1) for flag in round_flags(number, one))
+    taken = [sample.total_ms for one in rounds for sample in one.result.timed]
+    return first_of_each(chain(phone_flags(phone), noticed, sample_flags(taken)))
+
+
+def component_flags(rounds: Sequence[ComponentRound], phone: PhoneFacts) -> tuple[Flag, ...]:
+    """The same of a component through a runner, which says nothing of clocks and heat itself."""
+    noticed = (
+        flag for number, one in enumerate(rounds, 1) for flag in (*heat_flags(number, one), *outside_flags(number, one))
+    )
+    taken = [ms for one in rounds for ms in one.samples_ms]
+    return first_of_each(chain(phone_flags(phone), noticed, sample_flags(taken)))
+
+
+def first_of_each(flags: Iterable[Flag]) -> tuple[Flag, ...]:
+    """Of several of a kind only the first."""
     found: dict[str, Flag] = {}
-    for flag in (
-        *phone_flags(phone),
-        *(flag for number, one in enumerate(rounds, 1) for flag in round_flags(number, one)),
-    ):
-        found.setdefault(flag.kind, flag)
-    for flag in sample_flags([sample.total_ms for one in rounds for sample in one.result.timed]):
+    for flag in flags:
         found.setdefault(flag.kind, flag)
     return tuple(found.values())
 
@@ -51,9 +64,7 @@ def phone_flags(phone: PhoneFacts) -> Iterator[Flag]:
 def round_flags(number: int, one: Round) -> Iterator[Flag]:
     """Heat, cable, company, clock of one process."""
     yield from heat_flags(number, one)
-    for seen in (one.before, one.after):
-        yield from company_flags(number, seen)
-    yield from storm_flags(number, one)
+    yield from outside_flags(number, one)
     yield from app_flags(number, one)
     begin, end = one.result.begin, one.result.end
     jump = (end.wall_ms - begin.wall_ms) - (end.monotonic_ms - begin.monotonic_ms)
@@ -64,10 +75,25 @@ def round_flags(number: int, one: Round) -> Iterator[Flag]:
         yield Flag(kind="slowing", text=f"round {number}: the last third of the runs took {share:.2f} times the first")
 
 
-def heat_flags(number: int, one: Round) -> Iterator[Flag]:
+def outside_flags(number: int, one: Round | ComponentRound) -> Iterator[Flag]:
+    """What the host saw: cable and company around it, others at work while it ran."""
+    for seen in (one.before, one.after):
+        yield from company_flags(number, seen)
+    yield from storm_flags(number, one)
+
+
+def moments(one: Round | ComponentRound) -> tuple[list[Conditions], list[Conditions]]:
+    """Conditions before a process, and during and after it, as the host and the app saw them."""
+    before, after = [one.before.conditions], [one.after.conditions]
+    if isinstance(one, ComponentRound):
+        return before, after
+    during = [sample.conditions for sample in one.result.samples]
+    return [*before, one.result.before], [*during, one.result.after, *after]
+
+
+def heat_flags(number: int, one: Round | ComponentRound) -> Iterator[Flag]:
     """The highest status that the host or the app saw, and a battery that is hot."""
-    before = [one.before.conditions, one.result.before]
-    during = [*(sample.conditions for sample in one.result.samples), one.result.after, one.after.conditions]
+    before, during = moments(one)
     worst = max((seen.thermal_status or 0 for seen in (*before, *during)), default=0)
     if worst >= THROTTLING:
         when = (
@@ -83,10 +109,10 @@ def heat_flags(number: int, one: Round) -> Iterator[Flag]:
 
 def app_flags(number: int, one: Round) -> Iterator[Flag]:
     """What the app saw between the runs, where the host could not look."""
-    moments = [one.result.before, *(sample.conditions for sample in one.result.samples), one.result.after]
-    if any(seen.charging for seen in moments):
+    seen_by_app = [one.result.before, *(sample.conditions for sample in one.result.samples), one.result.after]
+    if any(seen.charging for seen in seen_by_app):
         yield Flag(kind="charging", text=f"round {number}: the phone was charging while it ran, which heats it")
-    headroom = max((seen.headroom or 0.0 for seen in moments), default=0.0)
+    headroom = max((seen.headroom or 0.0 for seen in seen_by_app), default=0.0)
     if headroom >= HEADROOM:
         yield Flag(kind="throttling", text=f"round {number}: thermal headroom {headroom:.2f}, from 1 on it throttles")
     if (share := slowest_clock(one)) < SLOWED_CLOCK:
@@ -110,7 +136,7 @@ def company_flags(number: int, seen: Seen) -> Iterator[Flag]:
         yield Flag(kind="background", text=text)
 
 
-def storm_flags(number: int, one: Round) -> Iterator[Flag]:
+def storm_flags(number: int, one: Round | ComponentRound) -> Iterator[Flag]:
     """Other processes at work while ours ran."""
     if one.others_share is not None and one.others_share > BUSY_SHARE:
         text = f"round {number}: while it ran, other processes used up to {one.others_share:.0%} of the CPUs"

@@ -17,7 +17,7 @@ from adbutils._adb import AdbConnection
 from dreamlite_mobile.device.errors import CommandError, LinkLostError
 
 PATIENCE_S = 30.0
-"""How long a phone may be silent. Reading a gigabyte for its digest takes a few seconds."""
+"""How long a phone may be silent, unless it was asked for something that takes longer."""
 MEND = "Check the cable (or the Wi-Fi), keep the screen on, and run the command again: what arrived is kept."
 _NETWORK = re.compile(r"^[\w.-]+:\d+$")
 _PAUSE_S = 0.2

@@ -1,14 +1,17 @@
 """A report as one page without outside references: stage bars, distributions, flags, the phone."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from dreamlite_mobile.device.bench import Drawn
 from dreamlite_mobile.device.report import BenchReport, Case
 from dreamlite_mobile.device.stages import OWN_WORK, UNET
-from dreamlite_mobile.device.table import SUMMARY_COLUMNS, summary_row
+from dreamlite_mobile.device.table import SUMMARY_COLUMNS, flag_kinds, flags_by_name, psnr_text, summary_row
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.parity.chart import Chart, Mark, Series
 from dreamlite_mobile.parity.page_parts import badge, bullets, cells, charts, facts, megabytes, section, table
+from dreamlite_mobile.parity.page_pictures import Picture, PictureGroup, picture_group
 from dreamlite_mobile.parity.page_style import CSS
 from dreamlite_mobile.pipeline import LOADING
 
@@ -28,22 +31,25 @@ i.b { opacity: 0.72; }
 """
 
 
-def write_bench_page(path: Path, report: BenchReport, problems: tuple[str, ...], command: str) -> None:
+def write_bench_page(
+    path: Path, report: BenchReport, problems: tuple[str, ...], command: str, drawn: Sequence[Drawn] = ()
+) -> None:
     """Write the page whole or not at all; OutputError when the place cannot be written."""
-    write_atomic(path, render(report, problems, command).encode())
+    write_atomic(path, render(report, problems, command, drawn).encode())
 
 
-def render(report: BenchReport, problems: tuple[str, ...], command: str) -> str:
-    """The document; every text in it is escaped. `problems`: what fails."""
+def render(report: BenchReport, problems: tuple[str, ...], command: str, drawn: Sequence[Drawn] = ()) -> str:
+    """The document; every text in it is escaped. `problems`: what fails; `drawn`: the phone's pictures."""
     sections = [
         header(report, problems),
         section("Cases", case_table(report)),
+        section("Pictures", "".join(picture_card(report, one) for one in drawn)),
         section("Components through a runner", component_table(report)),
         section("Where the time goes", "".join(stage_card(case) for case in report.cases)),
         section("Every run", "".join(run_card(case, report.gate_s) for case in report.cases)),
         section(
             "Flags",
-            bullets([f"{case.bundle}, {case.mode}: {flag.text}" for case in report.cases for flag in case.flags]),
+            bullets(all_flags(report)),
         ),
         section("Phone", facts(phone_facts(report))),
         section("Versions", facts(tuple(report.host_tools.items()))),
@@ -93,6 +99,22 @@ def case_table(report: BenchReport) -> str:
     return table(SUMMARY_COLUMNS, set(SUMMARY_COLUMNS[2:8]), body) if body else ""
 
 
+def picture_card(report: BenchReport, one: Drawn) -> str:
+    """The phone's picture beside the host's, with the verdict."""
+    case = next(case for case in report.cases if (case.bundle, case.mode) == (one.bundle, one.mode))
+    text = report.method.prompt if one.mode == "generate" else report.method.instruction
+    verdict = case.correctness
+    shown = [Picture("the phone", one.found, "not compared" if verdict is None else psnr_text(verdict))]
+    if one.expected is not None and verdict is not None:
+        shown.append(Picture("this machine", one.expected, verdict.reference))
+    return picture_group(PictureGroup(f"{one.bundle}, {one.mode}", f"{text} (seed {report.method.seed})", tuple(shown)))
+
+
+def all_flags(report: BenchReport) -> list[str]:
+    """Of every case and component."""
+    return [f"{name}: {flag.text}" for name, flags in flags_by_name(report) for flag in flags]
+
+
 def failed(case: Case, gate_s: float | None) -> bool:
     """A wrong picture or a passed limit."""
     wrong = case.correctness is not None and not case.correctness.passed
@@ -113,11 +135,12 @@ def component_table(report: BenchReport) -> str:
                 "" if case.snr_db is None else f"{case.snr_db:.1f}",
             ),
         )
+        + cells((flag_kinds(case),))
         + "</tr>\n"
         for case in report.components
     )
     numbers = ("median ms", "p90", "min", "first ms", "SNR dB")
-    return table(("bundle", "method", "runner", *numbers), set(numbers), body) if body else ""
+    return table(("bundle", "method", "runner", *numbers, "flags"), set(numbers), body) if body else ""
 
 
 def stage_card(case: Case) -> str:
@@ -232,6 +255,7 @@ def phone_facts(report: BenchReport) -> tuple[tuple[str, str], ...]:
         ("ABI", ", ".join(phone.abis)),
         ("memory", "unknown" if phone.ram_bytes is None else megabytes(phone.ram_bytes)),
         ("free storage", megabytes(phone.free_bytes)),
+        ("battery at the start", battery(report)),
         ("governors", ", ".join(f"{name} {value}" for name, value in phone.governors.items()) or "not readable"),
         ("temperatures", ", ".join(f"{zone.name} {zone.celsius:g} C" for zone in phone.zones) or "not readable"),
     ]
@@ -239,3 +263,17 @@ def phone_facts(report: BenchReport) -> tuple[tuple[str, str], ...]:
         versions = {"app": report.app.app, "executorch": report.app.executorch, "QNN": report.app.qnn}
         found += [(f"{name} on the phone", text) for name, text in versions.items() if text]
     return tuple(found)
+
+
+def battery(report: BenchReport) -> str:
+    """Before the first process: level, temperature, cable."""
+    looks = [one.before for case in report.cases for one in case.rounds]
+    looks += [one.before for part in report.components for one in part.rounds]
+    if not looks:
+        return "unknown"
+    seen = looks[0]
+    found = seen.conditions
+    level = None if found.battery_percent is None else f"{found.battery_percent} %"
+    heat = None if found.battery_celsius is None else f"{found.battery_celsius:g} C"
+    cable = "charging" if found.charging else "on a cable" if seen.powered else None
+    return ", ".join(filter(None, (level, heat, cable))) or "unknown"

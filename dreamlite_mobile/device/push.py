@@ -30,6 +30,8 @@ LIST_NAME = "pushed.list"
 COME_BACK_S = 30.0
 TRIES = 5
 """Lost links in a row, without a byte arriving in between, before a push is given up."""
+SLOW_READ = 50e6
+"""Bytes a second that any phone reads and digests; it says nothing before a file is done."""
 _NAMES_A_LINE = 64
 _LIST_LIMIT = 1 << 20
 _READ = 1 << 20
@@ -118,23 +120,31 @@ def push_files(
 
 @dataclass(slots=True)
 class Sent:
-    """Bytes sent so far, told on."""
+    """Bytes sent so far, and how far the files are, told on: what was there already counts as far too."""
 
     progress: Progress
     count: int = 0
+    far: int = 0
 
     def __call__(self, count: int) -> None:
         self.count += count
-        self.progress(count)
+        self.get_to(self.far + count)
+
+    def get_to(self, far: int) -> None:
+        """Back as well, for a piece that a lost link cost."""
+        if far != self.far:
+            self.progress(far - self.far)
+        self.far = far
 
 
 def push_once(link: Link, folder: str, wanted: Sequence[Wanted], sent: Sent, piece: int) -> int:
     """One go over all files; returns the bytes that were there already."""
-    present = digests(link, folder, [file.name for file in wanted])
+    present = digests(link, folder, [file.name for file in wanted], sum(file.size for file in wanted))
     differing = [file for file in wanted if present.get(file.name) != file.sha256]
     # An old manifest over new files would make them look like a bundle: it goes first and comes back last.
     missing = [file for file in wanted if file in differing or file.name == MANIFEST_NAME] if differing else []
     kept = sum(file.size for file in wanted) - sum(file.size for file in missing)
+    sent.get_to(kept)
     if not missing:
         return kept
     check_room(link, folder, missing, piece)
@@ -167,13 +177,15 @@ def push_one(link: Link, folder: str, file: Wanted, sent: Sent, piece: int) -> N
     target = f"{folder}/{file.name}"
     part, fresh = f"{target}.part", f"{target}.piece"
     with file.source.open("rb") as stream:
-        stream.seek(arrived(link, part, file, stream))
+        begun = arrived(link, part, file, stream)
+        sent.get_to(sent.far + begun)
+        stream.seek(begun)
         while data := stream.read(piece):
             sync.send(link, data, fresh, sent)
             add_piece(link, fresh, part, target)
     if file.size == 0:
         link.checked(f"echo -n > {quoted(part)}")
-    found = digests(link, folder, [f"{file.name}.part"]).get(f"{file.name}.part")
+    found = digests(link, folder, [f"{file.name}.part"], file.size).get(f"{file.name}.part")
     if found != file.sha256:
         link.shell(f"rm -f {quoted(part)} {quoted(fresh)}")
         raise DigestError(
@@ -200,7 +212,7 @@ def arrived(link: Link, part: str, file: Wanted, stream: BinaryIO) -> int:
     if size is None:
         return 0
     if size <= file.size:
-        found = digests(link, parent("", part), [part.rsplit("/", 1)[1]])
+        found = digests(link, parent("", part), [part.rsplit("/", 1)[1]], size)
         if found and next(iter(found.values())) == digest_of_beginning(stream, size):
             return size
     link.checked(f"rm -f {quoted(part)}")
@@ -220,12 +232,13 @@ def check_room(link: Link, folder: str, missing: Sequence[Wanted], piece: int) -
         )
 
 
-def digests(link: Link, folder: str, names: Sequence[str]) -> dict[str, str]:
-    """Name -> sha256 of those files that are there."""
+def digests(link: Link, folder: str, names: Sequence[str], size: int) -> dict[str, str]:
+    """Name -> sha256 of those files that are there; `size`: bytes to read at most, which takes the phone a while."""
     found = {}
+    patience_s = link.patience_s + size / SLOW_READ
     for begin in range(0, len(names), _NAMES_A_LINE):
         paths = " ".join(quoted(f"{folder}/{name}") for name in names[begin : begin + _NAMES_A_LINE])
-        for line in link.shell(f"sha256sum {paths} 2>/dev/null").out.splitlines():
+        for line in link.shell(f"sha256sum {paths} 2>/dev/null", patience_s).out.splitlines():
             digest, _, path = line.partition("  ")
             found[path.strip().removeprefix(f"{folder}/")] = digest.strip()
     return found

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from dreamlite_mobile.bundle_files import describe
-from dreamlite_mobile.bundle_schema import Mode, Sha256
+from dreamlite_mobile.bundle_schema import Mode, Sha256, Steps
 from dreamlite_mobile.device.conditions import Seen
 from dreamlite_mobile.device.facts import PhoneFacts
-from dreamlite_mobile.device.schema import AppVersions, Milliseconds, RunRequest, RunResult
+from dreamlite_mobile.device.schema import AppVersions, Milliseconds, RunRequest, RunResult, Seed
 from dreamlite_mobile.device.stages import Stage, by_minute, load_stages, stages_of
 from dreamlite_mobile.device.stats import Summary, summarise
 from dreamlite_mobile.errors import ConfigError
@@ -34,24 +34,24 @@ class BundleIdentity(Strict):
     backend: str
     target: str
     precision: str
-    width: int
-    height: int
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
     tools: dict[str, str]
 
 
 class Method(Strict):
     """How it was measured. `rounds`: processes for each case, whose turns were dealt in alternating order."""
 
-    runs: int
-    rounds: int
-    warm_up: int
-    steps: int
-    seed: int
+    runs: Annotated[int, Field(ge=1)]
+    rounds: Annotated[int, Field(ge=1)]
+    warm_up: Annotated[int, Field(ge=0)]
+    steps: Steps
+    seed: Seed
     prompt: str
     instruction: str
-    threads: int | None
-    cool_down_s: float
-    sustain_s: float | None
+    threads: Annotated[int, Field(ge=1)] | None
+    cool_down_s: Annotated[float, Field(ge=0)]
+    sustain_s: Annotated[float, Field(gt=0)] | None
 
 
 class Round(Strict):
@@ -128,6 +128,9 @@ class Case(Strict):
         ):
             if not alike(found, expected):
                 raise ValueError(f"{what} does not follow from the runs: it was changed by hand")
+        peaks = [one.peak_pss_bytes for one in results if one.peak_pss_bytes is not None]
+        if self.peak_pss_bytes != max(peaks, default=None):
+            raise ValueError("peak_pss_bytes does not follow from the runs: it was changed by hand")
         if self.sustained and not alike(self.sustained, by_minute(results[0])):
             raise ValueError("sustained does not follow from the runs: it was changed by hand")
         return self
@@ -158,10 +161,24 @@ def alike(found: object, expected: object) -> bool:
     return found == expected
 
 
+class ComponentRound(Strict):
+    """One turn of a method through a runner binary, with the phone as seen before and after it; see `Round`."""
+
+    before: Seen
+    after: Seen
+    others_share: float | None = None
+    cooled_s: float
+    cooled: bool
+    first_ms: Milliseconds
+    samples_ms: Annotated[tuple[Milliseconds, ...], Field(min_length=1)]
+
+
 class ComponentCase(Strict):
     """One method of one component through a runner binary. Each sample is the mean of `runs_a_sample` runs.
 
-    `snr_db`: its outputs against the host's, null for equality or without a host; `passed` null without a host.
+    `first_ms`: the median of the rounds' first runs; `samples_ms`: those of all rounds. Reports of before there were
+    `rounds` have none. `snr_db`: the worst outputs against the host's, null for equality or without a host; `passed`
+    null without a host.
     """
 
     bundle: str
@@ -170,16 +187,23 @@ class ComponentCase(Strict):
     runner: str
     first_ms: Milliseconds
     samples_ms: Annotated[tuple[Milliseconds, ...], Field(min_length=1)]
-    runs_a_sample: int
+    runs_a_sample: Annotated[int, Field(ge=1)]
     warm: Summary
     snr_db: float | None
     floor_db: float
     passed: bool | None
+    rounds: tuple[ComponentRound, ...] = ()
+    flags: tuple[Flag, ...] = ()
 
     @model_validator(mode="after")
     def _follows_from_its_runs(self) -> Self:
         if not alike(self.warm, summarise(self.samples_ms)):
             raise ValueError("warm does not follow from samples_ms: it was changed by hand")
+        if self.rounds:
+            firsts = statistics.median(one.first_ms for one in self.rounds)
+            samples = tuple(ms for one in self.rounds for ms in one.samples_ms)
+            if not alike((self.first_ms, *self.samples_ms), (firsts, *samples)):
+                raise ValueError("first_ms and samples_ms do not follow from the rounds: they were changed by hand")
         if self.passed and self.snr_db is not None and self.snr_db < self.floor_db:
             raise ValueError(f"{self.snr_db:g} dB pass a floor of {self.floor_db:g} dB")
         return self
@@ -215,6 +239,9 @@ class BenchReport(Strict):
         for case in self.cases:
             if any(one.result.bundle_sha256 != digests[case.bundle] for one in case.rounds):
                 raise ValueError(f"a round of {case.bundle!r} ran another bundle")
+            for what in ("steps", "seed"):
+                if any(getattr(one.result, what) != getattr(self.method, what) for one in case.rounds):
+                    raise ValueError(f"a round of {case.bundle!r} has other {what} than the method says")
         if self.gate_passed != gate_passed(self.cases, self.gate_s):
             raise ValueError("gate_passed does not follow from the runs: it was changed by hand")
         return self

@@ -1,12 +1,14 @@
-"""Components one by one through a runner binary that the user has built: executor_runner or qnn_executor_runner.
+"""A runner binary that the user has built, on the phone: executor_runner or qnn_executor_runner, both of executorch.
 
-Both are of executorch. `qnn_executor_runner` takes a list of inputs and says how long each took, so one process gives
-every sample; its `inference_speed.txt` divides by the lines of the list, not by the runs, and is not read.
-`executor_runner` says how long all its runs took together: each sample is the mean of the runs of one process.
+`qnn_executor_runner` takes a list of inputs and says how long each took, so one process gives every sample; its
+`inference_speed.txt` divides by the lines of the list, not by the runs, and is not read. `executor_runner` says how
+long all its runs took together: each sample is the mean of the runs of one process, the first of which is cold.
+Neither says how long loading took.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,22 +18,20 @@ import numpy as np
 
 from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_checks import geometry
-from dreamlite_mobile.bundle_schema import MethodEntry, check_relative
+from dreamlite_mobile.bundle_schema import MethodEntry, Mode, check_relative
 from dreamlite_mobile.components import component_specs, sample_inputs
 from dreamlite_mobile.device import sync
-from dreamlite_mobile.device.errors import RunnerError
+from dreamlite_mobile.device.errors import DeviceError, RunnerError
 from dreamlite_mobile.device.link import Link, Output, quoted
 from dreamlite_mobile.device.places import RUNNERS
 from dreamlite_mobile.device.push import local_file, push_files, write_list
-from dreamlite_mobile.device.report import ComponentCase, Method
-from dreamlite_mobile.device.stats import summarise
 from dreamlite_mobile.errors import ConfigError
-from dreamlite_mobile.parity.metrics import compare
-from dreamlite_mobile.parity.thresholds import floor
-from dreamlite_mobile.runtime import Array, Component
+from dreamlite_mobile.runtime import Array
 
 NAMES = ("qnn_executor_runner", "executor_runner")
 SAMPLE_SEED = 1
+STOPPED = 124
+"""What `timeout` ends with when it had to stop a program."""
 _OUTPUT_LIMIT = 1 << 30
 _QNN_TIME = re.compile(r"\b1 inference took ([\d.]+) ms")
 _PLAIN_TIME = re.compile(r"executed successfully (\d+) time\(s\) in ([\d.]+) ms")
@@ -51,11 +51,26 @@ class Runner:
         return self.name.startswith("qnn_")
 
     def execute(self, options: Mapping[str, object]) -> Output:
-        """Run it in its folder, which is also where its libraries are looked for."""
+        """Run it in its folder, which is also where its libraries are looked for; an interrupted wait stops it.
+
+        Raises:
+            RunnerError: it failed, or was not done within the limit and was stopped. LinkLostError.
+        """
         words = " ".join(f"--{name}={quoted(str(value))}" for name, value in options.items())
         here = quoted(self.folder)
-        line = f"cd {here} && LD_LIBRARY_PATH={here} ADSP_LIBRARY_PATH={here} ./{self.name} {words}"
-        found = self.link.shell(line, self.limit_s)
+        program = f"timeout {self.limit_s:g} ./{self.name} {words}"
+        line = f"cd {here} && LD_LIBRARY_PATH={here} ADSP_LIBRARY_PATH={here} {program}"
+        try:
+            found = self.link.shell(line, self.limit_s + self.link.patience_s)
+        except (KeyboardInterrupt, SystemExit):
+            with contextlib.suppress(DeviceError):
+                self.stop()
+            raise
+        if found.code == STOPPED:
+            raise RunnerError(
+                f"{self.link.serial}: {self.name} was not done after {self.limit_s:g} s and was stopped. Raise "
+                "--limit, or ask for fewer --runs."
+            )
         if found.code != 0:
             said = (found.err or found.out).strip().splitlines()[-5:]
             raise RunnerError(
@@ -63,6 +78,12 @@ class Runner:
                 "Is it built for arm64 Android with the backend of the bundle, and are its libraries beside it?"
             )
         return found
+
+    def stop(self) -> None:
+        """No process of it is left, to heat the phone for nobody."""
+        pids = [word for word in self.link.shell(f"pidof {self.name}").out.split() if word.isdigit()]
+        if pids:
+            self.link.shell(f"kill {' '.join(pids)}")
 
 
 def push_runner(link: Link, path: Path, limit_s: float) -> Runner:
@@ -96,81 +117,62 @@ def check_name(path: Path, name: str) -> None:
         raise ConfigError(f"--runner {path}: {error}") from error
 
 
-def measure_components(
-    runner: Runner,
-    name: str,
-    bundle: Bundle,
-    folder: str,
-    method: Method,
-    host: Callable[[str], Component] | None,
-    tell: Callable[[str], None] = lambda _: None,
-) -> list[ComponentCase]:
-    """Every method of every component, on the seeded sample that parity uses.
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One method of one component of one bundle.
 
-    Args:
-        name: of the bundle in the report. folder: where the bundle lies on the phone.
-        host: gives a component to compare the outputs with; None where this machine cannot run it.
+    `bundle`: its name in the report. `program`: the file on the phone; `index`: of the method in it. `folder`: below
+    the runner's, for what goes in and comes out.
+    """
+
+    bundle: str
+    component: str
+    method: str
+    spec: MethodEntry
+    program: str
+    index: int
+    inputs: Mapping[str, Array]
+    folder: str
+
+    @property
+    def input_files(self) -> list[str]:
+        return [f"{self.folder}/input-{index}.raw" for index in range(len(self.spec.inputs))]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One turn of a part: milliseconds of its first run and of each sample, its raw outputs."""
+
+    first_ms: float
+    samples_ms: tuple[float, ...]
+    outputs: tuple[bytes, ...]
+
+
+def parts_of(name: str, bundle: Bundle, folder: str, modes: Sequence[Mode]) -> list[Part]:
+    """What the modes need of a bundle that lies in `folder` on the phone, on the seeded samples that parity uses.
 
     Raises:
-        RunnerError: the binary failed, printed no times, or wrote outputs of another size.
+        ConfigError: a method that is cut into several programs.
     """
     found = []
-    specs = component_specs(geometry(bundle.manifest), bundle.manifest.modes)
-    for component, entry in bundle.manifest.components.items():
-        for key, spec in entry.methods.items():
+    for component, described in component_specs(geometry(bundle.manifest), modes).items():
+        for key, method in described.methods.items():
+            spec = bundle.manifest.components[component].methods[key]
             if spec.then:
                 raise ConfigError(f"{bundle.path}: {component}.{key} is cut into several programs; runners take one")
-            tell(f"{name}: {component}.{key} through {runner.name}")
-            inputs = sample_inputs(specs[component].methods[key], SAMPLE_SEED)
-            program = f"{folder}/{spec.file}"
-            times, outputs = run_method(runner, program, bundle, key, spec, inputs, method)
             found.append(
-                component_case(name, component, key, times, outputs, spec, inputs, bundle, host, method, runner)
+                Part(
+                    bundle=name,
+                    component=component,
+                    method=key,
+                    spec=spec,
+                    program=f"{folder}/{spec.file}",
+                    index=methods_in_file(bundle.file(spec.file)).index(key),
+                    inputs=sample_inputs(method, SAMPLE_SEED),
+                    folder=f"{folder.rsplit('/', 1)[1]}/{component}.{key}",
+                )
             )
     return found
-
-
-def run_method(
-    runner: Runner,
-    program: str,
-    bundle: Bundle,
-    key: str,
-    spec: MethodEntry,
-    inputs: Mapping[str, Array],
-    method: Method,
-) -> tuple[list[float], list[bytes]]:
-    """Milliseconds of the first run, the warm-up runs and the timed ones; and the raw outputs."""
-    files = push_inputs(runner, spec, inputs, method.warm_up + 1 + method.runs)
-    if runner.takes_list:
-        options = {
-            "model_path": program,
-            "input_list_path": "input_list.txt",
-            "output_folder_path": "out",
-            "iteration": 1,
-            "method_index": methods_in_file(bundle.file(spec.file)).index(key),
-        }
-        lines = method.warm_up + 1 + method.runs
-        made = [f"out/output_{line}_{index}.raw" for line in range(lines) for index in range(len(spec.outputs))]
-        write_list(runner.link, runner.folder, made)
-        runner.link.checked(f"mkdir -p {quoted(f'{runner.folder}/out')}")
-        printed = runner.execute(options)
-        names = [f"out/output_0_{index}.raw" for index in range(len(spec.outputs))]
-        times = [float(text) for text in _QNN_TIME.findall(printed.out + printed.err)]
-        wanted = method.warm_up + 1 + method.runs
-        if len(times) < wanted:
-            raise unreadable(runner, printed, f"{len(times)} of {wanted} times")
-        return times[:wanted], read_outputs(runner, names, spec)
-    names = [f"out-{index}.bin" for index in range(len(spec.outputs))]
-    write_list(runner.link, runner.folder, names)
-    options = {"model_path": program, "inputs": ",".join(files), "output_file": "out", "method_name": key}
-    times = []
-    for executions in (1, *[method.warm_up or 1] * bool(method.warm_up), *[method.runs] * method.rounds):
-        printed = runner.execute({**options, "num_executions": executions})
-        match = _PLAIN_TIME.search(printed.out + printed.err)
-        if match is None:
-            raise unreadable(runner, printed, "no time")
-        times.append(float(match[2]) / int(match[1]))
-    return times, read_outputs(runner, names, spec)
 
 
 def methods_in_file(path: Path) -> list[str]:
@@ -181,19 +183,84 @@ def methods_in_file(path: Path) -> list[str]:
     return [program._program.get_method_name(index) for index in range(program._program.num_methods())]
 
 
-def push_inputs(runner: Runner, spec: MethodEntry, inputs: Mapping[str, Array], lines: int) -> list[str]:
-    """Raw little-endian inputs in the order of the method, and the list that names them once a run."""
-    names = [f"input-{index}.raw" for index in range(len(spec.inputs))]
+def push_inputs(runner: Runner, part: Part) -> None:
+    """Raw little-endian inputs in the order of the method, and a folder for the outputs."""
     with TemporaryDirectory(prefix="dreamlite-inputs-") as here:
-        for name, tensor in zip(names, spec.inputs, strict=True):
-            Path(here, name).write_bytes(np.ascontiguousarray(inputs[tensor.name], "<f4").tobytes())
-        Path(here, "input_list.txt").write_text(f"{' '.join(names)}\n" * lines)
-        wanted = [local_file(Path(here, name), name) for name in (*names, "input_list.txt")]
+        wanted = []
+        for name, tensor in zip(part.input_files, part.spec.inputs, strict=True):
+            path = Path(here, name.rsplit("/", 1)[1])
+            path.write_bytes(np.ascontiguousarray(part.inputs[tensor.name], "<f4").tobytes())
+            wanted.append(local_file(path, name))
         push_files(runner.link, runner.folder, wanted)
-    return names
+    runner.link.checked(f"mkdir -p {quoted(f'{runner.folder}/{part.folder}/out')}")
 
 
-def read_outputs(runner: Runner, names: list[str], spec: MethodEntry) -> list[bytes]:
+def run_part(runner: Runner, part: Part, warm_up: int, runs: int, threads: int | None) -> Ran:
+    """One turn: a first run, `warm_up` runs, `runs` timed ones; `executor_runner` cannot warm up.
+
+    Raises:
+        RunnerError: the binary failed, printed no times, or wrote outputs of another size.
+    """
+    if runner.takes_list:
+        return run_list(runner, part, warm_up, runs)
+    return run_means(runner, part, runs, threads)
+
+
+def run_list(runner: Runner, part: Part, warm_up: int, runs: int) -> Ran:
+    """`qnn_executor_runner`: every run a line of its list."""
+    lines = 1 + warm_up + runs
+    listed = f"{part.folder}/{lines}.txt"
+    with TemporaryDirectory(prefix="dreamlite-list-") as here:
+        path = Path(here, "list.txt")
+        path.write_text(f"{' '.join(part.input_files)}\n" * lines)
+        push_files(runner.link, runner.folder, [local_file(path, listed)])
+    count = len(part.spec.outputs)
+    made = [f"{part.folder}/out/output_{line}_{index}.raw" for line in range(lines) for index in range(count)]
+    expect_files(runner, made)
+    printed = runner.execute(
+        {
+            "model_path": part.program,
+            "input_list_path": listed,
+            "output_folder_path": f"{part.folder}/out",
+            "iteration": 1,
+            "method_index": part.index,
+        }
+    )
+    times = [float(text) for text in _QNN_TIME.findall(printed.out + printed.err)]
+    if len(times) < lines:
+        raise unreadable(runner, printed, f"{len(times)} of {lines} times")
+    return Ran(times[0], tuple(times[1 + warm_up : lines]), read_outputs(runner, made[:count], part.spec))
+
+
+def run_means(runner: Runner, part: Part, runs: int, threads: int | None) -> Ran:
+    """`executor_runner`: a process of one run, then one of `runs`."""
+    made = [f"{part.folder}/out/out-{index}.bin" for index in range(len(part.spec.outputs))]
+    expect_files(runner, made)
+    options = {
+        "model_path": part.program,
+        "inputs": ",".join(part.input_files),
+        "output_file": f"{part.folder}/out/out",
+        "method_name": part.method,
+        **({} if threads is None else {"cpu_threads": threads}),
+    }
+    times = []
+    for executions in (1, runs):
+        printed = runner.execute({**options, "num_executions": executions})
+        match = _PLAIN_TIME.search(printed.out + printed.err)
+        if match is None:
+            raise unreadable(runner, printed, "no time")
+        times.append(float(match[2]) / int(match[1]))
+    return Ran(times[0], (times[1],), read_outputs(runner, made, part.spec))
+
+
+def expect_files(runner: Runner, names: Sequence[str]) -> None:
+    """What a run is about to write: none of it is there from an earlier one, all of it is known to `--clean`."""
+    write_list(runner.link, runner.folder, names)
+    folders = sorted({name.rsplit("/", 1)[0] for name in names})
+    runner.link.checked(f"rm -f {' '.join(quoted(f'{runner.folder}/{folder}') + '/*' for folder in folders)}")
+
+
+def read_outputs(runner: Runner, names: Sequence[str], spec: MethodEntry) -> tuple[bytes, ...]:
     """What the runner wrote; RunnerError when it is of another size."""
     found = []
     for name, tensor in zip(names, spec.outputs, strict=True):
@@ -204,7 +271,7 @@ def read_outputs(runner: Runner, names: list[str], spec: MethodEntry) -> list[by
                 f"{tensor.nbytes}. Did it run another method? Build it from the executorch that the bundle names."
             )
         found.append(data)
-    return found
+    return tuple(found)
 
 
 def unreadable(runner: Runner, printed: Output, what: str) -> RunnerError:
@@ -212,43 +279,4 @@ def unreadable(runner: Runner, printed: Output, what: str) -> RunnerError:
     tail = " / ".join((printed.err or printed.out).strip().splitlines()[-3:]) or "nothing"
     return RunnerError(
         f"{runner.link.serial}: {runner.name} printed {what}: {tail}. Build it with logging on (ET_LOG to stderr)."
-    )
-
-
-def component_case(
-    name: str,
-    component: str,
-    key: str,
-    times: list[float],
-    outputs: list[bytes],
-    spec: MethodEntry,
-    inputs: Mapping[str, Array],
-    bundle: Bundle,
-    host: Callable[[str], Component] | None,
-    method: Method,
-    runner: Runner,
-) -> ComponentCase:
-    """Times and, where this machine can run the component, how far its outputs are from the host's."""
-    manifest = bundle.manifest
-    least = floor(manifest.components[component].precision, manifest.backend).component_snr_db
-    skipped = 1 + (method.warm_up if runner.takes_list else bool(method.warm_up))
-    worst = None
-    if host is not None:
-        expected = host(component).run(key, inputs)
-        worst = min(
-            compare(np.frombuffer(data, "<f4").reshape(tensor.shape), expected[tensor.name]).snr_db
-            for data, tensor in zip(outputs, spec.outputs, strict=True)
-        )
-    return ComponentCase(
-        bundle=name,
-        component=component,
-        method=key,
-        runner=runner.name,
-        first_ms=times[0],
-        samples_ms=tuple(times[skipped:]),
-        runs_a_sample=1 if runner.takes_list else method.runs,
-        warm=summarise(times[skipped:]),
-        snr_db=worst if worst is not None and np.isfinite(worst) else None,
-        floor_db=least,
-        passed=None if worst is None else bool(worst >= least),
     )

@@ -2,8 +2,9 @@
 
 import csv
 import io
+from collections.abc import Iterator
 
-from dreamlite_mobile.device.report import BenchReport, Case
+from dreamlite_mobile.device.report import BenchReport, Case, ComponentCase, Correctness, Flag
 
 COLUMNS = (
     "phone", "soc", "bundle", "bundle_sha256", "backend", "precision", "width", "height", "mode", "round", "kind",
@@ -17,13 +18,26 @@ def stage_rows(case: Case) -> list[list[str]]:
     return [[stage.name, f"{stage.ms:.1f}", f"{stage.share:.0%}"] for stage in case.stages]
 
 
+def psnr_text(verdict: Correctness) -> str:
+    """How far a picture is."""
+    return "exact" if verdict.exact else f"{verdict.psnr_db or 0:.1f} dB"
+
+
+def flag_kinds(case: Case | ComponentCase) -> str:
+    """In one cell."""
+    return ", ".join(flag.kind for flag in case.flags) or "none"
+
+
+def flags_by_name(report: BenchReport) -> Iterator[tuple[str, tuple[Flag, ...]]]:
+    """Of every case and component, under what it is called."""
+    for case in report.cases:
+        yield f"{case.bundle}, {case.mode}", case.flags
+    for part in report.components:
+        yield f"{part.bundle}, {part.component}.{part.method}", part.flags
+
+
 def summary_row(case: Case) -> list[str]:
     """One case as a line."""
-    found = case.correctness
-    if found is None:
-        picture = "not compared"
-    else:
-        picture = "exact" if found.exact else f"{found.psnr_db or 0:.1f} dB"
     warm = case.warm
     return [
         case.bundle,
@@ -34,8 +48,8 @@ def summary_row(case: Case) -> list[str]:
         f"{warm.variation:.1%}",
         str(warm.runs),
         f"{case.cold.median:.1f}",
-        picture,
-        ", ".join(flag.kind for flag in case.flags) or "none",
+        "not compared" if case.correctness is None else psnr_text(case.correctness),
+        flag_kinds(case),
     ]
 
 
@@ -51,31 +65,14 @@ def csv_text(report: BenchReport) -> str:
     writer.writerow(COLUMNS)
     for case in report.cases:
         writer.writerows(case_lines(report, case))
-    bundles = {bundle.name: bundle for bundle in report.bundles}
     for component in report.components:
-        bundle = bundles[component.bundle]
-        head = [
-            report.phone.model,
-            report.phone.soc or "",
-            bundle.name,
-            bundle.sha256,
-            bundle.backend,
-            bundle.precision,
-        ]
-        name = f"{component.component}.{component.method}"
-        for index, taken in enumerate(component.samples_ms):
-            writer.writerow([*head, bundle.width, bundle.height, "", 1, "timed", index, taken, name, taken, ""])
+        writer.writerows(component_lines(report, component))
     return stream.getvalue()
 
 
 def case_lines(report: BenchReport, case: Case) -> list[list[object]]:
     """One case's lines of the CSV."""
-    bundle = next(bundle for bundle in report.bundles if bundle.name == case.bundle)
-    phone = report.phone
-    head: list[object] = [
-        phone.model, phone.soc or "", bundle.name, bundle.sha256, bundle.backend, bundle.precision, bundle.width,
-        bundle.height, case.mode,
-    ]  # fmt: skip
+    head = head_of(report, case.bundle, case.mode)
     lines: list[list[object]] = []
     for number, one in enumerate(case.rounds, 1):
         lines += [
@@ -88,3 +85,27 @@ def case_lines(report: BenchReport, case: Case) -> list[list[object]]:
             rest = [number, sample.kind, index, sample.total_ms]
             lines += [[*head, *rest, name, ms, "" if heat is None else heat] for name, ms in parts.items()]
     return lines
+
+
+def component_lines(report: BenchReport, part: ComponentCase) -> list[list[object]]:
+    """One component's lines of the CSV: first runs and samples of each round."""
+    head, name = head_of(report, part.bundle, ""), f"{part.component}.{part.method}"
+    lines: list[list[object]] = []
+    for number, one in enumerate(part.rounds, 1):
+        heat = one.after.conditions.thermal_status
+        for index, taken in enumerate((one.first_ms, *one.samples_ms)):
+            kind = "timed" if index else "first"
+            lines.append([*head, number, kind, index, taken, name, taken, "" if heat is None else heat])
+    if not part.rounds:
+        lines += [[*head, 1, "timed", index, taken, name, taken, ""] for index, taken in enumerate(part.samples_ms)]
+    return lines
+
+
+def head_of(report: BenchReport, name: str, mode: str) -> list[object]:
+    """What every line of a bundle begins with."""
+    bundle = next(bundle for bundle in report.bundles if bundle.name == name)
+    phone = report.phone
+    return [
+        phone.model, phone.soc or "", bundle.name, bundle.sha256, bundle.backend, bundle.precision, bundle.width,
+        bundle.height, mode,
+    ]  # fmt: skip

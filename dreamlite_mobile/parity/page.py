@@ -1,17 +1,14 @@
 """`report.html`: one file without outside references that shows the pictures, the parity and what it cost."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from PIL import Image
-
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.parity.chart import Chart
 from dreamlite_mobile.parity.page_parts import badge, bullets, charts, facts, megabytes, section, table
+from dreamlite_mobile.parity.page_pictures import PictureGroup, picture_group
 from dreamlite_mobile.parity.page_style import CSS
 from dreamlite_mobile.parity.page_tables import (
     BlockRow,
@@ -28,28 +25,6 @@ from dreamlite_mobile.parity.page_tables import (
 from dreamlite_mobile.parity.report import decibels, one_minus_cosine, tiny_number
 from dreamlite_mobile.parity.rows import Row
 from dreamlite_mobile.parity.thresholds import complaint, measured_and_floor
-
-_SMALL_PICTURE = 230
-"""Pixels of width below which a picture is enlarged with visible pixels instead of smoothed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture with a short label and an optional second line; a wide one has a row of its own."""
-
-    label: str
-    image: Image.Image
-    caption: str = ""
-    wide: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PictureGroup:
-    """Pictures to be seen side by side, under what was asked for."""
-
-    title: str
-    text: str
-    pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +85,7 @@ def render(page: Page) -> str:
     """The HTML document; every text in it is escaped."""
     sections = [
         _header(page),
-        section("Pictures", "".join(map(_group, page.pictures))),
+        section("Pictures", "".join(map(picture_group, page.pictures))),
         section("Score", _scores(page)),
         section("Against the earlier report", change_table(page.changes)),
         section("Matrix", "" if page.matrix is None else matrix_table(page.matrix)),
@@ -164,7 +139,7 @@ def _floors(rows: Sequence[Row]) -> str:
 def _scores(page: Page) -> str:
     """Complaints, the groups, the kinds of each, and what was drawn."""
     kinds = f"<details><summary>by kind</summary>{score_table(page.score_kinds)}</details>" if page.score_kinds else ""
-    return bullets(page.score_problems) + score_table(page.scores) + kinds + "".join(map(_group, page.sheets))
+    return bullets(page.score_problems) + score_table(page.scores) + kinds + "".join(map(picture_group, page.sheets))
 
 
 def _numbers(page: Page) -> str:
@@ -175,31 +150,6 @@ def _numbers(page: Page) -> str:
         f"<details><summary>every layer</summary>{charts(page.number_charts)}</details>" if page.number_charts else ""
     )
     return bullets(page.number_problems) + number_table(page.numbers) + drawn
-
-
-def _group(group: PictureGroup) -> str:
-    figures = "".join(map(_figure, group.pictures))
-    return (
-        f'<div class="card"><h3>{escape(group.title)}</h3><p class="soft">{escape(group.text)}</p>'
-        f'<div class="pictures">{figures}</div></div>\n'
-    )
-
-
-def _figure(picture: Picture) -> str:
-    width, height = picture.image.size
-    kind = ' class="small"' if width < _SMALL_PICTURE else ""
-    place = " class=wide" if picture.wide else ""
-    caption = f"<span>{escape(picture.caption)}</span>" if picture.caption else ""
-    return (
-        f'<figure{place}><img{kind} src="{_data_url(picture.image)}" width="{width}" height="{height}" '
-        f'alt="{escape(picture.label)}"><figcaption>{escape(picture.label)}{caption}</figcaption></figure>'
-    )
-
-
-def _data_url(image: Image.Image) -> str:
-    stream = io.BytesIO()
-    image.save(stream, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
 def _parity(rows: Sequence[Row]) -> str:

@@ -58,7 +58,8 @@ def am(call: Call) -> int:
 
 
 def pidof(call: Call) -> int:
-    if not call.phone.app_runs():
+    name = call.words[1]
+    if name != call.phone.running and not (name in call.phone.packages and call.phone.app_runs()):
         return 1
     call.say("4711")
     return 0

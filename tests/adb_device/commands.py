@@ -143,11 +143,38 @@ def sleep(call: Call) -> int:
     return 0
 
 
+def timeout(call: Call) -> int:
+    """`timeout SECONDS PROGRAM ...`: a program that a test lets hang is stopped."""
+    if call.phone.faults.hang:
+        time.sleep(float(call.words[1]))
+        return 124
+    call.words = call.words[2:]
+    return call.phone.execute(call, call.path(call.words[0]))
+
+
 def true(_call: Call) -> int:
     return 0
 
 
 TOYBOX: dict[str, Command] = {
     command.__name__: command
-    for command in (cat, sha256sum, mkdir, touch, date, rm, rmdir, mv, chmod, stat, df, ls, echo, test, sleep, true)
+    for command in (
+        cat,
+        sha256sum,
+        mkdir,
+        touch,
+        date,
+        rm,
+        rmdir,
+        mv,
+        chmod,
+        stat,
+        df,
+        ls,
+        echo,
+        test,
+        sleep,
+        timeout,
+        true,
+    )
 }

@@ -41,6 +41,8 @@ class Phone:
     hidden: set[str] = field(default_factory=set)
     reachable: bool = True
     port: int = 0
+    running: str | None = None
+    """A program that was pushed."""
 
     def __post_init__(self) -> None:
         self.storage = Storage(self.root, self.capacity)
@@ -70,9 +72,9 @@ class Phone:
         if path in self.hidden:
             return None
         if path == "/proc/stat":
-            return self.state.cpu_line(self.app_runs()).encode()
+            return self.state.cpu_line(self.works()).encode()
         if path == "/proc/4711/stat":
-            return self.state.app_line().encode() if self.app_runs() else None
+            return self.state.app_line().encode() if self.works() else None
         place = self.storage.host(path)
         return place.read_bytes() if place.is_file() else None
 
@@ -98,6 +100,10 @@ class Phone:
 
     def app_runs(self) -> bool:
         return self.app is not None and self.app.is_alive()
+
+    def works(self) -> bool:
+        """The app or a program that was pushed, as process 4711."""
+        return self.app_runs() or self.running is not None
 
     def cut(self) -> None:
         """Every link ends at once; adb may connect again."""

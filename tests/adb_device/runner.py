@@ -26,7 +26,12 @@ def run_binary(call: "Call", program: str) -> int:
     if call.phone.faults.crash:
         return 139
     run = run_qnn if name == "qnn_executor_runner" else run_plain
-    return run(call, model, options)
+    call.phone.running = name
+    try:
+        time.sleep(call.phone.faults.slow)
+        return run(call, model, options)
+    finally:
+        call.phone.running = None
 
 
 def program_of(model: Path) -> Any:
