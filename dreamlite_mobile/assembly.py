@@ -1,11 +1,11 @@
 """From a checkpoint to ready modules: each component's methods in torch, written in one form."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from dreamlite_mobile.checkpoint import Checkpoint
+from dreamlite_mobile.checkpoint import Checkpoint, Filled
 from dreamlite_mobile.components import COMPONENTS, FORWARD, TWO_METHODS, Geometry, check_names
 from dreamlite_mobile.networks import build, fold
 from dreamlite_mobile.networks.form import REFERENCE, Form
@@ -14,15 +14,23 @@ from dreamlite_mobile.scheduler import MAX_STEPS, sigma_table, timesteps
 
 
 def component_methods(
-    checkpoint: Checkpoint, name: str, form: Form, geometry: Geometry, modes: Sequence[str]
+    checkpoint: Checkpoint,
+    name: str,
+    form: Form,
+    geometry: Geometry,
+    modes: Sequence[str],
+    prepare: Callable[[nn.Module], Filled] | None = None,
 ) -> dict[str, nn.Module]:
     """The component's methods as evaluation modules; methods of one component share their parameters.
+
+    Args:
+        prepare: gives what is to be done with each module of the (still empty) network once its weights are read.
 
     Raises:
         ConfigError: an unknown component. CheckpointError: tensors that cannot be read or are not finite.
     """
     check_names("component", [name], COMPONENTS)
-    network = load_network(checkpoint, name, form)
+    network = load_network(checkpoint, name, form, prepare)
     if name not in TWO_METHODS:
         return {FORWARD: network}
     if not isinstance(network, TextTower):
@@ -30,10 +38,15 @@ def component_methods(
     return {mode: text_encoder(network, text_layout(geometry, mode)) for mode in modes}
 
 
-def load_network(checkpoint: Checkpoint, name: str, form: Form) -> nn.Module:
+def load_network(
+    checkpoint: Checkpoint, name: str, form: Form, prepare: Callable[[nn.Module], Filled] | None = None
+) -> nn.Module:
     """Build a network on the meta device, fill it from the checkpoint, derive its kernels."""
     network = build(name, checkpoint.config, form)
-    checkpoint.load(name, network)
+    if prepare is None:
+        checkpoint.load(name, network)
+    else:
+        checkpoint.load(name, network, prepare(network))
     return fold(network)
 
 

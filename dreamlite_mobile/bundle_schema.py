@@ -24,7 +24,10 @@ MAX_STEPS = 50
 Mode = Literal["generate", "edit"]
 Precision = Literal["fp32", "fp16", "w8a16", "w8", "p6", "w4", "p4"]
 Backend = Literal["xnnpack", "onnx", "qnn", "coreml"]
-TableDtype = Literal["float32", "float16", "bfloat16"]
+TableDtype = Literal["float32", "float16", "bfloat16", "int8"]
+TABLE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+SCALE_BYTES = 4
+"""Of a row of int8: its float32 scale."""
 
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _PATH_LIMIT = 240
@@ -192,7 +195,8 @@ class StepTable(Strict):
 
 
 class EmbeddingsEntry(Strict):
-    """Raw little-endian token embeddings [rows, columns] in the checkpoint's own dtype."""
+    """Raw little-endian token embeddings [rows, columns]; after those in int8 one float32 scale a row, by which its
+    numbers are multiplied."""
 
     file: RelativePath
     rows: Count
@@ -201,7 +205,7 @@ class EmbeddingsEntry(Strict):
 
     @property
     def nbytes(self) -> int:
-        return self.rows * self.columns * (4 if self.dtype == "float32" else 2)
+        return self.rows * (self.columns * TABLE_BYTES[self.dtype] + (SCALE_BYTES if self.dtype == "int8" else 0))
 
 
 class SizeEntry(Strict):

@@ -1,7 +1,6 @@
 """One export: a checkpoint, a backend, a size -> a bundle. Knows no backend's insides."""
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from dreamlite_mobile.images import check_size
 from dreamlite_mobile.measure import Cost
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
 from export.backends import Cutting, Exporter, Tell, exporter, silent
+from export.embeddings import Storage, write_rows
 from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity
 from export.parts import Notify, make_parts
 from export.precision import component_precisions
@@ -37,6 +37,7 @@ class ExportRequest:
     `package_mb`: most megabytes of weights in one Core ML package.
     `reuse`: bundles from which a component is copied, instead of lowered again, where it would come out the same.
     `cache`: a folder where every finished component is kept, and found again by a later export of the same.
+    `embeddings`: how the token table is stored (see `export.embeddings`).
     """
 
     checkpoint: Checkpoint
@@ -54,6 +55,7 @@ class ExportRequest:
     emulator: bool = False
     package_mb: int | None = None
     cutting: Cutting | None = None
+    embeddings: Storage = "stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +194,6 @@ def write_tables(plan: Plan, writer: BundleWriter) -> EmbeddingsEntry | None:
     if "text_encoder" not in plan.specs:
         return None
     rows = checkpoint.embedding_rows()
-    write_chunks(writer.path(EMBEDDINGS), rows.chunks())
+    dtype = write_rows(rows, plan.request.embeddings, writer.path(EMBEDDINGS))
     writer.add_written(EMBEDDINGS)
-    return EmbeddingsEntry(file=EMBEDDINGS, rows=rows.shape[0], columns=rows.shape[1], dtype=rows.dtype)
-
-
-def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
-    with path.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
+    return EmbeddingsEntry(file=EMBEDDINGS, rows=rows.shape[0], columns=rows.shape[1], dtype=dtype)

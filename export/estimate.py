@@ -1,12 +1,14 @@
 """Expected sizes of an export, and what making it holds in memory, from shapes alone."""
 
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
+from dreamlite_mobile.bundle_schema import EmbeddingsEntry
 from dreamlite_mobile.networks import build
 from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.scheduler import MAX_STEPS
+from export.embeddings import table_dtype
+from export.manifest import EMBEDDINGS
 
 if TYPE_CHECKING:
     from export.driver import Plan
@@ -43,8 +45,9 @@ def estimate(plan: "Plan") -> list[Expected]:
     ]
     if "text_encoder" in plan.specs:
         rows = plan.request.checkpoint.embedding_rows()
-        width = 4 if rows.dtype == "float32" else 2
-        parts.append(Expected("token embeddings", rows.dtype, [], prod(rows.shape) * width))
+        dtype, (count, columns) = table_dtype(rows, plan.request.embeddings), rows.shape
+        table = EmbeddingsEntry(file=EMBEDDINGS, rows=count, columns=columns, dtype=dtype)
+        parts.append(Expected("token embeddings", dtype, [], table.nbytes))
     if "unet" in plan.specs:
         rows_of_steps = MAX_STEPS * (MAX_STEPS + 1) // 2
         parts.append(Expected("step embeddings", "float32", [], rows_of_steps * config.unet.time_embed_dim * 4))

@@ -75,11 +75,12 @@ public enum class TableDtype(public val key: String, public val bytes: Int) {
     FLOAT32("float32", 4),
     FLOAT16("float16", 2),
     BFLOAT16("bfloat16", 2),
+    INT8("int8", 1),
 }
 
-/** Raw little-endian token embeddings [rows, columns]. */
+/** Raw little-endian token embeddings [rows, columns]; after those in int8 one float32 scale for each row. */
 public data class EmbeddingsEntry(val file: String, val rows: Int, val columns: Int, val dtype: TableDtype) {
-    public val nbytes: Long get() = rows.toLong() * columns * dtype.bytes
+    public val nbytes: Long get() = rows * (columns.toLong() * dtype.bytes + if (dtype == TableDtype.INT8) Float.SIZE_BYTES else 0)
 }
 
 /** One picture size in pixels and what depends on it; [sigmas]: steps to steps + 1 noise levels. */
