@@ -35,7 +35,16 @@ def component_methods(
         return {FORWARD: network}
     if not isinstance(network, TextTower):
         return dict.fromkeys(modes, network)
-    return {mode: text_encoder(network, text_layout(geometry, mode)) for mode in modes}
+    return {mode: mode_of_text(checkpoint, network, geometry, mode) for mode in modes}
+
+
+def mode_of_text(checkpoint: Checkpoint, tower: TextTower, geometry: Geometry, mode: str) -> TextEncoder:
+    """One mode over a finished tower, with what its prefix leaves if it is not run."""
+    encoder = text_encoder(tower, text_layout(geometry, mode))
+    prefix = geometry.prefix(mode)
+    if prefix:
+        encoder.remember(torch.from_numpy(checkpoint.embedding_rows().lookup(prefix))[None])
+    return encoder
 
 
 def load_network(
@@ -52,12 +61,12 @@ def load_network(
 
 def text_layout(geometry: Geometry, mode: str) -> TextLayout:
     """The static token sequence of a mode; in edit mode the picture follows the first `<|vision_start|>`."""
-    length, drop = geometry.text_length(mode), geometry.drop(mode)
+    length, drop, remembered = geometry.text_length(mode), geometry.drop(mode), bool(geometry.prefix(mode))
     if mode == "generate":
-        return TextLayout(length, drop)
+        return TextLayout(length, drop, remembered=remembered)
     vision = geometry.config.vision
     image = (drop + 1, drop + 1 + vision.num_tokens)
-    return TextLayout(length, drop, image, grid=vision.grid // vision.spatial_merge_size)
+    return TextLayout(length, drop, image, vision.grid // vision.spatial_merge_size, remembered)
 
 
 def text_encoder(tower: TextTower, layout: TextLayout) -> TextEncoder:

@@ -13,7 +13,7 @@ from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import Bundle, BundleWriter
 from dreamlite_mobile.bundle_config import config_to_json
 from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry, MethodEntry, Precision, TensorSpec
-from dreamlite_mobile.components import ComponentSpec, MethodSpec
+from dreamlite_mobile.components import MODES, ComponentSpec, MethodSpec
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.measure import Cost, measured
 from export.backends import Streaming, Written
@@ -202,6 +202,7 @@ def key_of(plan: "Plan", name: str) -> str:
             "methods": methods,
             "drop": [geometry.drop_generate, geometry.drop_edit],
             "states": [geometry.states_generate, geometry.states_edit],
+            "prefix": [geometry.prefix(mode) for mode in MODES],
         }
     )
 

@@ -79,6 +79,13 @@ def export(
             help="The token table: stored (as in the checkpoint), fp16, or int8 (one scale a row; half of fp16)."
         ),
     ] = "stored",
+    precompute_prefix: Annotated[
+        bool,
+        typer.Option(
+            "--precompute-prefix",
+            help="The text tower holds what the constant system prefix leaves behind, and runs only the user's tokens.",
+        ),
+    ] = False,
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
@@ -122,6 +129,7 @@ def export(
         cache,
         cutting_of(shards, jobs, max_memory, cache),
         embeddings,
+        precompute_prefix,
     )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
@@ -144,6 +152,7 @@ def planned(
     cache: Path | None = None,
     cutting: "Cutting | None" = None,
     embeddings: str = "stored",
+    precompute_prefix: bool = False,
 ) -> "Plan":
     """A checked export; nothing is written. A local folder is recorded by its name only."""
     from dreamlite_mobile.bundle import open_bundle
@@ -174,6 +183,7 @@ def planned(
         cache=cache,
         cutting=cutting,
         embeddings=how,
+        precompute_prefix=precompute_prefix,
     )
     return plan_export(request)
 

@@ -41,7 +41,7 @@ public data class Manifest(
     internal val hasCoreMl: Boolean,
 ) {
     public companion object {
-        public const val SCHEMA_VERSION: Int = 2
+        public const val SCHEMA_VERSION: Int = 3
         public const val MAX_STEPS: Int = 50
         public const val STEP_ROWS: Int = 1275
     }
@@ -86,7 +86,12 @@ public data class EmbeddingsEntry(val file: String, val rows: Int, val columns: 
 /** One picture size in pixels and what depends on it; [sigmas]: steps to steps + 1 noise levels. */
 public data class SizeEntry(val width: Int, val height: Int, val sigmas: Map<Int, List<Double>>, val stepEmbeddings: StepTable?)
 
-/** How one mode words its prompt: template({wording({prompt})}), and the static lengths of its tokens. */
+/**
+ * How one mode words its prompt: template({wording({prompt})}), and the static lengths of its tokens.
+ *
+ * [prefixTokens]: the first tokens of every prompt, where the text encoder holds what they leave behind and takes only
+ * the embeddings of those after them; else empty.
+ */
 public data class ModePrompt(
     val template: String,
     val wording: String,
@@ -94,6 +99,7 @@ public data class ModePrompt(
     val inputLength: Int,
     val sequenceLength: Int,
     val maxPromptTokens: Int,
+    val prefixTokens: List<Int> = emptyList(),
 )
 
 /** The static picture of the vision tower: LANCZOS to [pictureSize] squared, (x/255 - mean)/std, patches. */
