@@ -32,8 +32,6 @@ BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 LOOK_SECONDS = 0.2
 LOOK_SHARE = 0.05
 """Of the time, at most, spent on looking: a look at gigabytes takes long and stops who is looked at."""
-CHECKPOINT = "full"
-"""What the checkpoint is called in kept commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def exported(checkpoint: Path, options: list[str], keep: Path | None = None) -> 
         told, bundle = json.loads(watched.printed), open_bundle(out, verify="quick")
         manifest = bundle.manifest
         return {
-            "command": shlex.join(["python", "-m", "benchmarks.full_size", "export", CHECKPOINT, *options]),
+            "command": shlex.join(["python", "-m", "benchmarks.full_size", "export", checkpoint.name, *options]),
             "backend": manifest.backend,
             "target": manifest.target,
             "size": f"{manifest.size.width}x{manifest.size.height}",

@@ -14,13 +14,15 @@ from torch import nn
 from dreamlite_mobile.assembly import load_network, text_encoder
 from dreamlite_mobile.checkpoint import Filled, open_checkpoint
 from dreamlite_mobile.components import COMPONENTS
-from dreamlite_mobile.config import TINY, DreamLiteConfig
+from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig
 from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.networks import TextEncoder, TextLayout, build, fold
 from dreamlite_mobile.networks.form import XNNPACK
 from dreamlite_mobile.networks.text import TextTower
 from dreamlite_mobile.parity.metrics import compare
 from export.backends import XnnpackExporter
+from export.driver import ExportRequest, plan_export
+from export.estimate import is_streamed, lowering_bytes
 from export.quantize import model_linears, quantise, quantiser, quantize, settled_linears, supported
 from export.xnnpack import Lowered, lower
 
@@ -123,6 +125,19 @@ def test_layers_quantised_while_a_checkpoint_is_read_are_those_quantised_afterwa
     for name in stored:
         found, wanted = (tower.get_submodule(name).weight for tower in (network, afterwards))
         assert torch.equal(found.qdata, wanted.qdata) and torch.equal(found.scale, wanted.scale)
+
+
+def test_a_tower_that_is_quantised_while_it_is_read_is_expected_to_hold_less() -> None:
+    """At the published size, where 10 GB must do."""
+    checkpoint = replace(open_checkpoint(tiny_checkpoint()), config=TINY)
+    plans = {
+        precision: plan_export(ExportRequest(checkpoint, "tiny", "xnnpack", 64, 64, precision=precision))
+        for precision in ("w4", "fp32")
+    }
+    assert [is_streamed(plans["w4"], name) for name in ("text_encoder", "unet")] == [True, False]
+    assert not is_streamed(plans["fp32"], "text_encoder")
+    full = replace(plans["w4"], geometry=replace(plans["w4"].geometry, config=MOBILE))
+    assert 5e9 < lowering_bytes(full, "text_encoder") < 10e9
 
 
 def plain(module: nn.Module) -> bool:
