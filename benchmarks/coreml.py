@@ -78,7 +78,7 @@ def compared(bundle: Bundle, checkpoint: Checkpoint) -> list[Row]:
     with ExitStack() as stack:
         sides = [
             Side("torch", reference_components(checkpoint, shape, modes)),
-            side_of(bundle, stack, request, list(bundle.manifest.components)),
+            side_of(bundle, checkpoint, stack, request, list(bundle.manifest.components)),
         ]
         judge_pictures(judgement, checkpoint, sides, modes, cases)
         for rows in compare_components(sides[0], sides[1:], cases, notify=told):

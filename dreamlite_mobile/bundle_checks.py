@@ -47,6 +47,7 @@ def geometry(manifest: "Manifest") -> Geometry:
     prompts = manifest.prompt.modes
     drops = {mode: prompt.drop_tokens for mode, prompt in prompts.items()}
     states = {mode: prompt.sequence_length for mode, prompt in prompts.items()}
+    prefixes = {mode: prompt.prefix_tokens for mode, prompt in prompts.items()}
     return Geometry(
         config=manifest.checkpoint.dreamlite_config,
         width=manifest.size.width,
@@ -55,6 +56,8 @@ def geometry(manifest: "Manifest") -> Geometry:
         drop_edit=drops.get("edit", 0),
         states_generate=states.get("generate", 0),
         states_edit=states.get("edit", 0),
+        prefix_generate=prefixes.get("generate", ()),
+        prefix_edit=prefixes.get("edit", ()),
     )
 
 

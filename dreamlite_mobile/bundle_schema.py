@@ -1,4 +1,4 @@
-"""The published schema of a bundle's `manifest.json`, version 1. Unknown keys are refused, values are never coerced.
+"""The published schema of a bundle's `manifest.json`, version 3. Unknown keys are refused, values are never coerced.
 
 What spans several fields (shapes against the size, paths against the file list) is checked in `bundle_checks.py`
 as part of the same validation: a `Manifest` that exists is consistent.
@@ -16,7 +16,7 @@ from dreamlite_mobile.bundle_config import config_from_json
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.strict import Strict
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 STEP_ROWS = 1275
 """Rows of a step-embedding table: one for every step of every schedule of 1 to 50 steps."""
 MAX_STEPS = 50
@@ -24,7 +24,10 @@ MAX_STEPS = 50
 Mode = Literal["generate", "edit"]
 Precision = Literal["fp32", "fp16", "w8a16", "w4a16", "w8a8mix", "w8", "p6", "w4", "p4"]
 Backend = Literal["xnnpack", "onnx", "qnn", "coreml"]
-TableDtype = Literal["float32", "float16", "bfloat16"]
+TableDtype = Literal["float32", "float16", "bfloat16", "int8"]
+TABLE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+SCALE_BYTES = 4
+"""Of a row of int8: its float32 scale."""
 
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _PATH_LIMIT = 240
@@ -192,7 +195,8 @@ class StepTable(Strict):
 
 
 class EmbeddingsEntry(Strict):
-    """Raw little-endian token embeddings [rows, columns] in the checkpoint's own dtype."""
+    """Raw little-endian token embeddings [rows, columns]; after those in int8 one float32 scale a row, by which its
+    numbers are multiplied."""
 
     file: RelativePath
     rows: Count
@@ -201,7 +205,7 @@ class EmbeddingsEntry(Strict):
 
     @property
     def nbytes(self) -> int:
-        return self.rows * self.columns * (4 if self.dtype == "float32" else 2)
+        return self.rows * (self.columns * TABLE_BYTES[self.dtype] + (SCALE_BYTES if self.dtype == "int8" else 0))
 
 
 class SizeEntry(Strict):
@@ -230,7 +234,8 @@ class ModePrompt(Strict):
     """How one mode words its prompt. `template` and `wording` each hold one `{}`: template({wording({prompt})}).
 
     `input_length` tokens go into the text encoder, the first `drop_tokens` states are dropped and
-    `sequence_length` states come out, right-padded.
+    `sequence_length` states come out, right-padded. `prefix_tokens`: the first tokens of every prompt, where the text
+    encoder holds what they leave behind and takes only the embeddings of those after them; empty: it takes all.
     """
 
     template: Text
@@ -239,9 +244,12 @@ class ModePrompt(Strict):
     input_length: Count
     sequence_length: Count
     max_prompt_tokens: Count
+    prefix_tokens: tuple[Natural, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.prefix_tokens and len(self.prefix_tokens) != self.drop_tokens:
+            raise ValueError(f"prefix_tokens are {len(self.prefix_tokens)}, drop_tokens {self.drop_tokens}")
         if self.input_length - self.drop_tokens != self.sequence_length:
             raise ValueError(
                 f"input_length {self.input_length} - drop_tokens {self.drop_tokens} is not "

@@ -5,8 +5,9 @@ finite. Loading maps the files into memory and converts one tensor at a time, so
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,8 @@ __all__ = ["Checkpoint", "EmbeddingRows", "open_checkpoint", "resolve_checkpoint
 
 TableDtype = Literal["float32", "float16", "bfloat16"]
 EMBEDDING = "model.language_model.embed_tokens.weight"
+Filled = Callable[[str, nn.Module], None]
+"""Told of a module of a network, by its name, as soon as its own tensors are there."""
 CHECKED_VALUES = 1 << 24
 """Values looked at in one go for infinities and NaN."""
 
@@ -47,8 +50,9 @@ class Checkpoint:
     tokenizer: Path
     tensors: dict[str, TensorIndex]
     _identity: list[str] = field(default_factory=list, repr=False, compare=False)
+    _digests: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
-    def load(self, network: str, module: nn.Module) -> nn.Module:
+    def load(self, network: str, module: nn.Module, filled: Filled = lambda _, __: None) -> nn.Module:
         """Fill every parameter and persistent buffer of `module` in float32, in place; gradients are off.
 
         Tensors stored in float32 stay views of the memory-mapped file, others are converted one by one.
@@ -56,6 +60,7 @@ class Checkpoint:
         Args:
             network: a name in `networks.SOURCES`; it says under which prefix the tensors stand.
             module: a network as `networks.build` returns it, usually on the meta device.
+            filled: may give a module's tensors their final form, so that the network is never whole in float32.
 
         Raises:
             CheckpointError: the module's names or shapes are not the checkpoint's, or tensors are not finite; all of
@@ -71,13 +76,20 @@ class Checkpoint:
             problems.compare(f"{source.folder}/{wanted[name]}", index.get(wanted[name]), tuple(tensor.shape))
         problems.raise_if_any(self.path)
         files = {file: MappedFile(file) for file in {index[full].file for full in wanted.values()}}
-        for name, full in wanted.items():
-            entry = index[full]
-            tensor = files[entry.file].float32(entry)
-            if not finite(tensor):
-                problems.add("not finite", f"{source.folder}/{full} ({entry.dtype}) holds infinities or NaN in float32")
-            files[entry.file].release(entry)
-            _assign(module, name, tensor)
+        for owner, names in groupby(wanted, key=_owner):
+            own = list(names)
+            for name in own:
+                entry = index[wanted[name]]
+                tensor = files[entry.file].float32(entry)
+                if not finite(tensor):
+                    where = f"{source.folder}/{wanted[name]} ({entry.dtype})"
+                    problems.add("not finite", f"{where} holds infinities or NaN in float32")
+                _assign(module, name, tensor)
+            if not problems.kinds:
+                filled(owner, module.get_submodule(owner))
+            for name in own:
+                entry = index[wanted[name]]
+                files[entry.file].release(entry)
         problems.raise_if_any(self.path)
         return module
 
@@ -89,6 +101,15 @@ class Checkpoint:
     def identity(self) -> str:
         """Hex sha256 over the digests of every file used: two checkpoints that differ in one bit differ in it."""
         return self.check()
+
+    def weights_digest(self, network: str) -> str:
+        """Hex sha256 over the digests of the files that hold the weights of a network (a name in `SOURCES`).
+
+        A fine-tune of one network leaves it as it is for those of other subfolders.
+        """
+        index, digests = self.tensors[SOURCES[network].folder], self.digests()
+        files = sorted({str(entry.file.relative_to(self.path)) for entry in index.values()})
+        return hashlib.sha256("".join(f"{file} {digests[file]}\n" for file in files).encode()).hexdigest()
 
     @property
     def total_bytes(self) -> int:
@@ -122,11 +143,14 @@ class Checkpoint:
         return sorted([*_config_files(self.path), *_tensor_files(self.tensors)])
 
     def digests(self, progress: Progress | None = None) -> dict[str, str]:
-        """Hex sha256 of every byte of every file used, by path inside the folder."""
-        try:
-            return {str(file.relative_to(self.path)): sha256_file(file, progress) for file in self._files()}
-        except OSError as error:
-            raise CheckpointError(f"{error.filename or self.path}: cannot be read: {error.strerror}") from error
+        """Hex sha256 of every byte of every file used, by path inside the folder; computed once."""
+        if not self._digests:
+            try:
+                found = {str(file.relative_to(self.path)): sha256_file(file, progress) for file in self._files()}
+            except OSError as error:
+                raise CheckpointError(f"{error.filename or self.path}: cannot be read: {error.strerror}") from error
+            self._digests.update(found)
+        return dict(self._digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +169,16 @@ class EmbeddingRows:
 
     @property
     def dtype(self) -> TableDtype:
-        """float32, float16 or bfloat16: what the bytes of `chunks` are."""
+        """float32, float16 or bfloat16: what `blocks` are."""
         stored: dict[str, TableDtype] = {"F64": "float32", "F32": "float32", "BF16": "bfloat16"}
         return stored.get(self.entry.dtype, "float16")
 
     def chunks(self, rows: int = 4096) -> Iterator[bytes]:
-        """The table's little-endian bytes from first row to last, `rows` rows at a time.
+        """The little-endian bytes of `blocks`."""
+        return (block.view(torch.uint8).numpy().tobytes() for block in self.blocks(rows))
+
+    def blocks(self, rows: int = 4096) -> Iterator[torch.Tensor]:
+        """The table [n, width] in `dtype` from first row to last, `rows` rows at a time, each valid until the next.
 
         Raises:
             CheckpointError: a row is not finite.
@@ -164,7 +192,7 @@ class EmbeddingRows:
                 raise CheckpointError(
                     f"{self.entry.file}: {EMBEDDING}, rows {start} to {start + len(chunk) - 1}, holds infinities or NaN"
                 )
-            yield chunk.contiguous().view(torch.uint8).numpy().tobytes()
+            yield chunk.contiguous()
             mapped.release(self.entry)
 
     def lookup(self, tokens: Sequence[int]) -> np.ndarray:
@@ -224,9 +252,13 @@ def _tensor_files(tensors: dict[str, TensorIndex]) -> list[Path]:
     return sorted({entry.file for index in tensors.values() for entry in index.values()})
 
 
+def _owner(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
 def _assign(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    owner_name, _, leaf = name.rpartition(".")
-    owner = module.get_submodule(owner_name)
+    leaf = name.rpartition(".")[2]
+    owner = module.get_submodule(_owner(name))
     if leaf in owner._parameters:
         owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
     else:

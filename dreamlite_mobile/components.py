@@ -50,6 +50,7 @@ class Geometry:
     """What fixes every shape: the checkpoint, the picture size in pixels and the token counts of both modes.
 
     `drop_*`: tokens of the system prefix; `states_*`: prompt states the U-Net sees; their sum is the text length.
+    `prefix_*`: the prefix itself where the text tower holds its keys and values and does not run it; else empty.
     """
 
     config: DreamLiteConfig
@@ -59,6 +60,8 @@ class Geometry:
     drop_edit: int
     states_generate: int
     states_edit: int
+    prefix_generate: tuple[int, ...] = ()
+    prefix_edit: tuple[int, ...] = ()
 
     @property
     def latents(self) -> tuple[int, ...]:
@@ -76,8 +79,17 @@ class Geometry:
     def drop(self, mode: str) -> int:
         return self.drop_generate if mode == "generate" else self.drop_edit
 
+    def prefix(self, mode: str) -> tuple[int, ...]:
+        """Token ids that are not run."""
+        return self.prefix_generate if mode == "generate" else self.prefix_edit
+
     def text_length(self, mode: str) -> int:
+        """Tokens of the whole sequence."""
         return self.drop(mode) + self.states(mode)
+
+    def tokens_run(self, mode: str) -> int:
+        """Tokens that the text tower is given."""
+        return self.text_length(mode) - len(self.prefix(mode))
 
 
 def component_specs(
@@ -144,7 +156,7 @@ def _methods(name: str, geometry: Geometry, modes: list[str]) -> dict[str, Metho
 
 def _text_method(geometry: Geometry, mode: str) -> MethodSpec:
     width = geometry.config.text.hidden_size
-    embeddings = TensorSpec("embeddings", (1, geometry.text_length(mode), width))
+    embeddings = TensorSpec("embeddings", (1, geometry.tokens_run(mode), width))
     states = TensorSpec("prompt_states", (1, geometry.states(mode), width))
     inputs = (embeddings,) if mode == "generate" else (embeddings, _deepstack(geometry.config))
     return MethodSpec(inputs, (states,))

@@ -95,7 +95,7 @@ Source = Callable[[str], Component]
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """DreamLite for one picture size."""
+    """DreamLite for one picture size. `skipped`: by mode, the first tokens that the text encoder is not given."""
 
     config: DreamLiteConfig
     width: int
@@ -104,6 +104,7 @@ class Pipeline:
     prompts: PromptEncoder
     embeddings: Embeddings
     step_table: StepTable
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def latents_shape(self) -> tuple[int, int, int, int]:
@@ -152,7 +153,7 @@ class Pipeline:
 
     def encode(self, mode: str, embeddings: Array, more: dict[str, Array], stages: Stages) -> Array:
         """Token embeddings [1, L, D] -> prompt states [1, S, D]."""
-        inputs = {"embeddings": embeddings, **more}
+        inputs = {"embeddings": embeddings[:, self.skipped.get(mode, 0) :], **more}
         return stages.timed("text_encoder", self.component("text_encoder"), mode, inputs)["prompt_states"]
 
     def denoise(

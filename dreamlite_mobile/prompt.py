@@ -119,6 +119,16 @@ class PromptEncoder:
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     @property
+    def generate_prefix(self) -> tuple[int, ...]:
+        """The tokens that every prompt begins with, whatever it says."""
+        return self._prefix("generate", self.generate_shape)
+
+    @property
+    def edit_prefix(self) -> tuple[int, ...]:
+        """The same of every instruction: what stands before <|vision_start|>."""
+        return self._prefix("edit", self.edit_shape)
+
+    @property
     def image_slice(self) -> tuple[int, int]:
         """(start, stop) of the image rows within the ids of edit mode."""
         start = self.edit_shape.drop + 1
@@ -165,6 +175,10 @@ class PromptEncoder:
         template = _halves(self.cfg.generate_template if generate else self.cfg.edit_template)
         wording = _halves(self.cfg.generate_wording if generate else self.cfg.edit_wording)
         return template[0] + wording[0], wording[1] + template[1]
+
+    def _prefix(self, mode: Mode, shape: PromptShape) -> tuple[int, ...]:
+        encoding, _, _ = self._encode(mode, "x")
+        return tuple(encoding.ids[: shape.drop])
 
     def _generate_drop(self) -> int:
         slot = len(_halves(self.cfg.generate_template)[0])

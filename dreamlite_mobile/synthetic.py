@@ -55,7 +55,17 @@ def make_checkpoint(
         ConfigError: an unknown configuration or a seed out of range.
         OutputError: the place cannot be written, or holds something else.
     """
-    config = named_config(config_name)
+    return write_checkpoint(named_config(config_name), seed, out, progress=progress, force=force)
+
+
+def write_checkpoint(
+    config: DreamLiteConfig, seed: int, out: Path, *, progress: Advance | None = None, force: bool = False
+) -> Path:
+    """The same for any configuration.
+
+    Raises:
+        ConfigError: a seed out of range. OutputError: as above.
+    """
     if not 0 <= seed < 2**63:
         raise ConfigError(f"seed = {seed}; supported: 0 to {2**63 - 1}")
     out = Path(out)

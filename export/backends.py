@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from dreamlite_mobile.bundle_schema import (
     ToolVersions,
     Traffic,
 )
+from dreamlite_mobile.checkpoint import Filled
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.networks.form import FORMS, LONGEST_AXIS, Form
@@ -82,6 +83,13 @@ class Exporter(Protocol):
     def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written: ...
 
 
+@runtime_checkable
+class Streaming(Protocol):
+    """A backend that gives layers their final form while a checkpoint is read, before the next one is."""
+
+    def preparing(self, component: str, precision: str) -> Callable[[nn.Module], Filled]: ...
+
+
 class XnnpackExporter:
     """ExecuTorch .pte for the CPU: one file per component, its methods sharing their weights."""
 
@@ -101,6 +109,12 @@ class XnnpackExporter:
 
     def needs(self, tools: ToolVersions) -> Needs:
         return Needs(executorch=tools.executorch)
+
+    def preparing(self, component: str, precision: str) -> Callable[[nn.Module], Filled]:
+        """Quantises each layer while the checkpoint is read (see `export.quantize.quantiser`)."""
+        from export.quantize import quantiser
+
+        return quantiser(component, precision)
 
     def write(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path) -> Written:
         """Lower all methods together into `<component>.pte`."""

@@ -1,7 +1,6 @@
 """One export: a checkpoint, a backend, a size -> a bundle. Knows no backend's insides."""
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,14 @@ from dreamlite_mobile.images import check_size
 from dreamlite_mobile.measure import Cost
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
 from export.backends import Cutting, Exporter, Tell, exporter, silent
+from export.embeddings import Storage, write_rows
 from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity
 from export.parts import Notify, make_parts
 from export.precision import component_precisions
 from export.workers import apart
+
+PREFIX_BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx")
+"""Whose programs may hold what the constant prefix leaves behind: those that parity was measured of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class ExportRequest:
     `package_mb`: most megabytes of weights in one Core ML package.
     `reuse`: bundles from which a component is copied, instead of lowered again, where it would come out the same.
     `cache`: a folder where every finished component is kept, and found again by a later export of the same.
+    `embeddings`: how the token table is stored (see `export.embeddings`).
+    `precompute_prefix`: the text tower holds keys and values of the constant prefix and runs only what follows.
     """
 
     checkpoint: Checkpoint
@@ -54,6 +59,8 @@ class ExportRequest:
     emulator: bool = False
     package_mb: int | None = None
     cutting: Cutting | None = None
+    embeddings: Storage = "stored"
+    precompute_prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,9 @@ class Exported:
     seconds: float
 
 
-def geometry_of(config: DreamLiteConfig, encoder: PromptEncoder, width: int, height: int) -> Geometry:
+def geometry_of(
+    config: DreamLiteConfig, encoder: PromptEncoder, width: int, height: int, precompute_prefix: bool = False
+) -> Geometry:
     """What fixes every shape for this picture size."""
     generate, edit = encoder.generate_shape, encoder.edit_shape
     return Geometry(
@@ -88,6 +97,8 @@ def geometry_of(config: DreamLiteConfig, encoder: PromptEncoder, width: int, hei
         drop_edit=edit.drop,
         states_generate=generate.states,
         states_edit=edit.states,
+        prefix_generate=encoder.generate_prefix if precompute_prefix else (),
+        prefix_edit=encoder.edit_prefix if precompute_prefix else (),
     )
 
 
@@ -114,7 +125,12 @@ def plan_export(request: ExportRequest) -> Plan:
             f"{checkpoint.tokenizer.name} gives <|image_pad|> the id {encoder.image_token_id}; supported: equal. "
             "Take both files from the same checkpoint."
         )
-    geometry = geometry_of(checkpoint.config, encoder, request.width, request.height)
+    if request.precompute_prefix and request.backend not in PREFIX_BACKENDS:
+        raise ConfigError(
+            f"--precompute-prefix: {request.backend} programs with a precomputed prefix are not proven; supported: "
+            f"{', '.join(PREFIX_BACKENDS)}. Leave it out."
+        )
+    geometry = geometry_of(checkpoint.config, encoder, request.width, request.height, request.precompute_prefix)
     specs = component_specs(geometry, request.modes, request.components)
     precisions = component_precisions(request.precision, specs, chosen.precisions)
     return Plan(request, geometry, encoder, chosen, specs, precisions)
@@ -196,12 +212,6 @@ def write_tables(plan: Plan, writer: BundleWriter) -> EmbeddingsEntry | None:
     if "text_encoder" not in plan.specs:
         return None
     rows = checkpoint.embedding_rows()
-    write_chunks(writer.path(EMBEDDINGS), rows.chunks())
+    dtype = write_rows(rows, plan.request.embeddings, writer.path(EMBEDDINGS))
     writer.add_written(EMBEDDINGS)
-    return EmbeddingsEntry(file=EMBEDDINGS, rows=rows.shape[0], columns=rows.shape[1], dtype=rows.dtype)
-
-
-def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
-    with path.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
+    return EmbeddingsEntry(file=EMBEDDINGS, rows=rows.shape[0], columns=rows.shape[1], dtype=dtype)

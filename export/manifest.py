@@ -82,6 +82,7 @@ def mode_prompt(mode: Mode, cfg: PromptConfig, geometry: Geometry) -> ModePrompt
         input_length=geometry.text_length(mode),
         sequence_length=geometry.states(mode),
         max_prompt_tokens=cfg.max_prompt_tokens if generate else cfg.edit_text_tokens,
+        prefix_tokens=geometry.prefix(mode),
     )
 
 

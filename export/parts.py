@@ -11,11 +11,12 @@ from torch import nn
 
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import Bundle, BundleWriter
+from dreamlite_mobile.bundle_config import config_to_json
 from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry, MethodEntry, Precision, TensorSpec
-from dreamlite_mobile.components import ComponentSpec, MethodSpec
+from dreamlite_mobile.components import MODES, ComponentSpec, MethodSpec
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.measure import Cost, measured
-from export.backends import Written
+from export.backends import Streaming, Written
 from export.estimate import lowering_bytes, weight_bytes
 from export.htp import plan_file
 from export.manifest import tool_versions
@@ -102,11 +103,12 @@ def lowered(plan: "Plan", names: Sequence[str], folder: Path, notify: Notify) ->
 
 def lower(plan: "Plan", name: str, folder: Path) -> Written:
     """Assemble a component in the backend's form and write its files."""
-    request = plan.request
+    request, chosen, precision = plan.request, plan.exporter, plan.precisions[name]
+    prepare = chosen.preparing(name, precision) if isinstance(chosen, Streaming) else None
     modules: dict[str, nn.Module] = component_methods(
-        request.checkpoint, name, plan.exporter.form, plan.geometry, list(request.modes)
+        request.checkpoint, name, chosen.form, plan.geometry, list(request.modes), prepare
     )
-    return plan.exporter.write(plan.specs[name], modules, plan.precisions[name], folder)
+    return chosen.write(plan.specs[name], modules, precision, folder)
 
 
 def make_piece(plan: "Plan", name: str) -> bool:
@@ -184,7 +186,8 @@ def key_of(plan: "Plan", name: str) -> str:
     }
     return piece_key(
         {
-            "checkpoint": request.checkpoint.identity,
+            "weights": weights_of(plan, name),
+            "config": config_to_json(request.checkpoint.config),
             "backend": request.backend,
             "target": chosen.target,
             "htp": None if chosen.htp is None else chosen.htp.model_dump(mode="json"),
@@ -199,8 +202,17 @@ def key_of(plan: "Plan", name: str) -> str:
             "methods": methods,
             "drop": [geometry.drop_generate, geometry.drop_edit],
             "states": [geometry.states_generate, geometry.states_edit],
+            "prefix": [geometry.prefix(mode) for mode in MODES],
         }
     )
+
+
+def weights_of(plan: "Plan", name: str) -> str:
+    """What names the weights that a component comes from: its own, or where ranges were calibrated, all of them."""
+    checkpoint = plan.request.checkpoint
+    if plan.precisions[name] in plan.exporter.calibrated:
+        return checkpoint.identity
+    return checkpoint.weights_digest(name)
 
 
 def component_entry(spec: ComponentSpec, precision: Precision, written: Written) -> ComponentEntry:

@@ -5,13 +5,15 @@ quantised tensors and its file holds them once. Convolutions stay in fp32, also 
 products, and so do the averages inside norms, which are matrix products too (`networks.layers.Averaging`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from dreamlite_mobile.checkpoint import Filled
 from dreamlite_mobile.errors import ExportError, unknown_name
+from dreamlite_mobile.networks.form import Foldable
 from dreamlite_mobile.networks.resample import Differences, Taps
 from dreamlite_mobile.networks.vision import PatchEmbed
 from export.precision import LINEAR
@@ -56,12 +58,7 @@ def quantise(modules: Mapping[str, nn.Module], component: str, precision: str) -
     """
     if precision == "fp32":
         return {}
-    scheme = scheme_of(precision)
-    if component not in scheme.components:
-        raise ExportError(
-            f"{component} cannot be {precision!r}, which is for {', '.join(scheme.components)}; "
-            f"supported: {', '.join(supported(component))}"
-        )
+    check_supported(component, precision)
     stored: dict[str, str] = {}
     for module in modules.values():
         stored |= quantize(module, precision)
@@ -83,13 +80,50 @@ def quantize(module: nn.Module, precision: str) -> dict[str, str]:
     """
     if precision == "fp32":
         return {}
-    scheme = scheme_of(precision)
     stored = {}
     for name, linear in model_linears(module):
-        fitting = scheme if scheme.group is None or linear.in_features % scheme.group == 0 else SCHEMES["w8"]
-        quantize_linear(linear, fitting, name)
-        stored[name] = fitting.description
+        scheme = fitting_scheme(linear, precision)
+        quantize_linear(linear, scheme, name)
+        stored[name] = scheme.description
     return stored
+
+
+def fitting_scheme(linear: nn.Linear, precision: str) -> Scheme:
+    """The scheme of a precision, or `w8`'s where a layer's inputs cannot be cut into its groups."""
+    scheme = scheme_of(precision)
+    return scheme if scheme.group is None or linear.in_features % scheme.group == 0 else SCHEMES["w8"]
+
+
+def quantiser(component: str, precision: str) -> Callable[[nn.Module], Filled]:
+    """For a network that is still to be filled: quantises each linear layer as soon as its weights are there.
+
+    The layer's fp32 weight is then gone before the next one is read. Layers that a form derives other kernels from are
+    left alone, to be quantised when those are there.
+
+    Raises:
+        ExportError: as `quantise` does.
+    """
+    if precision != "fp32":
+        check_supported(component, precision)
+
+    def prepare(network: nn.Module) -> Filled:
+        settled = set() if precision == "fp32" else settled_linears(network)
+
+        def filled(name: str, module: nn.Module) -> None:
+            if name in settled and isinstance(module, nn.Linear):
+                quantize_linear(module, fitting_scheme(module, precision), name)
+
+        return filled
+
+    return prepare
+
+
+def settled_linears(network: nn.Module) -> set[str]:
+    """The linear layers that `fold` will not touch: those below no module that derives something."""
+    folding = [name for name, module in network.named_modules() if isinstance(module, Foldable)]
+    return {
+        name for name, _ in model_linears(network) if not any(not one or name.startswith(f"{one}.") for one in folding)
+    }
 
 
 def scheme_of(precision: str) -> Scheme:
@@ -97,6 +131,16 @@ def scheme_of(precision: str) -> Scheme:
     if precision not in SCHEMES:
         raise ExportError(unknown_name("precision", precision, ("fp32", *SCHEMES)))
     return SCHEMES[precision]
+
+
+def check_supported(component: str, precision: str) -> None:
+    """ExportError for a precision that the component cannot take."""
+    scheme = scheme_of(precision)
+    if component not in scheme.components:
+        raise ExportError(
+            f"{component} cannot be {precision!r}, which is for {', '.join(scheme.components)}; "
+            f"supported: {', '.join(supported(component))}"
+        )
 
 
 def supported(component: str) -> tuple[str, ...]:

@@ -6,20 +6,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+from checkpoint_files import tiny_checkpoint
 from executorch.runtime import Runtime
 from oracle import published_qwen, published_unet
 from torch import nn
 
-from dreamlite_mobile.assembly import text_encoder
+from dreamlite_mobile.assembly import load_network, text_encoder
+from dreamlite_mobile.checkpoint import Filled, open_checkpoint
 from dreamlite_mobile.components import COMPONENTS
-from dreamlite_mobile.config import TINY, DreamLiteConfig
+from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig
 from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.networks import TextEncoder, TextLayout, build, fold
 from dreamlite_mobile.networks.form import XNNPACK
 from dreamlite_mobile.networks.text import TextTower
 from dreamlite_mobile.parity.metrics import compare
 from export.backends import XnnpackExporter
-from export.quantize import quantise, quantize, supported
+from export.driver import ExportRequest, plan_export
+from export.estimate import is_streamed, lowering_bytes
+from export.quantize import model_linears, quantise, quantiser, quantize, settled_linears, supported
 from export.xnnpack import Lowered, lower
 
 WIDE = replace(TINY.text, num_layers=1, hidden_size=256, intermediate_size=1024, num_heads=8, num_kv_heads=4)
@@ -98,6 +102,54 @@ def test_activations_are_rounded_to_8_bits_row_by_row() -> None:
     error = (block(rows) - rows).abs().amax(1)
     assert 0 < error[0] < 2 / 255 * 1.1
     assert 0 < error[1] < 2000 / 255 * 1.1
+
+
+def test_layers_quantised_while_a_checkpoint_is_read_are_those_quantised_afterwards() -> None:
+    """And while it is read, no more than one linear layer of the tower stands there in float32."""
+    checkpoint = open_checkpoint(tiny_checkpoint())
+    afterwards = load_network(checkpoint, "text_encoder", XNNPACK)
+    stored = quantize(afterwards, "w4")
+    alive: list[int] = []
+
+    def prepare(network: nn.Module) -> Filled:
+        quantising = quantiser("text_encoder", "w4")(network)
+
+        def filled(name: str, module: nn.Module) -> None:
+            alive.append(sum(plain(child) for child in network.modules()))
+            quantising(name, module)
+
+        return filled
+
+    network = load_network(checkpoint, "text_encoder", XNNPACK, prepare)
+    assert max(alive) == 1 and not any(plain(child) for child in network.modules())
+    for name in stored:
+        found, wanted = (tower.get_submodule(name).weight for tower in (network, afterwards))
+        assert torch.equal(found.qdata, wanted.qdata) and torch.equal(found.scale, wanted.scale)
+
+
+def test_a_tower_that_is_quantised_while_it_is_read_is_expected_to_hold_less() -> None:
+    """At the published size, where 10 GB must do."""
+    checkpoint = replace(open_checkpoint(tiny_checkpoint()), config=TINY)
+    plans = {
+        precision: plan_export(ExportRequest(checkpoint, "tiny", "xnnpack", 64, 64, precision=precision))
+        for precision in ("w4", "fp32")
+    }
+    assert [is_streamed(plans["w4"], name) for name in ("text_encoder", "unet")] == [True, False]
+    assert not is_streamed(plans["fp32"], "text_encoder")
+    full = replace(plans["w4"], geometry=replace(plans["w4"].geometry, config=MOBILE))
+    assert 5e9 < lowering_bytes(full, "text_encoder") < 10e9
+
+
+def plain(module: nn.Module) -> bool:
+    """Whether it is a linear layer that holds its weights in float32."""
+    return type(module) is nn.Linear and type(module.weight) is nn.Parameter and not module.weight.is_meta
+
+
+def test_layers_from_which_a_form_derives_others_are_left_for_later() -> None:
+    unet, tower = (build(name, TINY, XNNPACK) for name in ("unet", "text_encoder"))
+    assert settled_linears(tower) == {name for name, _ in model_linears(tower)}
+    later = {name for name, _ in model_linears(unet)} - settled_linears(unet)
+    assert any(name.endswith("to_q") for name in later)
 
 
 def test_methods_share_the_quantised_tensors() -> None:

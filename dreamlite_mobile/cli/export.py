@@ -73,6 +73,19 @@ def export(
         ),
     ] = None,
     max_memory: MaxMemoryOption = None,
+    embeddings: Annotated[
+        str,
+        typer.Option(
+            help="The token table: stored (as in the checkpoint), fp16, or int8 (one scale a row; half of fp16)."
+        ),
+    ] = "stored",
+    precompute_prefix: Annotated[
+        bool,
+        typer.Option(
+            "--precompute-prefix",
+            help="The text tower holds what the constant system prefix leaves behind, and runs only the user's tokens.",
+        ),
+    ] = False,
     components: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     modes: Annotated[str, typer.Option(help="generate, edit or both.")] = "generate,edit",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
@@ -115,6 +128,8 @@ def export(
         package_mb,
         cache,
         cutting_of(shards, jobs, max_memory, cache),
+        embeddings,
+        precompute_prefix,
     )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
@@ -136,14 +151,18 @@ def planned(
     package_mb: int | None = None,
     cache: Path | None = None,
     cutting: "Cutting | None" = None,
+    embeddings: str = "stored",
+    precompute_prefix: bool = False,
 ) -> "Plan":
     """A checked export; nothing is written. A local folder is recorded by its name only."""
     from dreamlite_mobile.bundle import open_bundle
     from dreamlite_mobile.checkpoint import open_checkpoint, resolve_checkpoint
     from dreamlite_mobile.images import parse_size
     from export.driver import ExportRequest, plan_export
+    from export.embeddings import storage
 
     width, height = parse_size(size)
+    how = storage(embeddings)
     check_names("mode", modes, MODES)
     with task(stderr, "opening the checkpoint"):
         opened = open_checkpoint(resolve_checkpoint(checkpoint, revision))
@@ -163,6 +182,8 @@ def planned(
         package_mb=package_mb,
         cache=cache,
         cutting=cutting,
+        embeddings=how,
+        precompute_prefix=precompute_prefix,
     )
     return plan_export(request)
 

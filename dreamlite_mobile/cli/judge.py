@@ -41,8 +41,10 @@ from dreamlite_mobile.parity.run import (
 )
 from dreamlite_mobile.parity.scored import GroupScores, Scored
 from dreamlite_mobile.parity.thresholds import coarsest
+from dreamlite_mobile.parity.tokens import TOKENS, token_precision, token_rows
 from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.progress import task
+from dreamlite_mobile.runtime.load import load_embeddings
 from dreamlite_mobile.runtime.rounding import Rounding
 from dreamlite_mobile.runtime.session import Session, prompt_encoder
 
@@ -146,6 +148,7 @@ def judged(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, label:
         watch = watch_of(bundle, checkpoint)
         with bench(bundle, checkpoint, request, watch) as sides:
             judge_pictures(judgement, checkpoint, sides, whole, cases)
+            judgement.rows += token_rows(bundle, checkpoint)
             watch.active = True
             for rows in compare_components(sides[0], sides[1:], cases, notify=lambda _: None):
                 judgement.rows.extend(rows)
@@ -226,15 +229,20 @@ def bench(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, watch: 
         sides = [Side("torch", watched)]
         if bundle.manifest.backend != "onnx":
             folder = request.referee or export_referee(bundle, checkpoint, stack)
-            sides.append(side_of(referee_for(bundle, folder), stack, request, list(bundle.manifest.components)))
-        yield [*sides, side_of(bundle, stack, request, list(bundle.manifest.components))]
+            referee = referee_for(bundle, folder)
+            sides.append(side_of(referee, checkpoint, stack, request, list(bundle.manifest.components)))
+        yield [*sides, side_of(bundle, checkpoint, stack, request, list(bundle.manifest.components))]
 
 
-def side_of(bundle: Bundle, stack: ExitStack, request: JudgeRequest, names: list[str]) -> Side:
+def side_of(bundle: Bundle, checkpoint: Checkpoint, stack: ExitStack, request: JudgeRequest, names: list[str]) -> Side:
     """A bundle's components, unloaded when the stack closes."""
     session = stack.enter_context(Session(bundle, request.threads, emulator=True, rounding=request.rounding))
-    precisions = {name: bundle.component(name).precision for name in names}
-    return Side(bundle.manifest.backend, {name: session.component(name) for name in names}, precisions)
+    precisions = {TOKENS: token_precision(bundle, checkpoint)} | {
+        name: bundle.component(name).precision for name in names
+    }
+    components = {name: session.component(name) for name in names}
+    table = None if bundle.manifest.embeddings is None else load_embeddings(bundle)
+    return Side(bundle.manifest.backend, components, precisions, table)
 
 
 def trajectory(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, modes: Sequence[str]) -> list[Case]:
@@ -261,8 +269,11 @@ def judge_pictures(
             components = dict(side.components)
             if side is sides[0]:
                 components = {name: Recorder(name, part, cases) for name, part in components.items()}
-            drawn.append(draw(side.name, pipeline_over(bundle, checkpoint, geometry, components), mode, scene))
-        needed = component_specs(geometry, [mode])
+            pipeline = pipeline_over(bundle, checkpoint, geometry, components)
+            if side.embeddings is not None:
+                pipeline = replace(pipeline, embeddings=side.embeddings)
+            drawn.append(draw(side.name, pipeline, mode, scene))
+        needed = [TOKENS, *component_specs(geometry, [mode])]
         precisions = [coarsest([side.precision(name) for name in needed]) for side in sides]
         judgement.rows += [
             row
@@ -283,7 +294,7 @@ def judge_pictures(
 def pipeline_over(
     bundle: Bundle, checkpoint: Checkpoint, geometry: Geometry, components: "dict[str, Component]"
 ) -> Pipeline:
-    """One pipeline for every side: only the components differ, so a difference is theirs."""
+    """One pipeline for every side: only components and the token table differ, so a difference is theirs."""
     return reference_pipeline(checkpoint, geometry, prompt_encoder(bundle), components)
 
 

@@ -22,7 +22,7 @@ PATHS = (
 NOT_JSON = (
     "", "{", "[]", "null", "4", "\ufeff{}", "{'a': 1}", '{"a": 1,}', '{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}',
     '{"a": 1, "a": 2}', '{"a": "\\ud800"}', '{"a": "\n"}', '{"a": 01}', '{"a": +1}', '{"a": .5}', '{"a": 1.}', "{} x",
-    '{"a": tru}', '{"schema_version": 3}', '{"schema_version": 0}', '{"schema_version": "1"}', '{"schema_version": 1}',
+    '{"a": tru}', '{"schema_version": 4}', '{"schema_version": 0}', '{"schema_version": "1"}', '{"schema_version": 1}',
 )  # fmt: skip
 
 

@@ -22,13 +22,20 @@ from dreamlite_mobile.networks.positions import mrope_positions
 class TextLayout:
     """The static sequence of one mode: `length` tokens, of which the first `drop` are the system prefix.
 
-    In edit mode the image tokens, a `grid` x `grid` picture, stand at `image` (start, stop).
+    In edit mode the image tokens, a `grid` x `grid` picture, stand at `image` (start, stop). With `remembered` the
+    prefix is not run: its keys and values are constants.
     """
 
     length: int
     drop: int
     image: tuple[int, int] | None = None
     grid: int = 0
+    remembered: bool = False
+
+    @property
+    def start(self) -> int:
+        """The first token that is run."""
+        return self.drop if self.remembered else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,14 @@ class Rotary:
         half = x.shape[2] // 2
         swapped = torch.cat([x[:, :, half:], x[:, :, :half]], 2)
         return x * self.cos + swapped * self.sin
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Keys, rotated, and values [kv_heads, P, D] of the tokens before the first one that is run, in one layer."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
 
 
 class TextAttention(nn.Module):
@@ -65,15 +80,24 @@ class TextAttention(nn.Module):
             rows = norm(rows.view(1, length * heads, self.head_dim))
         return rows.view(length, heads, self.head_dim).transpose(0, 1)
 
-    def forward(self, x: torch.Tensor, rotary: Rotary, causal: torch.Tensor) -> torch.Tensor:
+    def past(self, x: torch.Tensor, rotary: Rotary) -> Past:
+        """What tokens [1, L, D] leave for those after them."""
+        keys = rotary(self.by_head(self.k_proj(x), self.kv_heads, self.k_norm))
+        return Past(keys, self.by_head(self.v_proj(x), self.kv_heads, None))
+
+    def forward(
+        self, x: torch.Tensor, rotary: Rotary, causal: torch.Tensor, before: Past | None = None
+    ) -> torch.Tensor:
         length = x.shape[1]
         queries = rotary(self.by_head(self.q_proj(x), self.heads, self.q_norm))
-        keys = rotary(self.by_head(self.k_proj(x), self.kv_heads, self.k_norm))
-        values = self.by_head(self.v_proj(x), self.kv_heads, None)
+        own = self.past(x, rotary)
+        keys, values = own.keys, own.values
+        if before is not None:
+            keys, values = torch.cat([before.keys, keys], 1), torch.cat([before.values, values], 1)
         queries = queries.reshape(self.kv_heads, -1, self.head_dim)
         scores = torch.bmm(queries, keys.transpose(1, 2)) * self.head_dim**-0.5
-        scores = scores.view(self.heads, length, length) + causal
-        weights = scores.softmax(-1).view(self.kv_heads, -1, length)
+        scores = scores.view(self.heads, length, -1) + causal
+        weights = scores.softmax(-1).view(self.kv_heads, -1, keys.shape[1])
         mixed = torch.bmm(weights, values).view(self.heads, length, self.head_dim)
         return self.o_proj(mixed.transpose(0, 1).reshape(1, length, -1))
 
@@ -106,8 +130,10 @@ class DecoderLayer(nn.Module):
         self.mlp = TextMLP(cfg)
         self.divisor = 1.0
 
-    def forward(self, x: torch.Tensor, rotary: Rotary, causal: torch.Tensor) -> torch.Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary, causal)
+    def forward(
+        self, x: torch.Tensor, rotary: Rotary, causal: torch.Tensor, before: Past | None = None
+    ) -> torch.Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rotary, causal, before)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -138,16 +164,42 @@ class TextEncoder(Foldable):
 
     def fold(self) -> None:
         cos, sin = rotary_table(self.tower.cfg, self.layout)
-        length = self.layout.length
-        self.register_buffer("cos", cos)
-        self.register_buffer("sin", sin)
-        self.register_buffer("causal", torch.full((1, length, length), -self.tower.mask).triu(1))
+        length, start = self.layout.length, self.layout.start
+        self.register_buffer("cos", cos[start:])
+        self.register_buffer("sin", sin[start:])
+        self.register_buffer("causal", torch.full((1, length, length), -self.tower.mask).triu(1)[:, start:])
+
+    @torch.no_grad()
+    def remember(self, prefix: torch.Tensor) -> None:
+        """Run the prefix [1, drop, D] once and keep its keys and values.
+
+        The tower's layers must have their final weights: quantised ones leave other keys.
+        """
+        cos, sin = rotary_table(self.tower.cfg, self.layout)
+        count = self.layout.drop
+        rotary = Rotary(cos[:count], sin[:count])
+        causal = torch.full((1, count, count), -self.tower.mask).triu(1)
+        x, divisor = prefix, 1.0
+        for index, layer in enumerate(self.tower.decoder_layers()):
+            x = times(x, divisor / layer.divisor)
+            divisor = layer.divisor
+            left = layer.self_attn.past(layer.input_layernorm(x), rotary)
+            self.register_buffer(f"keys_{index}", left.keys.contiguous())
+            self.register_buffer(f"values_{index}", left.values.contiguous())
+            x = layer(x, rotary, causal)
+
+    def before(self, index: int) -> Past | None:
+        """What the prefix left in a layer; None where it is run."""
+        if not self.layout.remembered:
+            return None
+        return Past(self.get_buffer(f"keys_{index}"), self.get_buffer(f"values_{index}"))
 
     def forward(self, embeddings: torch.Tensor, deepstack: torch.Tensor | None = None) -> torch.Tensor:
         """One prompt.
 
         Args:
-            embeddings: [1, L, D] token embeddings; in edit mode the image rows hold the vision tower's tokens.
+            embeddings: [1, L, D] token embeddings, without a remembered prefix; in edit mode the image rows hold the
+                vision tower's tokens.
             deepstack: [K, N, D] the vision tower's early features, added to the image rows after the first K layers.
 
         Returns:
@@ -156,16 +208,16 @@ class TextEncoder(Foldable):
         rotary = Rotary(self.cos, self.sin)
         x, divisor = embeddings, 1.0
         for index, layer in enumerate(self.tower.decoder_layers()):
-            x = layer(times(x, divisor / layer.divisor), rotary, self.causal)
+            x = layer(times(x, divisor / layer.divisor), rotary, self.causal, self.before(index))
             divisor = layer.divisor
             if deepstack is not None and index < deepstack.shape[0]:
                 x = self.add_to_image(x, times(deepstack[index : index + 1], 1 / divisor))
-        return times(x[:, self.layout.drop :, :], divisor)
+        return times(x if self.layout.remembered else x[:, self.layout.drop :, :], divisor)
 
     def add_to_image(self, x: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         if self.layout.image is None:
             raise ValueError("this layout has no image tokens to add deepstack features to")
-        start, stop = self.layout.image
+        start, stop = (place - self.layout.start for place in self.layout.image)
         return torch.cat([x[:, :start], x[:, start:stop] + features, x[:, stop:]], 1)
 
 

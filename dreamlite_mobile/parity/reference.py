@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dreamlite_mobile.assembly import component_methods, step_embeddings
 from dreamlite_mobile.checkpoint import Checkpoint, EmbeddingRows
-from dreamlite_mobile.components import ComponentSpec, Geometry, component_specs
+from dreamlite_mobile.components import MODES, ComponentSpec, Geometry, component_specs
 from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.parity.numbers import Watch, Watched, attach
 from dreamlite_mobile.pipeline import Pipeline
@@ -75,4 +75,5 @@ def reference_pipeline(
         prompts=encoder,
         embeddings=Rows(checkpoint.embedding_rows()),
         step_table=StepRows(step_embeddings(checkpoint, geometry.width, geometry.height).numpy()),
+        skipped={mode: len(geometry.prefix(mode)) for mode in MODES},
     )

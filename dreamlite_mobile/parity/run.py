@@ -15,7 +15,7 @@ from dreamlite_mobile.components import ComponentSpec, sample_inputs
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.rows import Row, digest
 from dreamlite_mobile.parity.thresholds import PICTURE, PIPELINE, coarsest, complaint, measured_and_floor
-from dreamlite_mobile.pipeline import Pipeline, Stages, finish
+from dreamlite_mobile.pipeline import Embeddings, Pipeline, Stages, finish
 from dreamlite_mobile.runtime import Array, Component
 
 Notify = Callable[[str], None]
@@ -24,11 +24,15 @@ SAMPLE = "sample"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One way to run the components: its name in tables, the components, and their precisions (fp32 where absent)."""
+    """One way to run the components: its name in tables, the components, and their precisions (fp32 where absent).
+
+    `embeddings`: its own token table; None: the checkpoint's.
+    """
 
     name: str
     components: Mapping[str, Component]
     precisions: Mapping[str, str] = field(default_factory=dict)
+    embeddings: Embeddings | None = None
 
     def precision(self, component: str) -> str:
         return self.precisions.get(component, "fp32")

@@ -6,20 +6,31 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamlite_mobile.bundle_schema import MAX_STEPS, STEP_ROWS, EmbeddingsEntry, StepTable, TableDtype
+from dreamlite_mobile.bundle_schema import (
+    MAX_STEPS,
+    SCALE_BYTES,
+    STEP_ROWS,
+    EmbeddingsEntry,
+    StepTable,
+    TableDtype,
+)
 from dreamlite_mobile.errors import BundleError, ConfigError, PromptError
 from dreamlite_mobile.runtime import Array
 
-_STORED = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}
+_STORED = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int8": "<i1"}
 
 
 class EmbeddingTable:
-    """Rows [rows, columns] of raw little-endian numbers in the checkpoint's own dtype, looked up as float32."""
+    """Rows [rows, columns] of raw little-endian numbers, looked up as float32. After rows of int8 come their scales."""
 
     def __init__(self, path: Path, rows: int, columns: int, dtype: TableDtype) -> None:
         """BundleError when the file is missing or has another size."""
         self._dtype = dtype
-        self._table = _open(path, rows, columns, _STORED[dtype])
+        scales = rows * SCALE_BYTES if dtype == "int8" else 0
+        self._table = _open(path, rows, columns, _STORED[dtype], scales)
+        self._scales: NDArray[np.float32] | None = None
+        if scales:
+            self._scales = np.fromfile(path, "<f4", offset=rows * columns)
 
     @classmethod
     def of(cls, path: Path, entry: EmbeddingsEntry) -> Self:
@@ -38,6 +49,9 @@ class EmbeddingTable:
                 "the tokenizer does not belong to this model"
             )
         rows = np.asarray(self._table[ids])
+        if self._scales is not None:
+            scaled: Array = rows * self._scales[ids][:, None]
+            return scaled
         if self._dtype == "bfloat16":
             widened: NDArray[np.uint32] = np.left_shift(rows, 16, dtype=np.uint32)
             return widened.view(np.float32)
@@ -64,8 +78,9 @@ class StepEmbeddings:
         return self._table[position : position + 1].astype(np.float32)
 
 
-def _open(path: Path, rows: int, columns: int, stored: str) -> NDArray[Any]:
-    expected = rows * columns * np.dtype(stored).itemsize
+def _open(path: Path, rows: int, columns: int, stored: str, more: int = 0) -> NDArray[Any]:
+    """The table at the start of a file in which `more` bytes follow."""
+    expected = rows * columns * np.dtype(stored).itemsize + more
     try:
         found = path.stat().st_size
         if found != expected:

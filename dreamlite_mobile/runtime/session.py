@@ -70,6 +70,7 @@ class Session:
             prompts=prompt_encoder(self.bundle),
             embeddings=load_embeddings(self.bundle),
             step_table=load_step_embeddings(self.bundle),
+            skipped={mode: len(prompt.prefix_tokens) for mode, prompt in manifest.prompt.modes.items()},
         )
 
 
@@ -78,12 +79,18 @@ def prompt_encoder(bundle: Bundle) -> PromptEncoder:
     manifest = bundle.manifest
     encoder = PromptEncoder(bundle.file(manifest.prompt.tokenizer), prompt_config(bundle))
     shapes = {"generate": encoder.generate_shape, "edit": encoder.edit_shape}
+    prefixes = {"generate": encoder.generate_prefix, "edit": encoder.edit_prefix}
     for mode, prompt in manifest.prompt.modes.items():
         shape = shapes[mode]
         if (shape.drop, shape.states) != (prompt.drop_tokens, prompt.sequence_length):
             raise BundleError(
                 f"{bundle.path}: the tokenizer gives {mode} a prefix of {shape.drop} and {shape.states} states, "
                 f"but the programs were made for {prompt.drop_tokens} and {prompt.sequence_length}. Export it again."
+            )
+        if prompt.prefix_tokens and prompt.prefix_tokens != prefixes[mode]:
+            raise BundleError(
+                f"{bundle.path}: the tokenizer begins every {mode} prompt with other tokens than those whose keys and "
+                "values the text encoder holds. Export it again."
             )
     return encoder
 

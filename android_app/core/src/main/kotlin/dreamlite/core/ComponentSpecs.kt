@@ -39,7 +39,7 @@ internal class ComponentShapes(private val manifest: Manifest) {
     private fun text(mode: Mode): MethodShape {
         val prompt = manifest.prompt.modes.getValue(mode)
         val width = config.text.hiddenSize
-        val embeddings = TensorSpec("embeddings", listOf(1, prompt.inputLength, width))
+        val embeddings = TensorSpec("embeddings", listOf(1, prompt.inputLength - prompt.prefixTokens.size, width))
         val states = TensorSpec("prompt_states", listOf(1, prompt.sequenceLength, width))
         return MethodShape(if (mode == Mode.EDIT) listOf(embeddings, deepstack()) else listOf(embeddings), listOf(states))
     }

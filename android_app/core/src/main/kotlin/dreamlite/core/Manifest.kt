@@ -41,7 +41,7 @@ public data class Manifest(
     internal val hasCoreMl: Boolean,
 ) {
     public companion object {
-        public const val SCHEMA_VERSION: Int = 2
+        public const val SCHEMA_VERSION: Int = 3
         public const val MAX_STEPS: Int = 50
         public const val STEP_ROWS: Int = 1275
     }
@@ -75,17 +75,23 @@ public enum class TableDtype(public val key: String, public val bytes: Int) {
     FLOAT32("float32", 4),
     FLOAT16("float16", 2),
     BFLOAT16("bfloat16", 2),
+    INT8("int8", 1),
 }
 
-/** Raw little-endian token embeddings [rows, columns]. */
+/** Raw little-endian token embeddings [rows, columns]; after those in int8 one float32 scale for each row. */
 public data class EmbeddingsEntry(val file: String, val rows: Int, val columns: Int, val dtype: TableDtype) {
-    public val nbytes: Long get() = rows.toLong() * columns * dtype.bytes
+    public val nbytes: Long get() = rows * (columns.toLong() * dtype.bytes + if (dtype == TableDtype.INT8) Float.SIZE_BYTES else 0)
 }
 
 /** One picture size in pixels and what depends on it; [sigmas]: steps to steps + 1 noise levels. */
 public data class SizeEntry(val width: Int, val height: Int, val sigmas: Map<Int, List<Double>>, val stepEmbeddings: StepTable?)
 
-/** How one mode words its prompt: template({wording({prompt})}), and the static lengths of its tokens. */
+/**
+ * How one mode words its prompt: template({wording({prompt})}), and the static lengths of its tokens.
+ *
+ * [prefixTokens]: the first tokens of every prompt, where the text encoder holds what they leave behind and takes only
+ * the embeddings of those after them; else empty.
+ */
 public data class ModePrompt(
     val template: String,
     val wording: String,
@@ -93,6 +99,7 @@ public data class ModePrompt(
     val inputLength: Int,
     val sequenceLength: Int,
     val maxPromptTokens: Int,
+    val prefixTokens: List<Int> = emptyList(),
 )
 
 /** The static picture of the vision tower: LANCZOS to [pictureSize] squared, (x/255 - mean)/std, patches. */

@@ -224,7 +224,11 @@ private fun readModePrompt(node: Node) = node.members {
         inputLength = get("input_length").int(1),
         sequenceLength = get("sequence_length").int(1),
         maxPromptTokens = get("max_prompt_tokens").int(1),
+        prefixTokens = default("prefix_tokens", emptyList()) { it.list(ANY) { id -> id.int(0) } },
     )
+    if (prompt.prefixTokens.isNotEmpty() && prompt.prefixTokens.size != prompt.dropTokens) {
+        problem("prefix_tokens are ${prompt.prefixTokens.size}, drop_tokens ${prompt.dropTokens}")
+    }
     if (prompt.inputLength - prompt.dropTokens != prompt.sequenceLength) {
         problem("input_length ${prompt.inputLength} - drop_tokens ${prompt.dropTokens} is not sequence_length ${prompt.sequenceLength}")
     }

@@ -95,8 +95,9 @@ public class Pipeline(private val session: Session) {
     private suspend fun FlowCollector<Progress>.encode(run: Run, layout: PromptLayout, image: FloatBuffer?) {
         val texts = inputs("text_encoder", run.mode.key)
         val rows = texts.getValue("embeddings")
-        embeddings.lookup(layout.ids, rows)
-        if (image != null && layout.image != null) rows.fill(image, layout.image.first * manifest.prompt.stateWidth)
+        val skipped = manifest.prompt.modes.getValue(run.mode).prefixTokens.size
+        embeddings.lookup(layout.ids.copyOfRange(skipped, layout.ids.size), rows)
+        if (image != null && layout.image != null) rows.fill(image, (layout.image.first - skipped) * manifest.prompt.stateWidth)
         val states = call(run, "text_encoder", run.mode.key, texts).getValue("prompt_states")
         val unet = inputs("unet", run.mode.key)
         unet.getValue("prompt_states").fill(states)

@@ -75,7 +75,10 @@ public class PromptEncoder(private val tokenizer: Tokenizer, private val prompt:
                 throw BundleException("prompt: the tokenizer gives $token id $found, the manifest says $expected. $AGAIN")
             }
         }
-        for (mode in prompt.modes.keys) checkShape(mode)
+        for (mode in prompt.modes.keys) {
+            checkShape(mode)
+            checkPrefix(mode)
+        }
     }
 
     /** The static lengths of a mode. */
@@ -150,6 +153,18 @@ public class PromptEncoder(private val tokenizer: Tokenizer, private val prompt:
             throw BundleException(
                 "prompt: the tokenizer gives ${mode.key} a prefix of $drop and $states states, but the programs were " +
                     "made for ${entry.dropTokens} and ${entry.sequenceLength}. Export the bundle again.",
+            )
+        }
+    }
+
+    private fun checkPrefix(mode: Mode) {
+        val expected = entry(mode).prefixTokens
+        val frame = frames.getValue(mode)
+        val found = tokenizer.encode(frame.before + "x" + frame.after).ids.take(expected.size)
+        if (found != expected) {
+            throw BundleException(
+                "prompt: the tokenizer begins every ${mode.key} prompt with other tokens than those whose keys and values the " +
+                    "text encoder holds. Export the bundle again.",
             )
         }
     }

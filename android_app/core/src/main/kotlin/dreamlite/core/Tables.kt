@@ -23,18 +23,25 @@ public class EmbeddingTable(path: Path, private val entry: EmbeddingsEntry) {
                     "token id $id is outside the embedding table of ${entry.rows} rows: the tokenizer does not belong to this model",
                 )
             }
-            read(id * width, row)
+            read(id, row)
             position.put(row)
         }
     }
 
-    private fun read(first: Int, row: FloatArray) = when (entry.dtype) {
-        TableDtype.FLOAT32 -> for (at in row.indices) row[at] = bytes.getFloat((first + at) * Float.SIZE_BYTES)
-        TableDtype.BFLOAT16 -> for (at in row.indices) {
-            row[at] = Float.fromBits(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() shl Short.SIZE_BITS)
-        }
-        TableDtype.FLOAT16 -> for (at in row.indices) {
-            row[at] = halfToFloat(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() and 0xFFFF)
+    private fun read(id: Int, row: FloatArray) {
+        val first = id * entry.columns
+        when (entry.dtype) {
+            TableDtype.FLOAT32 -> for (at in row.indices) row[at] = bytes.getFloat((first + at) * Float.SIZE_BYTES)
+            TableDtype.BFLOAT16 -> for (at in row.indices) {
+                row[at] = Float.fromBits(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() shl Short.SIZE_BITS)
+            }
+            TableDtype.FLOAT16 -> for (at in row.indices) {
+                row[at] = halfToFloat(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() and 0xFFFF)
+            }
+            TableDtype.INT8 -> {
+                val scale = bytes.getFloat(entry.rows * entry.columns + id * Float.SIZE_BYTES)
+                for (at in row.indices) row[at] = bytes[first + at] * scale
+            }
         }
     }
 }

@@ -43,8 +43,8 @@ class GoldenManifestTest {
 
     @Test
     fun `a newer schema says what to update`() {
-        val error = assertFailsWith<BundleException> { readManifest("""{"schema_version": 3}""".toByteArray()) }
-        assertContains(error.message!!, "schema version 3, this app reads version 2. Update the app.")
+        val error = assertFailsWith<BundleException> { readManifest("""{"schema_version": 4}""".toByteArray()) }
+        assertContains(error.message!!, "schema version 4, this app reads version 3. Update the app.")
     }
 
     @Test

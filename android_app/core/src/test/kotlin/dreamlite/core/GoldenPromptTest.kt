@@ -81,6 +81,21 @@ class GoldenPromptTest {
     }
 
     @Test
+    fun `a text encoder that holds the keys of another prefix is refused`() {
+        val (entry, tokenizer) = vocabularies[0].entry to vocabularies[0].tokenizer
+        for (mode in Mode.entries) {
+            val own = entry.modes.getValue(mode)
+            val begun = vocabularies[0].encoder.generate("x").ids.take(own.dropTokens)
+            val other = entry.copy(modes = entry.modes + (mode to own.copy(prefixTokens = begun.map { it + 1 })))
+            val error = assertFailsWith<BundleException> { PromptEncoder(tokenizer, other) }
+            assertContains(error.message!!, "begins every ${mode.key} prompt with other tokens")
+        }
+        val generate = entry.modes.getValue(Mode.GENERATE)
+        val begun = vocabularies[0].encoder.generate("x").ids.take(generate.dropTokens)
+        PromptEncoder(tokenizer, entry.copy(modes = entry.modes + (Mode.GENERATE to generate.copy(prefixTokens = begun))))
+    }
+
+    @Test
     fun `half of a surrogate pair is refused`() {
         val error = assertFailsWith<PromptException> { vocabularies[0].encoder.generate("a \uD83D b") }
         assertContains(error.message!!, "character 2 is half of a surrogate pair")
