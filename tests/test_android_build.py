@@ -19,6 +19,7 @@ from bundles import exported
 from golden_vectors import golden_folder
 from PIL import Image
 from run_folder import made_once
+from sharded_bundle import sharded_folder
 
 from dreamlite_mobile.device.places import ACTIVITY, BUNDLES
 from dreamlite_mobile.device.places import APP as PACKAGE
@@ -48,6 +49,7 @@ def maven(log_folder: Path) -> None:
         "golden": golden_folder(),
         "xnnpack": exported("fp32"),
         "onnx": exported("fp32", "onnx"),
+        "sharded": sharded_folder(),
         "executorch": next(iter(executorch.__path__)),
     }
     command = [
