@@ -11,11 +11,14 @@ import java.nio.file.StandardOpenOption
 /** Token embeddings [rows, columns], memory-mapped, looked up as float32. */
 public class EmbeddingTable(path: Path, private val entry: EmbeddingsEntry) {
     private val bytes = map(path, entry.nbytes)
+    private val halves = bytes.asShortBuffer()
+    private val floats = bytes.asFloatBuffer()
 
     /** Writes one row for each id from the start of [target]. PromptException for an id outside the table. */
     public fun lookup(ids: IntArray, target: FloatBuffer) {
         val width = entry.columns
         val row = FloatArray(width)
+        val stored = ShortArray(width)
         val position = target.duplicate().apply { clear() }
         for (id in ids) {
             if (id !in 0 until entry.rows) {
@@ -23,18 +26,21 @@ public class EmbeddingTable(path: Path, private val entry: EmbeddingsEntry) {
                     "token id $id is outside the embedding table of ${entry.rows} rows: the tokenizer does not belong to this model",
                 )
             }
-            read(id * width, row)
+            if (entry.dtype == TableDtype.FLOAT32) read(id * width, row) else read(id * width, stored, row)
             position.put(row)
         }
     }
 
-    private fun read(first: Int, row: FloatArray) = when (entry.dtype) {
-        TableDtype.FLOAT32 -> for (at in row.indices) row[at] = bytes.getFloat((first + at) * Float.SIZE_BYTES)
-        TableDtype.BFLOAT16 -> for (at in row.indices) {
-            row[at] = Float.fromBits(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() shl Short.SIZE_BITS)
-        }
-        TableDtype.FLOAT16 -> for (at in row.indices) {
-            row[at] = halfToFloat(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() and 0xFFFF)
+    private fun read(first: Int, row: FloatArray) {
+        floats.duplicate().apply { position(first) }.get(row)
+    }
+
+    private fun read(first: Int, stored: ShortArray, row: FloatArray) {
+        halves.duplicate().apply { position(first) }.get(stored)
+        if (entry.dtype == TableDtype.BFLOAT16) {
+            for (at in row.indices) row[at] = Float.fromBits(stored[at].toInt() shl Short.SIZE_BITS)
+        } else {
+            for (at in row.indices) row[at] = halfToFloat(stored[at].toInt() and 0xFFFF)
         }
     }
 }
