@@ -56,7 +56,10 @@ def manifest_cases(bundle: Path) -> dict[str, Any]:
 
 
 def sharded(base: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with a U-Net of two programs, the first of which hands `middle` on to the second."""
+    """The manifest with a U-Net of two programs, the first of which hands `middle` on to the second.
+
+    Nothing in it is one object in two places: a change is made in one place only.
+    """
     cut = copy.deepcopy(base)
     unet = cut["components"]["unet"]
     second = "unet.2.pte"
@@ -68,7 +71,8 @@ def sharded(base: dict[str, Any]) -> dict[str, Any]:
         made = [{"name": item["name"], "shape": item["shape"], "dtype": "float32"} for item in method["outputs"]]
         method["then"] = [second]
         method["shards"] = [{"inputs": given, "outputs": [middle]}, {"inputs": [middle, given[0]], "outputs": made}]
-    return cut
+    distinct: dict[str, Any] = json.loads(json.dumps(cut))
+    return distinct
 
 
 def _sharded_changes(cut: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -86,6 +90,10 @@ def _sharded_changes(cut: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"path": (*stem, "shards"), "value": method["shards"][:1]}
     yield {"path": (*stem, "shards"), "value": []}
     yield {"path": (*stem, "then"), "value": []}
+    for key, value in (("name", "other"), ("shape", [2, 3]), ("dtype", "float32")):
+        shards = copy.deepcopy(method["shards"])
+        shards[0]["outputs"][0][key] = shards[1]["inputs"][0][key] = value
+        yield {"path": (*stem, "shards"), "value": shards}
 
 
 def verdict(folder: Path, text: str) -> str | None:
