@@ -11,7 +11,9 @@ import shutil
 import subprocess
 import tomllib
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import executorch
 import pytest
@@ -19,6 +21,7 @@ from bundles import exported
 from golden_vectors import golden_folder
 from PIL import Image
 from run_folder import made_once
+from sharded_bundle import sharded_folder
 
 from dreamlite_mobile.device.places import ACTIVITY, BUNDLES
 from dreamlite_mobile.device.places import APP as PACKAGE
@@ -38,6 +41,8 @@ TESTED = {"core": 50, "executorch": 15, "app": 45}
 ANDROID_ONLY = {"agp", "qnn"}
 MAVEN_ONLY = {"ktlint", "junit4", "robolectric", "android", "androidx.monitor", "apktool", "r8", "apksig"}
 APK_LIMIT = 8_000_000
+ANDROID = "{http://schemas.android.com/apk/res/android}"
+MIN_SDK = 29
 
 
 def maven(log_folder: Path) -> None:
@@ -48,6 +53,7 @@ def maven(log_folder: Path) -> None:
         "golden": golden_folder(),
         "xnnpack": exported("fp32"),
         "onnx": exported("fp32", "onnx"),
+        "sharded": sharded_folder(),
         "executorch": next(iter(executorch.__path__)),
     }
     command = [
@@ -165,13 +171,20 @@ def test_core_knows_no_android_and_one_file_knows_executorch() -> None:
     assert [path.name for path, text in sources.items() if "org.pytorch" in text] == ["ExecuTorchComponent.kt"]
 
 
+def test_nothing_newer_than_java_8_is_called() -> None:
+    """What Android 10 lacks (`Path.of`, `Stream.toList`, ...) does not compile, whatever JDK compiles it."""
+    flag = "-Xjdk-release=1.8"
+    assert flag in (APP / "pom.xml").read_text() and flag in (APP / "app/pom.xml").read_text()
+    assert flag in (APP / "core/build.gradle.kts").read_text()
+
+
 def test_the_wrapper_is_pinned_and_only_arm64_is_packed() -> None:
     assert re.search(
         r"gradle-\d+\.\d+(\.\d+)?-bin\.zip", (APP / "gradle/wrapper/gradle-wrapper.properties").read_text()
     )
     for module in ("executorch", "app"):
         build = (APP / module / "build.gradle.kts").read_text()
-        assert 'abiFilters += "arm64-v8a"' in build and "minSdk = 29" in build
+        assert 'abiFilters += "arm64-v8a"' in build and f"minSdk = {MIN_SDK}" in build
     assert "targetSdk = 35" in (APP / "app/build.gradle.kts").read_text()
 
 
@@ -204,9 +217,8 @@ def test_the_manifest_is_one_that_gradle_merges() -> None:
     manifest = ET.fromstring(text)
     assert "package" not in manifest.attrib
     assert set(re.findall(r"\$\{(\w+)\}", text)) == {"applicationId"}
-    name = "{http://schemas.android.com/apk/res/android}name"
     ours = {
-        element.attrib[name]
+        element.attrib[f"{ANDROID}name"]
         for element in manifest.iter()
         if element.tag in ("application", "activity", "service", "provider")
     }
@@ -214,6 +226,45 @@ def test_the_manifest_is_one_that_gradle_merges() -> None:
     assert ours - classes == {"androidx.core.content.FileProvider"}
     build = (APP / "app/build.gradle.kts").read_text()
     assert 'namespace = "dreamlite.app"' in build and 'applicationId = "dreamlite.app"' in build
+
+
+def statements(manifest: ET.Element) -> Iterator[tuple[str, str, str]]:
+    """(element, attribute, value) of all that is compared: one application, others known by their names."""
+    for element in manifest.iter():
+        name = "" if element.tag == "application" else element.attrib.get(f"{ANDROID}name", "")
+        where = f"{element.tag} {name}"
+        for attribute, value in element.attrib.items():
+            if attribute.startswith(ANDROID) and element.tag not in ("uses-sdk", "action", "category"):
+                yield where, attribute, value.replace("${applicationId}", PACKAGE)
+
+
+def library_manifests() -> dict[str, ET.Element]:
+    """Of every AAR that the app is built of; Maven has put them there."""
+    found = {}
+    for path in sorted((APP / "androidx/target/libraries").glob("*.aar")):
+        with ZipFile(path) as archive:
+            found[path.name] = ET.fromstring(archive.read("AndroidManifest.xml"))
+    return found
+
+
+def test_no_library_contradicts_the_manifest(built: Path) -> None:
+    """Android's rule of merging: nobody wants a newer Android than the app, and no attribute has two values.
+
+    Nothing overrules by `tools:replace`, so a second value would end Gradle's build.
+    """
+    assert built
+    libraries = library_manifests()
+    assert len(libraries) > 30
+    said: dict[tuple[str, str], tuple[str, str]] = {}
+    own = {"the app": ET.parse(APP / "app/src/main/AndroidManifest.xml").getroot()}
+    for name, manifest in {**own, **libraries}.items():
+        for sdk in manifest.iter("uses-sdk"):
+            assert int(sdk.attrib.get(f"{ANDROID}minSdkVersion", "1")) <= MIN_SDK, name
+        for where, attribute, value in statements(manifest):
+            before, other = said.setdefault((where, attribute), (value, name))
+            assert before == value, f"{where}: {attribute} is {before} in {other}, {value} in {name}"
+    providers = {where for where, _ in said if where.startswith("provider ")}
+    assert "provider androidx.startup.InitializationProvider" in providers
 
 
 def test_the_harness_starts_an_activity_that_is_there() -> None:

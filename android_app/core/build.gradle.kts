@@ -1,10 +1,23 @@
+import org.jetbrains.kotlin.gradle.dsl.JvmTarget
+
 plugins {
     alias(libs.plugins.kotlin.jvm)
 }
 
 kotlin {
     explicitApi()
-    jvmToolchain(17)
+}
+
+// Android 10 has the classes of Java 8: nothing newer is called, whatever JDK compiles.
+tasks.compileKotlin {
+    compilerOptions {
+        jvmTarget = JvmTarget.JVM_1_8
+        freeCompilerArgs.add("-Xjdk-release=1.8")
+    }
+}
+
+tasks.compileJava {
+    options.release = 8
 }
 
 dependencies {

@@ -29,7 +29,8 @@ NOT_JSON = (
 def manifest_cases(bundle: Path) -> dict[str, Any]:
     """The bundle's manifest (with fewer sigma tables) and changes to it, each with Python's verdict.
 
-    A change is {path, value} or {path, delete}; `texts` are whole documents that are refused.
+    A change is {path, value} or {path, delete}; `texts` are whole documents that are refused. `sharded`: the same of a
+    manifest whose U-Net is cut into two programs, changed where they are described.
 
     Raises:
         BundleError: the bundle's own manifest is not sound.
@@ -43,7 +44,56 @@ def manifest_cases(bundle: Path) -> dict[str, Any]:
         assert verdict(place, json.dumps(base)) is None
         changes = [_judged(place, base, change) for change in _changes(base)]
         texts = [{"text": text, "refused": verdict(place, text)} for text in NOT_JSON]
-    return {"base": base, "changes": changes, "texts": texts}
+        cut = sharded(base)
+        assert verdict(place, json.dumps(cut)) is None
+        sharded_changes = [_judged(place, cut, change) for change in _sharded_changes(cut)]
+    return {
+        "base": base,
+        "changes": changes,
+        "texts": texts,
+        "sharded": {"base": cut, "changes": sharded_changes},
+    }
+
+
+def sharded(base: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a U-Net of two programs, the first of which hands `middle` on to the second.
+
+    Nothing in it is one object in two places: a change is made in one place only.
+    """
+    cut = copy.deepcopy(base)
+    unet = cut["components"]["unet"]
+    second = "unet.2.pte"
+    cut["files"][second] = {"bytes": 1, "sha256": "0" * 64}
+    unet["files"].append(second)
+    for method in unet["methods"].values():
+        middle = {"name": "middle", "shape": [1, 4, 8], "dtype": "float16"}
+        given = [{"name": item["name"], "shape": item["shape"], "dtype": "float32"} for item in method["inputs"]]
+        made = [{"name": item["name"], "shape": item["shape"], "dtype": "float32"} for item in method["outputs"]]
+        method["then"] = [second]
+        method["shards"] = [{"inputs": given, "outputs": [middle]}, {"inputs": [middle, given[0]], "outputs": made}]
+    distinct: dict[str, Any] = json.loads(json.dumps(cut))
+    return distinct
+
+
+def _sharded_changes(cut: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every place of the first method's programs and of what each of them takes and gives."""
+    name, method = next(iter(cut["components"]["unet"]["methods"].items()))
+    stem: Place = ("components", "unet", "methods", name)
+    spots: list[Place] = [("then",), *(("shards", index) for index in range(2))]
+    for spot in spots:
+        node: Any = method
+        for part in spot:
+            node = node[part]
+        for change in changes({"root": node}):
+            yield {**change, "path": (*stem, *spot, *change["path"][1:])}
+    yield {"path": (*stem, "shards"), "value": method["shards"][::-1]}
+    yield {"path": (*stem, "shards"), "value": method["shards"][:1]}
+    yield {"path": (*stem, "shards"), "value": []}
+    yield {"path": (*stem, "then"), "value": []}
+    for key, value in (("name", "other"), ("shape", [2, 3]), ("dtype", "float32")):
+        shards = copy.deepcopy(method["shards"])
+        shards[0]["outputs"][0][key] = shards[1]["inputs"][0][key] = value
+        yield {"path": (*stem, "shards"), "value": shards}
 
 
 def verdict(folder: Path, text: str) -> str | None:

@@ -27,27 +27,12 @@ def load_component(
     entry = bundle.component(name)
     match bundle.manifest.backend:
         case "xnnpack":
-            from dreamlite_mobile.runtime.executorch import ExecuTorchComponent, check_version
-
-            check_version(bundle.path, bundle.manifest.needs.executorch)
-            program = next(iter(entry.methods.values())).file
-            return ExecuTorchComponent(bundle.file(program), entry.methods, name=name, threads=threads)
+            return _executorch_component(bundle, name, threads)
         case "qnn" if emulator:
-            from dreamlite_mobile.runtime.executorch import ExecuTorchComponent, check_version
             from dreamlite_mobile.runtime.qnn import check_qnn
 
-            check_version(bundle.path, bundle.manifest.needs.executorch)
             check_qnn(bundle)
-            if any(spec.shards for spec in entry.methods.values()):
-                from dreamlite_mobile.runtime.executorch_chain import ExecuTorchChain
-
-                chains = {
-                    method: [bundle.file(file) for file in (spec.file, *spec.then)]
-                    for method, spec in entry.methods.items()
-                }
-                return ExecuTorchChain(chains, entry.methods, name=name, threads=threads)
-            program = next(iter(entry.methods.values())).file
-            return ExecuTorchComponent(bundle.file(program), entry.methods, name=name, threads=threads)
+            return _executorch_component(bundle, name, threads)
         case "onnx":
             from dreamlite_mobile.runtime.onnx import OnnxComponent
 
@@ -75,6 +60,23 @@ def load_component(
                 f"{bundle.path}: made for {other} ({bundle.manifest.target}), which does not run on this machine as it "
                 "is. Use it on the phone, or --emulator for qnn."
             )
+
+
+def _executorch_component(bundle: Bundle, name: str, threads: int | None) -> Component:
+    """Over one `.pte`, or over a chain of them where the component is cut into shards."""
+    from dreamlite_mobile.runtime.executorch import ExecuTorchComponent, check_version
+
+    check_version(bundle.path, bundle.manifest.needs.executorch)
+    entry = bundle.component(name)
+    if any(spec.shards for spec in entry.methods.values()):
+        from dreamlite_mobile.runtime.executorch_chain import ExecuTorchChain
+
+        chains = {
+            method: [bundle.file(file) for file in (spec.file, *spec.then)] for method, spec in entry.methods.items()
+        }
+        return ExecuTorchChain(chains, entry.methods, name=name, threads=threads)
+    program = next(iter(entry.methods.values())).file
+    return ExecuTorchComponent(bundle.file(program), entry.methods, name=name, threads=threads)
 
 
 def load_embeddings(bundle: Bundle) -> EmbeddingTable:

@@ -14,6 +14,7 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import java.io.IOException
 import java.nio.file.Path
+import kotlin.io.path.Path
 
 /**
  * `adb shell am start -n dreamlite.app/dreamlite.app.BenchActivity --es request PATH`: answers one request of `dreamlite bench`
@@ -29,7 +30,7 @@ class BenchActivity : ComponentActivity() {
             return finish()
         }
         lifecycleScope.launch {
-            answer(Path.of(request))
+            answer(Path(request))
             finish()
         }
     }
@@ -55,7 +56,7 @@ class BenchActivity : ComponentActivity() {
     /** The app's own folder, under both names that it has. */
     private fun outRoots(): List<Path> = listOfNotNull(
         getExternalFilesDir(null)?.toPath()?.resolve(OUT),
-        Path.of("/sdcard/Android/data/$packageName/files/$OUT"),
+        Path("/sdcard/Android/data/$packageName/files/$OUT"),
     )
 
     private companion object {

@@ -22,6 +22,7 @@ import dreamlite.executorch.checkRuntime
 import kotlinx.coroutines.CoroutineDispatcher
 import kotlinx.coroutines.Dispatchers
 import java.nio.file.Path
+import kotlin.io.path.Path
 
 /** What the app is made of, one of each in the process. Tests put in others. */
 open class Parts(private val application: Application) {
@@ -61,7 +62,7 @@ open class Parts(private val application: Application) {
     }
 
     open val work: CoroutineDispatcher get() = Dispatchers.Default
-    open val pushed: Path get() = Path.of(Imports.PUSHED)
+    open val pushed: Path get() = Path(Imports.PUSHED)
     open val gallery: Gallery by lazy { MediaGallery(application.contentResolver) }
 
     open fun components(threads: Int? = null): ComponentFactory = ExecuTorchFactory(runtime, threads ?: 0)

@@ -58,6 +58,12 @@ class RunService : Service() {
         return START_NOT_STICKY
     }
 
+    /** From Android 15 on work of this kind has six hours a day; who goes on is ended with an error. */
+    override fun onTimeout(startId: Int, fgsType: Int) {
+        stop?.invoke()
+        stopSelf()
+    }
+
     /** What the work is: known by its name from Android 15 on, data to work on before. */
     private fun type(): Int = if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.VANILLA_ICE_CREAM) {
         ServiceInfo.FOREGROUND_SERVICE_TYPE_MEDIA_PROCESSING

@@ -36,6 +36,8 @@ import kotlinx.coroutines.withContext
 import java.io.InputStream
 import java.nio.file.Files
 import java.nio.file.Path
+import kotlin.io.path.Path
+import kotlin.io.path.listDirectoryEntries
 import kotlin.random.Random
 
 /** One state, what fingers ask for, and the work that follows. Survives rotation; [Desk] survives the process. */
@@ -70,7 +72,7 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
         tell(Event.RunBegun(draft.mode, seed, card.steps))
         job = viewModelScope.launch {
             showRun()
-            val order = Order(card.name, draft.prompt, seed, draft.source?.let { Path.of(it) })
+            val order = Order(card.name, draft.prompt, seed, draft.source?.let { Path(it) })
             tell(outcome { Event.RunDone(parts.drawing.draw(order, listener())) })
             parts.notices.hide()
         }
@@ -98,12 +100,12 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
     fun deleteBundle(name: String) {
         if (state.value !is StudioState.Ready) return
         viewModelScope.launch {
-            val left = withContext(parts.work) {
+            val problem = failure(Notice.Kind.FAILED) {
                 parts.easel.drop()
                 parts.imports.delete(name)
-                parts.imports.cards()
             }
-            tell(Event.BundlesChanged(left))
+            tell(Event.BundlesChanged(withContext(parts.work) { parts.imports.cards() }))
+            if (problem != null) tell(Event.Told(problem))
         }
     }
 
@@ -137,18 +139,13 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
     fun deleteEntry(entry: HistoryEntry) {
         tell(Event.EntryDeleted(entry.id))
         if (state.value.desk.draft.source == parts.history.picture(entry.id).toString()) tell(Event.SourcePicked(null))
-        viewModelScope.launch(parts.work) { parts.history.delete(entry.id) }
+        viewModelScope.launch { failure(Notice.Kind.FAILED) { parts.history.delete(entry.id) }?.let { tell(Event.Told(it)) } }
     }
 
     fun save(entry: HistoryEntry) {
         viewModelScope.launch {
-            val notice = try {
-                withContext(parts.work) { parts.gallery.save(parts.history.picture(entry.id), entry) }
-                Notice(Notice.Kind.SAVED)
-            } catch (error: Exception) {
-                Problems.of(error, Notice.Kind.NOT_SAVED)
-            }
-            tell(Event.Told(notice))
+            val problem = failure(Notice.Kind.NOT_SAVED) { parts.gallery.save(parts.history.picture(entry.id), entry) }
+            tell(Event.Told(problem ?: Notice(Notice.Kind.SAVED)))
         }
     }
 
@@ -161,15 +158,19 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
             parts.phone.heat.collect { tell(Event.PhoneTold(parts.phone.facts())) }
         }
         viewModelScope.launch {
-            val (cards, history, left) = withContext(parts.work) {
+            var loaded = Event.Loaded(emptyList(), emptyList())
+            var left: ImportFrom? = null
+            val problem = failure(Notice.Kind.FAILED) {
+                loaded = Event.Loaded(parts.imports.cards(), parts.history.list())
+                left = parts.imports.interrupted()
                 clearSources(state.value.desk.draft.source)
-                Triple(parts.imports.cards(), parts.history.list(), parts.imports.interrupted())
             }
-            tell(Event.Loaded(cards, history))
+            tell(loaded)
+            if (problem != null) tell(Event.Told(problem))
             if (state.value.desk.draft.seed.isEmpty()) roll()
             if (interrupted) tell(Event.Told(Notice(Notice.Kind.INTERRUPTED)))
             refresh()
-            if (left != null) import(left)
+            left?.let { import(it) }
         }
     }
 
@@ -220,11 +221,19 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
         Event.RunEnded(Problems.of(error, Notice.Kind.FAILED))
     }
 
+    /** How work on files failed, or null. */
+    private suspend fun failure(usual: Notice.Kind, work: () -> Unit): Notice? = try {
+        withContext(parts.work) { work() }
+        null
+    } catch (error: Exception) {
+        Problems.of(error, usual)
+    }
+
     private fun sourceFolder() = parts.home.resolve("sources")
 
     private fun clearSources(kept: String?) {
         if (!Files.isDirectory(sourceFolder())) return
-        Files.list(sourceFolder()).use { paths -> paths.toList() }.filter { it.toString() != kept }.forEach(Files::delete)
+        sourceFolder().listDirectoryEntries().filter { it.toString() != kept }.forEach(Files::delete)
     }
 
     private companion object {
@@ -255,7 +264,7 @@ internal object SavedDesk {
             prompt = bundle.getString("prompt").orEmpty(),
             seed = bundle.getString("seed").orEmpty(),
             locked = bundle.getBoolean("locked"),
-            source = bundle.getString("source")?.takeIf { Files.isRegularFile(Path.of(it)) },
+            source = bundle.getString("source")?.takeIf { Files.isRegularFile(Path(it)) },
         )
         val page = Page.entries.firstOrNull { it.name == bundle.getString("page") } ?: Page.STUDIO
         return Desk(page = page, draft = draft, current = bundle.getString("current"), shown = bundle.getString("shown"))

@@ -7,12 +7,17 @@ import dreamlite.app.model.StudioState
 import dreamlite.core.ComponentException
 import dreamlite.core.DIGEST_NAME
 import dreamlite.core.Fault
+import dreamlite.core.MANIFEST_NAME
 import dreamlite.core.sha256
+import kotlinx.coroutines.CoroutineDispatcher
+import kotlinx.coroutines.Dispatchers
+import org.json.JSONObject
 import org.junit.After
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.pytorch.executorch.Module
 import org.robolectric.RobolectricTestRunner
+import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.robolectric.shadows.ShadowPowerManager
@@ -20,6 +25,7 @@ import java.io.IOException
 import java.nio.file.Files
 import java.nio.file.Path
 import java.util.concurrent.CountDownLatch
+import kotlin.coroutines.CoroutineContext
 import kotlin.test.assertEquals
 import kotlin.test.assertFalse
 import kotlin.test.assertIs
@@ -81,7 +87,7 @@ class FaultsTest {
     }
 
     @Test
-    fun `a disk that is full, and one that fills up`() {
+    fun `a disk that is full`() {
         val phone = PhoneInHand()
         phone.parts.storage = 1_000_000
         phone.screen.tap("Models")
@@ -98,6 +104,28 @@ class FaultsTest {
     }
 
     @Test
+    fun `a disk that fills up while a bundle is copied`() {
+        val phone = PhoneInHand()
+        phone.screen.tap("Models")
+        fill(phone.parts.home.resolve("bundles/tiny.part"))
+        phone.importZip()
+        phone.screen.awaitWords("This model cannot be used")
+        assertTrue(phone.screen.words().any { "No space left on device" in it }, phone.screen.words().toString())
+        assertIs<StudioState.NoBundle>(phone.state)
+        assertNothingLeft(phone)
+        phone.screen.tap("Dismiss")
+        phone.importZip()
+        phone.screen.awaitWords("In use")
+    }
+
+    /** What a dead process left, on a disk where the next file has no room: it is a link to the kernel's full device. */
+    private fun fill(staging: Path) {
+        Files.createDirectories(staging)
+        for (name in listOf(MANIFEST_NAME, DIGEST_NAME)) Files.copy(exportedBundle().resolve(name), staging.resolve(name))
+        Files.createSymbolicLink(staging.resolve("unet.pte.part"), Path.of("/dev/full"))
+    }
+
+    @Test
     fun `a bundle that needs more memory than the phone has`() {
         val phone = PhoneInHand()
         phone.parts.memory = 1_000_000
@@ -110,11 +138,7 @@ class FaultsTest {
 
     @Test
     fun `refusals leave nothing behind and say why`() {
-        val broken = Files.createTempDirectory("broken").resolve("tiny")
-        Files.walk(exportedBundle()).use { paths -> paths.toList() }.forEach {
-            val target = broken.resolve(exportedBundle().relativize(it).toString())
-            if (Files.isDirectory(it)) Files.createDirectories(target) else Files.copy(it, target)
-        }
+        val broken = copied()
         val unet = broken.resolve("unet.pte")
         Files.write(unet, Files.readAllBytes(unet).also { it[it.size / 2] = (it[it.size / 2] + 1).toByte() })
         val phone = PhoneInHand()
@@ -128,6 +152,36 @@ class FaultsTest {
         phone.importZip(broken)
         phone.screen.await("lacks a file") { phone.screen.words().any { "lacks 'unet.pte'" in it } }
         assertNothingLeft(phone)
+    }
+
+    @Test
+    fun `a bundle without a decoder is refused before it is copied`() {
+        val part = copied()
+        val manifest = JSONObject(Files.readString(part.resolve(MANIFEST_NAME)))
+        manifest.getJSONObject("components").remove("vae_decoder")
+        manifest.getJSONObject("files").remove("vae_decoder.pte")
+        sign(part, manifest.toString())
+        Files.delete(part.resolve("vae_decoder.pte"))
+        val phone = PhoneInHand()
+        phone.screen.tap("Models")
+        phone.importZip(part)
+        phone.screen.awaitWords("This model cannot be used")
+        assertTrue(phone.screen.words().any { "needs vae_decoder, which it lacks" in it }, phone.screen.words().toString())
+        assertNothingLeft(phone)
+    }
+
+    private fun copied(): Path {
+        val folder = Files.createTempDirectory("copied").resolve("tiny")
+        Files.walk(exportedBundle()).use { paths -> paths.toList() }.forEach {
+            val target = folder.resolve(exportedBundle().relativize(it).toString())
+            if (Files.isDirectory(it)) Files.createDirectories(target) else Files.copy(it, target)
+        }
+        return folder
+    }
+
+    private fun sign(bundle: Path, manifest: String) {
+        Files.writeString(bundle.resolve(MANIFEST_NAME), manifest)
+        Files.writeString(bundle.resolve(DIGEST_NAME), "${sha256(manifest.toByteArray())}  manifest.json\n")
     }
 
     private fun assertNothingLeft(phone: PhoneInHand) {
@@ -155,8 +209,7 @@ class FaultsTest {
         val text = Files.readString(bundle.resolve("manifest.json"))
         val changed = text.replaceFirst(Regex("\"licence\": *\"[^\"]*\""), "\"licence\": \"another\"")
         assertTrue(text != changed)
-        Files.writeString(bundle.resolve("manifest.json"), changed)
-        Files.writeString(bundle.resolve(DIGEST_NAME), "${sha256(changed.toByteArray())}  manifest.json\n")
+        sign(bundle, changed)
     }
 
     @Test
@@ -170,10 +223,34 @@ class FaultsTest {
     }
 
     @Test
+    fun `deleted twice by two quick taps`() {
+        val phone = PhoneInHand().withBundle()
+        drawing(phone)
+        phone.screen.awaitWords("Picture: a blue square")
+        val entry = phone.state.desk.history.single()
+        repeat(2) { phone.activity.model.deleteEntry(entry) }
+        repeat(2) { phone.activity.model.deleteBundle("tiny") }
+        phone.screen.await("bundle gone") { phone.state is StudioState.NoBundle }
+        assertNull(phone.state.desk.notice)
+        assertTrue(phone.state.desk.history.isEmpty())
+    }
+
+    @Test
     fun `turned in every state`() {
-        val phone = PhoneInHand()
-        phone.rotate()
-        assertIs<StudioState.NoBundle>(phone.state)
+        val turned = HashSet<Class<*>>()
+        val parts = (RuntimeEnvironment.getApplication() as TestApp).parts as TestParts
+        val reading = HeldDispatcher().also { parts.work = it }
+        val phone = PhoneInHand(awaited = false)
+        fun turn() {
+            val before = phone.state.javaClass
+            phone.rotate()
+            assertEquals(before, phone.state.javaClass)
+            turned += before
+        }
+        turn()
+        reading.release()
+        phone.screen.await("start") { phone.state is StudioState.NoBundle }
+        turn()
         phone.screen.tap("Models")
         val slow = CountDownLatch(1)
         val bytes = PhoneInHand.zipped(exportedBundle())
@@ -185,16 +262,36 @@ class FaultsTest {
         phone.screen.tap("From a zip")
         phone.answer(Uri.parse("content://documents/tiny.zip"))
         phone.screen.awaitWords("Importing tiny")
-        phone.rotate()
-        assertIs<StudioState.Importing>(phone.state)
+        turn()
         slow.countDown()
         phone.screen.awaitWords("In use")
-        phone.rotate()
-        assertIs<StudioState.Ready>(phone.state)
+        turn()
         phone.screen.tap("Studio")
+        val held = CountDownLatch(1)
+        phone.parts.counting.before = { call -> if (call == CountingFactory.Call("unet", false, 1)) held.await() }
         drawing(phone)
-        phone.rotate()
+        phone.screen.await("step 1") { (phone.state as? StudioState.Running)?.run?.step == 1 }
+        turn()
+        held.countDown()
         phone.screen.awaitWords("Picture: a blue square")
+        assertEquals(StudioState::class.java.declaredClasses.filter { StudioState::class.java.isAssignableFrom(it) }.toSet(), turned)
+    }
+
+    /** Lets nothing run until it is released. */
+    private class HeldDispatcher : CoroutineDispatcher() {
+        private val waiting = ArrayList<Pair<CoroutineContext, Runnable>>()
+        private var released = false
+
+        @Synchronized
+        override fun dispatch(context: CoroutineContext, block: Runnable) {
+            if (released) Dispatchers.Default.dispatch(context, block) else waiting += context to block
+        }
+
+        @Synchronized
+        fun release() {
+            released = true
+            waiting.forEach { (context, block) -> Dispatchers.Default.dispatch(context, block) }
+        }
     }
 
     @Test

@@ -18,7 +18,7 @@ import java.util.zip.ZipEntry
 import java.util.zip.ZipOutputStream
 
 /** The app on a phone: started, rotated, killed and started again. */
-class PhoneInHand {
+class PhoneInHand(awaited: Boolean = true) {
     var controller: ActivityController<MainActivity> = started()
         private set
     val activity: MainActivity get() = controller.get()
@@ -28,7 +28,7 @@ class PhoneInHand {
 
     init {
         held = this
-        screen.await("start") { state !is StudioState.Starting }
+        if (awaited) screen.await("start") { state !is StudioState.Starting }
     }
 
     fun rotate() {
@@ -48,11 +48,12 @@ class PhoneInHand {
         screen.idle()
     }
 
-    /** Answers what the app asked of another app. */
-    fun answer(uri: Uri) {
-        val asked = shadowOf(activity).nextStartedActivityForResult
-        shadowOf(activity).receiveResult(asked.intent, Activity.RESULT_OK, Intent().setData(uri))
+    /** Answers what the app asked of another app; gives what was asked. */
+    fun answer(uri: Uri?): Intent {
+        val asked = shadowOf(activity).nextStartedActivityForResult.intent
+        shadowOf(activity).receiveResult(asked, Activity.RESULT_OK, Intent().setData(uri))
         screen.idle()
+        return asked
     }
 
     fun importZip(bundle: Path = exportedBundle(), name: String = "tiny") {

@@ -7,6 +7,8 @@ import dreamlite.app.model.RunView
 import dreamlite.core.Bundle
 import dreamlite.core.Component
 import dreamlite.core.ComponentFactory
+import kotlinx.coroutines.CoroutineDispatcher
+import kotlinx.coroutines.Dispatchers
 import java.nio.FloatBuffer
 import java.nio.file.Files
 import java.nio.file.Path
@@ -22,6 +24,7 @@ class TestParts(application: Application) : Parts(application) {
     val counting = CountingFactory(super.components(1))
     val saved = CopyOnWriteArrayList<Pair<Path, HistoryEntry>>()
     val noticed = CopyOnWriteArrayList<RunView?>()
+    override var work: CoroutineDispatcher = Dispatchers.Default
     var storage = Long.MAX_VALUE
     var memory = Long.MAX_VALUE
     override var pushed: Path = Path.of("/nowhere")

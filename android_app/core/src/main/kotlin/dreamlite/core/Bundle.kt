@@ -5,6 +5,8 @@ import java.nio.file.Files
 import java.nio.file.LinkOption.NOFOLLOW_LINKS
 import java.nio.file.Path
 import java.security.MessageDigest
+import kotlin.io.path.PathWalkOption
+import kotlin.io.path.walk
 
 /** Told how many bytes were hashed since the last call. */
 public fun interface HashProgress {
@@ -29,12 +31,7 @@ public class Bundle private constructor(public val path: Path, public val manife
             val known = manifest.modes.joinToString { it.key }
             throw BundleException("$path: made for $known, not for ${mode.key}. Export it again with --modes generate,edit.")
         }
-        val missing = componentsOf(mode) - manifest.components.keys
-        if (missing.isNotEmpty()) {
-            throw BundleException(
-                "$path: ${mode.key} needs ${missing.joinToString()}, which this bundle lacks. Export it again without --components.",
-            )
-        }
+        manifest.requireComponents(mode, path.toString())
     }
 
     public companion object {
@@ -114,7 +111,7 @@ internal fun hex(bytes: ByteArray) = bytes.joinToString("") { "%02x".format(it) 
 
 /** Everything in the folder that differs from the manifest's list: names, kinds, sizes and, if asked, digests. */
 internal fun fileProblems(folder: Path, manifest: Manifest, hashes: Boolean, progress: HashProgress?): List<String> = try {
-    val found = Files.walk(folder).use { paths -> paths.filter { it != folder }.toList() }
+    val found = folder.walk(PathWalkOption.INCLUDE_DIRECTORIES).filter { it != folder }
         .associateBy { folder.relativize(it).joinToString("/") }
     strangers(manifest, found) + manifest.files.toSortedMap().mapNotNull { (path, entry) ->
         entryProblem(found[path], entry, hashes, progress)?.let { "file '$path' $it" }

@@ -5,6 +5,7 @@ import java.io.InputStream
 import java.nio.file.Files
 import java.nio.file.Path
 import java.util.zip.ZipInputStream
+import kotlin.io.path.walk
 
 /** Where a bundle is imported from. An app adds its own for the system's document trees. */
 public interface BundleSource {
@@ -18,8 +19,7 @@ public interface BundleSource {
 /** A folder on this machine: what `adb push` left, for one. Links are not followed. */
 public class FolderSource(private val folder: Path) : BundleSource {
     override fun read(each: (String, InputStream) -> Boolean) {
-        val files = Files.walk(folder).use { paths -> paths.filter { !Files.isDirectory(it) }.toList() }.sorted()
-        for (file in files) {
+        for (file in folder.walk().sorted()) {
             val name = folder.relativize(file).joinToString("/")
             if (Files.isSymbolicLink(file)) throw BundleException("'$name' is a symbolic link; a bundle holds plain files only. $AGAIN")
             if (!Files.newInputStream(file).use { each(name, it) }) return

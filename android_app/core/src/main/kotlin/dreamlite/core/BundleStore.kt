@@ -8,6 +8,9 @@ import java.nio.file.Path
 import java.nio.file.StandardCopyOption.ATOMIC_MOVE
 import java.security.DigestOutputStream
 import java.security.MessageDigest
+import kotlin.io.path.PathWalkOption
+import kotlin.io.path.listDirectoryEntries
+import kotlin.io.path.walk
 
 /**
  * The bundles in one folder of the app, each whole: copied to `NAME.part`, hashed while copying, renamed at the end.
@@ -20,7 +23,7 @@ public class BundleStore(private val home: Path, private val freeBytes: () -> Lo
     public fun names(): List<String> = if (!Files.isDirectory(home)) {
         emptyList()
     } else {
-        Files.list(home).use { paths -> paths.toList() }
+        home.listDirectoryEntries()
             .filter { Files.isRegularFile(it.resolve(MANIFEST_NAME)) }
             .map { it.fileName.toString() }.filter { NAME.matches(it) }.sorted()
     }
@@ -102,9 +105,11 @@ public class BundleStore(private val home: Path, private val freeBytes: () -> Lo
                 "needs ${needed / MEGABYTE} MB of storage, ${free / MEGABYTE} MB are free. Delete a bundle or other files.",
             )
         }
-        Files.createDirectories(staging)
-        Files.write(manifest, head.raw)
-        Files.write(staging.resolve(DIGEST_NAME), head.digest)
+        writeOrRefuse {
+            Files.createDirectories(staging)
+            Files.write(manifest, head.raw)
+            Files.write(staging.resolve(DIGEST_NAME), head.digest)
+        }
         return staging
     }
 
@@ -165,7 +170,7 @@ public class BundleStore(private val home: Path, private val freeBytes: () -> Lo
 
     private fun clear(folder: Path) {
         if (!Files.exists(folder)) return
-        Files.walk(folder).use { paths -> paths.toList() }.sortedDescending().forEach(Files::delete)
+        folder.walk(PathWalkOption.INCLUDE_DIRECTORIES).toList().sortedDescending().forEach(Files::delete)
     }
 
     private companion object {

@@ -10,6 +10,13 @@ public val COMPONENTS: List<String> = listOf("vision_encoder", "text_encoder", "
 public fun componentsOf(mode: Mode): List<String> =
     if (mode == Mode.EDIT) COMPONENTS else COMPONENTS - setOf("vision_encoder", "vae_encoder")
 
+/** Refuses a bundle that lacks a component of a mode, also before it is copied; [where] begins the message. */
+public fun Manifest.requireComponents(mode: Mode, where: String = "this bundle") {
+    val missing = componentsOf(mode) - components.keys
+    if (missing.isEmpty()) return
+    throw BundleException("$where: ${mode.key} needs ${missing.joinToString()}, which it lacks. Export it again without --components.")
+}
+
 internal class MethodShape(val inputs: List<TensorSpec>, val outputs: List<TensorSpec>)
 
 /** Shapes of every component and method that the manifest's modes need, from checkpoint, size and token counts. */

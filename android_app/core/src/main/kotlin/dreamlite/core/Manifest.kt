@@ -15,7 +15,7 @@ public enum class Backend(public val key: String) {
 }
 
 /**
- * The whole of a bundle's `manifest.json`, schema version 1: the exporter's `bundle_schema.Manifest`.
+ * The whole of a bundle's `manifest.json`, schema version 2: the exporter's `bundle_schema.Manifest`.
  *
  * A manifest that exists is consistent: shapes follow from checkpoint, size and prompt, every path is listed once.
  */
@@ -53,8 +53,26 @@ public data class TensorSpec(val name: String, val shape: List<Int>) {
     public val nbytes: Long get() = 4L * count
 }
 
-/** One callable of a component; [then] are the programs that go on where [file] ends. */
-public data class MethodEntry(val file: String, val then: List<String>, val inputs: List<TensorSpec>, val outputs: List<TensorSpec>)
+/** How the elements of what shards hand on are stored. */
+public enum class HandedDtype(public val key: String) {
+    FLOAT32("float32"),
+    FLOAT16("float16"),
+}
+
+/** One tensor that a shard takes or gives: of the method, float32, or handed on from shard to shard. */
+public data class HandedSpec(val name: String, val dtype: HandedDtype, val shape: List<Int>)
+
+/** One program of a method that is cut into several: what it takes and gives, in call order. */
+public data class ShardEntry(val inputs: List<HandedSpec>, val outputs: List<HandedSpec>)
+
+/** One callable of a component; [then] are the programs that go on where [file] ends, [shards] what each of them takes and gives. */
+public data class MethodEntry(
+    val file: String,
+    val then: List<String>,
+    val inputs: List<TensorSpec>,
+    val outputs: List<TensorSpec>,
+    val shards: List<ShardEntry> = emptyList(),
+)
 
 /** One exported network and everything it reads. */
 public data class ComponentEntry(val files: List<String>, val precision: String, val methods: Map<String, MethodEntry>)

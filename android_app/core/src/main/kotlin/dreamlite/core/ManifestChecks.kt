@@ -106,8 +106,27 @@ private fun MutableList<String>.methods(name: String, component: ComponentEntry,
         for (file in listOf(entry.file) + entry.then) {
             if (file !in component.files) add("$name.$method reads '$file', which $name.files does not list")
         }
+        if (entry.shards.isNotEmpty()) shards("$name.$method", entry)
     }
 }
+
+/** A chain must take only what is there by then, and end with what the method gives. */
+private fun MutableList<String>.shards(where: String, entry: MethodEntry) {
+    val programs = 1 + entry.then.size
+    if (entry.shards.size != programs) add("$where has $programs programs and describes ${entry.shards.size} shards")
+    val known = entry.inputs.associateTo(HashMap()) { it.name to handed(it) }
+    entry.shards.forEachIndexed { index, shard ->
+        for (spec in shard.inputs) {
+            if (known[spec.name] != spec) add("$where: shard ${index + 1} takes '${spec.name}', which nothing before it gives in that form")
+        }
+        shard.outputs.associateByTo(known) { it.name }
+    }
+    for (wanted in entry.outputs) {
+        if (known[wanted.name] != handed(wanted)) add("$where: no shard gives its output '${wanted.name}' in that shape and dtype")
+    }
+}
+
+private fun handed(spec: TensorSpec) = HandedSpec(spec.name, HandedDtype.FLOAT32, spec.shape)
 
 private fun MutableList<String>.tensors(where: String, found: List<TensorSpec>, expected: List<TensorSpec>) {
     fun words(specs: List<TensorSpec>) = specs.joinToString { "${it.name} ${it.shape}" }

@@ -164,12 +164,12 @@ private fun readMethod(node: Node) = node.members {
         }
     }
     optional("traffic", ::readTraffic)
-    default("shards", Unit) { it.list(ANY, ::readShard) }
     MethodEntry(
         file = path(get("file")),
         then = default("then", emptyList()) { it.list(ANY, ::path) },
         inputs = get("inputs").list(ONE_OR_MORE, ::readTensor),
         outputs = get("outputs").list(ONE_OR_MORE, ::readTensor),
+        shards = default("shards", emptyList()) { it.list(ANY, ::readShard) },
     )
 }
 
@@ -177,27 +177,28 @@ private fun readTraffic(node: Node) = node.members {
     for (key in listOf("read_bytes", "written_bytes", "spilled_bytes", "filled_bytes")) get(key).long(0)
 }
 
-/** Read so that it is known to be well-formed; no shards are run on a phone yet. */
 private fun readShard(node: Node) = node.members {
-    for (side in listOf("inputs", "outputs")) get(side).list(ONE_OR_MORE, ::readHanded)
     optional("traffic", ::readTraffic)
+    ShardEntry(get("inputs").list(ONE_OR_MORE, ::readHanded), get("outputs").list(ONE_OR_MORE, ::readHanded))
 }
 
 private fun readHanded(node: Node) = node.members {
-    get("name").text()
-    get("dtype").choice(mapOf("float32" to Unit, "float16" to Unit))
-    get("shape").list(1..5) { it.int(1) }
+    val dtype = get("dtype").choice(HandedDtype.entries.associateBy { it.key })
+    HandedSpec(get("name").text(), dtype, readShape(get("shape")))
 }
 
 private fun readTensor(node: Node) = node.members {
     default("dtype", Unit) { it.choice(mapOf("float32" to Unit)) }
-    val shape = get("shape")
+    TensorSpec(get("name").text(), readShape(get("shape")))
+}
+
+private fun readShape(shape: Node): List<Int> {
     val sides = shape.list(1..5) { it.int(1) }
     if (sides.size > 5) shape.problem("must have at most 5 sides")
     if (sides.fold(1L) { product, side -> minOf(product * side, Int.MAX_VALUE + 1L) } * 4 > Int.MAX_VALUE) {
         shape.problem("a tensor of 2 GiB or more is not supported on a phone")
     }
-    TensorSpec(get("name").text(), sides)
+    return sides
 }
 
 internal fun readPrompt(node: Node) = node.members {

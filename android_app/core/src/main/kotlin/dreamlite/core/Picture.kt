@@ -116,24 +116,29 @@ public class Picture(public val width: Int, public val height: Int, public val r
             val rgb = ByteArray(CHANNELS * plane)
             val row = FloatArray(width)
             val source = image.duplicate().apply { clear() }
-            for (channel in 0 until CHANNELS) {
-                for (y in 0 until height) {
+            for (y in 0 until height) {
+                for (channel in 0 until CHANNELS) {
+                    source.position(channel * plane + y * width)
                     source.get(row)
-                    var at = y * width * CHANNELS + channel
-                    for (value in row) {
-                        if (!(Math.abs(value) <= Float.MAX_VALUE)) {
-                            throw ImageException(
-                                "decoded picture: NaN or infinity inside; check the component with `dreamlite parity`",
-                            )
-                        }
-                        val unit = Math.min(Math.max(value * 0.5f + 0.5f, 0f), 1f)
-                        // adding and taking away 1.5 * 2^23 rounds a float to the nearest whole number, ties to even
-                        rgb[at] = (unit * 255f + ROUNDER - ROUNDER).toInt().toByte()
-                        at += CHANNELS
-                    }
+                    interleave(row, rgb, y * width * CHANNELS + channel)
                 }
             }
             return Picture(width, height, rgb)
+        }
+
+        /** One row of one channel, from [-1, 1] to bytes at every third place from [begin] on. */
+        private fun interleave(row: FloatArray, rgb: ByteArray, begin: Int) {
+            var at = begin
+            for (value in row) {
+                if (!(Math.abs(value) <= Float.MAX_VALUE)) {
+                    throw ImageException("decoded picture: NaN or infinity inside; check the component with `dreamlite parity`")
+                }
+                val unit = value * 0.5f + 0.5f
+                val clipped = if (unit < 0f) 0f else if (unit > 1f) 1f else unit
+                // adding 1.5 * 2^23 rounds to the nearest whole number, ties to even, and leaves it in the lowest bits
+                rgb[at] = (clipped * 255f + ROUNDER).toRawBits().toByte()
+                at += CHANNELS
+            }
         }
     }
 }

@@ -74,6 +74,7 @@ public class Pipeline(private val session: Session) {
 
     private class Run(val mode: Mode, val sigmas: FloatArray, val latents: FloatArray) {
         val steps = sigmas.size - 1
+        val row = FloatArray(Schedule.ROW)
         val watch = Stopwatch()
     }
 
@@ -113,7 +114,7 @@ public class Pipeline(private val session: Session) {
             noisy.fill(run.latents)
             stepTable.row(run.steps, index, embedding)
             val velocity = call(run, "unet", run.mode.key, inputs, announce = index == 0).getValue("velocity")
-            Schedule.eulerStep(run.latents, velocity, run.sigmas[index], run.sigmas[index + 1])
+            Schedule.eulerStep(run.latents, velocity, run.sigmas[index], run.sigmas[index + 1], run.row)
             val seconds = (System.nanoTime() - begin) / 1e9
             emit(Progress.Step(index, run.steps, run.sigmas[index], run.latents.copyOf(), seconds))
         }

@@ -6,7 +6,7 @@ import kotlin.math.exp
 /** The flow-match Euler schedule: `dreamlite_mobile/scheduler.py`, float32 with the same order of operations. */
 public object Schedule {
     private const val PATCH = 2
-    private const val ROW = 4096
+    internal const val ROW = 4096
 
     /**
      * Noise levels of a run of [steps] steps on a picture of [width] x [height] pixels: steps + 1 values from 1 to 0.
@@ -38,13 +38,15 @@ public object Schedule {
         }
     }
 
-    /** One Euler step in place: latents += (next - sigma) * velocity, in float32; [velocity] is read from its start. */
-    public fun eulerStep(latents: FloatArray, velocity: FloatBuffer, sigma: Float, next: Float) {
+    /**
+     * One Euler step in place: latents += (next - sigma) * velocity, in float32; [velocity] is read from its start, by pieces as
+     * long as [row], which may be passed again.
+     */
+    public fun eulerStep(latents: FloatArray, velocity: FloatBuffer, sigma: Float, next: Float, row: FloatArray = FloatArray(ROW)) {
         val dt = next - sigma
-        val row = FloatArray(minOf(latents.size, ROW))
         val source = velocity.duplicate().apply { clear() }
-        for (first in latents.indices step ROW) {
-            val count = minOf(ROW, latents.size - first)
+        for (first in latents.indices step row.size) {
+            val count = minOf(row.size, latents.size - first)
             source.get(row, 0, count)
             for (index in 0 until count) latents[first + index] += dt * row[index]
         }

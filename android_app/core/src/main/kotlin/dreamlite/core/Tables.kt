@@ -11,11 +11,15 @@ import java.nio.file.StandardOpenOption
 /** Token embeddings [rows, columns], memory-mapped, looked up as float32. */
 public class EmbeddingTable(path: Path, private val entry: EmbeddingsEntry) {
     private val bytes = map(path, entry.nbytes)
+    private val halves = bytes.asShortBuffer()
+    private val floats = bytes.asFloatBuffer()
 
     /** Writes one row for each id from the start of [target]. PromptException for an id outside the table. */
     public fun lookup(ids: IntArray, target: FloatBuffer) {
         val width = entry.columns
         val row = FloatArray(width)
+        val stored = ShortArray(width)
+        val codes = ByteArray(width)
         val position = target.duplicate().apply { clear() }
         for (id in ids) {
             if (id !in 0 until entry.rows) {
@@ -23,25 +27,31 @@ public class EmbeddingTable(path: Path, private val entry: EmbeddingsEntry) {
                     "token id $id is outside the embedding table of ${entry.rows} rows: the tokenizer does not belong to this model",
                 )
             }
-            read(id, row)
+            when (entry.dtype) {
+                TableDtype.FLOAT32 -> read(id * width, row)
+                TableDtype.INT8 -> read(id, codes, row)
+                TableDtype.BFLOAT16, TableDtype.FLOAT16 -> read(id * width, stored, row)
+            }
             position.put(row)
         }
     }
 
-    private fun read(id: Int, row: FloatArray) {
-        val first = id * entry.columns
-        when (entry.dtype) {
-            TableDtype.FLOAT32 -> for (at in row.indices) row[at] = bytes.getFloat((first + at) * Float.SIZE_BYTES)
-            TableDtype.BFLOAT16 -> for (at in row.indices) {
-                row[at] = Float.fromBits(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() shl Short.SIZE_BITS)
-            }
-            TableDtype.FLOAT16 -> for (at in row.indices) {
-                row[at] = halfToFloat(bytes.getShort((first + at) * Short.SIZE_BYTES).toInt() and 0xFFFF)
-            }
-            TableDtype.INT8 -> {
-                val scale = bytes.getFloat(entry.rows * entry.columns + id * Float.SIZE_BYTES)
-                for (at in row.indices) row[at] = bytes[first + at] * scale
-            }
+    private fun read(first: Int, row: FloatArray) {
+        floats.duplicate().apply { position(first) }.get(row)
+    }
+
+    private fun read(id: Int, codes: ByteArray, row: FloatArray) {
+        bytes.duplicate().apply { position(id * codes.size) }.get(codes)
+        val scale = bytes.getFloat(entry.rows * entry.columns + id * Float.SIZE_BYTES)
+        for (at in row.indices) row[at] = codes[at] * scale
+    }
+
+    private fun read(first: Int, stored: ShortArray, row: FloatArray) {
+        halves.duplicate().apply { position(first) }.get(stored)
+        if (entry.dtype == TableDtype.BFLOAT16) {
+            for (at in row.indices) row[at] = Float.fromBits(stored[at].toInt() shl Short.SIZE_BITS)
+        } else {
+            for (at in row.indices) row[at] = halfToFloat(stored[at].toInt() and 0xFFFF)
         }
     }
 }

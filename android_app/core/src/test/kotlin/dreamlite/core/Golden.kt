@@ -83,13 +83,11 @@ internal fun Json.changed(path: List<String>, value: Json?): Json {
             },
         )
         is Json.Elements -> Json.Elements(
-            values.mapIndexed { index, old ->
-                if (index != first.toInt()) {
-                    old
-                } else if (leaf) {
-                    value!!
-                } else {
-                    old.changed(rest, value)
+            values.mapIndexedNotNull { index, old ->
+                when {
+                    index != first.toInt() -> old
+                    leaf -> value
+                    else -> old.changed(rest, value)
                 }
             },
         )

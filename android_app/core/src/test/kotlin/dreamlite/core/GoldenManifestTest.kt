@@ -21,8 +21,20 @@ class GoldenManifestTest {
 
     @Test
     fun `one changed place is accepted or refused as by the exporter`() {
+        assertAgrees(document, 1000, accepted = 100)
+    }
+
+    @Test
+    fun `one changed place of a component in shards is accepted or refused as by the exporter`() {
+        assertAgrees(document["sharded"], 100, accepted = 3)
+        val chain = readManifest(document["sharded"]["base"]).components.getValue("unet").methods.values.first()
+        assertEquals(listOf(2, 1), listOf(chain.shards.size, chain.then.size))
+        assertEquals(HandedSpec("middle", HandedDtype.FLOAT16, listOf(1, 4, 8)), chain.shards[0].outputs.single())
+    }
+
+    private fun assertAgrees(document: Json, atLeast: Int, accepted: Int) {
         val changes = document["changes"].all
-        assertTrue(changes.size > 1000 && changes.count { !it.has("refused") } > 100)
+        assertTrue(changes.size > atLeast && changes.count { !it.has("refused") } > accepted)
         val wrong = changes.mapNotNull { change ->
             val path = change["path"].all.map(::key)
             val value = (change as Json.Members).values["value"]

@@ -205,8 +205,8 @@ class PipelineTest {
                 seconds[0] * 1e3,
             )} ms, median ${"%.1f".format(seconds[20] * 1e3)} ms of ${seconds.size}",
         )
-        // 20 ms is the aim, reached on a core of one's own; one whose other thread is busy counts that as its time
-        assertTrue(seconds[0] <= 0.040, "$seconds")
+        // 2 % of a second
+        assertTrue(seconds[0] <= 0.020, "$seconds")
     }
 
     @Test
@@ -223,7 +223,7 @@ class PipelineTest {
         val perStep = (allocated(12) - allocated(2)) / 10
         val latents = 4 * 128 * 128 * Float.SIZE_BYTES
         println("allocated per step: $perStep bytes, $latents of them the latents that are told")
-        assertTrue(perStep <= latents + 32_000, "$perStep")
+        assertTrue(perStep <= latents + 4_000, "$perStep")
     }
 
     @Test

@@ -7,6 +7,8 @@ import dreamlite.core.Component
 import dreamlite.core.ComponentException
 import dreamlite.core.ComponentFactory
 import dreamlite.core.Fault
+import dreamlite.core.HandedDtype
+import dreamlite.core.HandedSpec
 import dreamlite.core.Manifest
 import dreamlite.core.MethodEntry
 import dreamlite.core.TensorSpec
@@ -26,16 +28,32 @@ public data class Runtime(val executorch: String, val soc: String?, val qnn: Str
 public class ExecuTorchFactory(private val runtime: Runtime, private val threads: Int = 0) : ComponentFactory {
     override fun open(bundle: Bundle, name: String): Component {
         checkRuntime(bundle.manifest, runtime)
-        val entry = bundle.component(name)
-        entry.methods.values.firstOrNull { it.then.isNotEmpty() }?.let {
-            throw BundleException(
-                "this bundle: $name is cut into ${it.then.size + 1} programs, which this app does not run yet. Export it with --shards 1.",
-            )
+        val chains = bundle.component(name).methods.mapValues { (method, entry) ->
+            chainOf("$name.$method of ${bundle.path}", entry) { bundle.file(it).toString() }
         }
-        val file = entry.methods.values.first().file
-        return ExecuTorchComponent("$name of ${bundle.path}", bundle.file(file).toString(), entry.methods, threads)
+        return ExecuTorchComponent("$name of ${bundle.path}", chains, threads)
     }
 }
+
+/** One program of a method: where it lies, and what it takes and gives, in call order. */
+internal class Program(val path: String, val takes: List<HandedSpec>, val gives: List<HandedSpec>)
+
+/** A method as it is run: each of its programs takes what it needs of the method's inputs and of what those before it gave. */
+internal class Chain(val entry: MethodEntry, val programs: List<Program>)
+
+/** [path] tells where a file of the bundle lies. BundleException for several programs that do not say what they hand on. */
+internal fun chainOf(where: String, entry: MethodEntry, path: (String) -> String): Chain {
+    if (entry.then.isEmpty()) {
+        return Chain(entry, listOf(Program(path(entry.file), entry.inputs.map(::handed), entry.outputs.map(::handed))))
+    }
+    if (entry.shards.isEmpty()) {
+        throw BundleException("$where: cut into ${entry.then.size + 1} programs, without what they hand on. Export the bundle again.")
+    }
+    val files = listOf(entry.file) + entry.then
+    return Chain(entry, files.zip(entry.shards) { file, shard -> Program(path(file), shard.inputs, shard.outputs) })
+}
+
+private fun handed(spec: TensorSpec) = HandedSpec(spec.name, HandedDtype.FLOAT32, spec.shape)
 
 /**
  * Refuses a bundle that this app or phone cannot run, before anything of it is copied or loaded.
@@ -80,53 +98,48 @@ internal fun isOlder(found: String, needed: String): Boolean {
 }
 
 /**
- * One memory-mapped `.pte` whose methods follow the manifest; output buffers are allocated once and reused.
+ * Memory-mapped `.pte` files whose methods follow the manifest; output buffers are allocated once and reused.
  *
- * One method is loaded at a time: each has packed weights of its own, and the runtime cannot unload one.
+ * One method is loaded at a time, with all its programs: each has packed weights of its own, and the runtime cannot unload
+ * one. What programs hand on stays in the tensor that the one before gave.
  */
 public class ExecuTorchComponent internal constructor(
     private val where: String,
-    private val path: String,
-    private val methods: Map<String, MethodEntry>,
+    private val chains: Map<String, Chain>,
     private val threads: Int,
 ) : Component {
-    private var module: Module? = null
+    private val modules = ArrayList<Module>()
     private val bound = HashMap<String, Bound>()
     private val outputs = HashMap<String, Map<String, FloatBuffer>>()
     private var resident: String? = null
 
     /** Input values over the buffers they were made for. */
-    private class Bound(val buffers: List<FloatBuffer>, val values: Array<EValue>)
+    private class Bound(val buffers: List<FloatBuffer>, val values: Map<String, EValue>)
 
     override fun load(method: String) {
         if (method == resident) return
-        find(method)
-        if (resident != null) unload()
-        val opened = module ?: translated("cannot be opened") { Module.load(path, Module.LOAD_MODE_MMAP, threads) }.also { module = it }
-        val known = translated("cannot be read") { opened.getMethods() }
-        if (method !in known) {
-            throw ComponentException(
-                Fault.BAD_PROGRAM,
-                "$where: the program has only ${known.sorted().joinToString()}, not $method. Export the bundle again.",
-            )
-        }
-        translated("$method cannot be loaded") { opened.loadMethod(method) }
+        val chain = find(method)
+        unload()
+        for (program in chain.programs) open(program, method)
         resident = method
     }
 
     override fun run(method: String, inputs: Map<String, FloatBuffer>): Map<String, FloatBuffer> {
         load(method)
-        val entry = find(method)
-        val values = bind(method, entry, inputs)
-        val results = translated("$method failed to run") { module!!.execute(method, *values) }
-        if (results.size != entry.outputs.size) {
-            throw ComponentException(
-                Fault.BAD_PROGRAM,
-                "$where.$method: gave ${results.size} outputs, the manifest lists ${entry.outputs.size}. Export the bundle again.",
-            )
+        val chain = find(method)
+        val values = HashMap(bind(method, chain.entry, inputs))
+        chain.programs.forEachIndexed { index, program ->
+            val given = Array(program.takes.size) { values.getValue(program.takes[it].name) }
+            val results = translated("$method${placeOf(index, chain)} failed to run") { modules[index].execute(method, *given) }
+            check(method, program, results)
+            program.gives.forEachIndexed { at, spec -> values[spec.name] = results[at] }
         }
-        val targets = outputs.getOrPut(method) { entry.outputs.associate { it.name to floatBuffer(it.count) } }
-        entry.outputs.forEachIndexed { index, spec -> copy(method, results[index], spec, targets.getValue(spec.name)) }
+        val targets = outputs.getOrPut(method) { chain.entry.outputs.associate { it.name to floatBuffer(it.count) } }
+        for ((name, target) in targets) {
+            target.clear()
+            values.getValue(name).toTensor().copyDataInto(target)
+            target.clear()
+        }
         return targets
     }
 
@@ -136,41 +149,60 @@ public class ExecuTorchComponent internal constructor(
         unload()
     }
 
-    private fun unload() {
-        val opened = module
-        module = null
-        resident = null
-        opened?.close()
+    private fun open(program: Program, method: String) {
+        val opened = translated("cannot be opened") { Module.load(program.path, Module.LOAD_MODE_MMAP, threads) }
+        modules += opened
+        val known = translated("cannot be read") { opened.getMethods() }
+        if (method !in known) {
+            throw ComponentException(
+                Fault.BAD_PROGRAM,
+                "$where: the program has only ${known.sorted().joinToString()}, not $method. Export the bundle again.",
+            )
+        }
+        translated("$method cannot be loaded") { opened.loadMethod(method) }
     }
 
-    private fun bind(method: String, entry: MethodEntry, inputs: Map<String, FloatBuffer>): Array<EValue> {
+    private fun unload() {
+        val opened = modules.toList()
+        modules.clear()
+        resident = null
+        opened.forEach { it.close() }
+    }
+
+    private fun bind(method: String, entry: MethodEntry, inputs: Map<String, FloatBuffer>): Map<String, EValue> {
         val last = bound[method]
         if (last != null && entry.inputs.indices.all { last.buffers[it] === inputs[entry.inputs[it].name] }) return last.values
         checkInputs("$where.$method", entry, inputs)
         val buffers = entry.inputs.map { inputs.getValue(it.name) }
-        val values = Array(buffers.size) { EValue.from(Tensor.fromBlob(buffers[it], shape(entry.inputs[it]))) }
-        bound[method] = Bound(buffers, values)
-        return values
+        val values = entry.inputs.zip(buffers) { spec, buffer -> spec.name to EValue.from(Tensor.fromBlob(buffer, shape(spec.shape))) }
+        return Bound(buffers, values.toMap()).also { bound[method] = it }.values
     }
 
-    private fun copy(method: String, value: EValue, spec: TensorSpec, target: FloatBuffer) {
-        val tensor = value.toTensor()
-        if (tensor.dtype() != DType.FLOAT || !tensor.shape().contentEquals(shape(spec))) {
-            val found = "${tensor.dtype()} ${tensor.shape().toList()}"
+    private fun check(method: String, program: Program, results: Array<EValue>) {
+        if (results.size != program.gives.size) {
             throw ComponentException(
                 Fault.BAD_PROGRAM,
-                "$where.$method: output '${spec.name}' is $found, expected FLOAT ${spec.shape}. Export the bundle again.",
+                "$where.$method: gave ${results.size} outputs, the manifest lists ${program.gives.size}. Export the bundle again.",
             )
         }
-        target.clear()
-        tensor.copyDataInto(target)
-        target.clear()
+        program.gives.forEachIndexed { index, spec ->
+            val (tensor, dtype) = results[index].toTensor() to if (spec.dtype == HandedDtype.FLOAT32) DType.FLOAT else DType.HALF
+            if (tensor.dtype() != dtype || !tensor.shape().contentEquals(shape(spec.shape))) {
+                val found = "${tensor.dtype()} ${tensor.shape().asList()}"
+                throw ComponentException(
+                    Fault.BAD_PROGRAM,
+                    "$where.$method: output '${spec.name}' is $found, expected $dtype ${spec.shape}. Export the bundle again.",
+                )
+            }
+        }
     }
 
-    private fun shape(spec: TensorSpec) = LongArray(spec.shape.size) { spec.shape[it].toLong() }
+    private fun placeOf(index: Int, chain: Chain) = chain.programs.size.let { if (it == 1) "" else " (program ${index + 1} of $it)" }
 
-    private fun find(method: String): MethodEntry = methods[method]
-        ?: throw ComponentException(Fault.BAD_PROGRAM, "$where: unknown method '$method'; known: ${methods.keys.sorted().joinToString()}")
+    private fun shape(sides: List<Int>) = LongArray(sides.size) { sides[it].toLong() }
+
+    private fun find(method: String): Chain = chains[method]
+        ?: throw ComponentException(Fault.BAD_PROGRAM, "$where: unknown method '$method'; known: ${chains.keys.sorted().joinToString()}")
 
     private inline fun <T> translated(what: String, work: () -> T): T = try {
         work()

@@ -31,7 +31,7 @@ class ExecuTorchComponentTest {
     private val entry = bundle.component("vae_decoder").methods.getValue(FORWARD)
 
     private fun component(path: Path, methods: Map<String, dreamlite.core.MethodEntry> = mapOf(FORWARD to entry)) =
-        ExecuTorchComponent("vae_decoder", path.toString(), methods, 1)
+        ExecuTorchComponent("vae_decoder", methods.mapValues { chainOf("vae_decoder", it.value) { path.toString() } }, 1)
 
     private fun inputs() = entry.inputs.associate { it.name to floatBuffer(it.count) }
 

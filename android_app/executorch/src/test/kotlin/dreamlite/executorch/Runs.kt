@@ -28,9 +28,11 @@ fun folder(property: String): Path {
     return path
 }
 
-/** Pictures that the Python runtime made from a bundle (`dreamlite golden --bundle`), and how to make them again. */
-object Runs {
-    private val golden = folder("dreamlite.golden")
+/** Pictures that the Python runtime made from the exported bundle (`dreamlite golden --bundle`). */
+object Runs : GoldenRuns(folder("dreamlite.golden"))
+
+/** Pictures that the Python runtime made from a bundle, and how to make them again. */
+open class GoldenRuns(private val golden: Path) {
     private val digests = Files.readAllLines(golden.resolve("golden.sha256")).associate { it.substring(66) to it.substring(0, 64) }
     private val how = Properties().apply { load(bytes("run.properties").inputStream()) }
     val steps = how.getProperty("steps").toInt()

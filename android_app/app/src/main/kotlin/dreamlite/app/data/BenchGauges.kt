@@ -15,6 +15,8 @@ import dreamlite.core.bench.PictureFiles
 import java.io.IOException
 import java.nio.file.Files
 import java.nio.file.Path
+import kotlin.io.path.Path
+import kotlin.io.path.listDirectoryEntries
 
 /** Clocks, heat, battery and memory of this phone, as a benchmark asks for them. */
 class BenchGauges(private val context: Context, private val freeMemory: () -> Long) : Gauges {
@@ -41,7 +43,7 @@ class BenchGauges(private val context: Context, private val freeMemory: () -> Lo
     }
 
     override fun cpuKhz(): List<Long>? = try {
-        val policies = Files.list(Path.of(CPU_POLICIES)).use { paths -> paths.toList() }
+        val policies = Path(CPU_POLICIES).listDirectoryEntries()
             .filter { it.fileName.toString().startsWith("policy") }.sortedBy { it.fileName.toString().removePrefix("policy").toInt() }
         policies.map { String(Files.readAllBytes(it.resolve("scaling_cur_freq"))).trim().toLong() }.ifEmpty { null }
     } catch (_: IOException) {

@@ -8,13 +8,16 @@ import java.nio.file.Files
 import java.nio.file.Path
 import java.nio.file.StandardCopyOption.ATOMIC_MOVE
 import java.util.Properties
+import kotlin.io.path.PathWalkOption
+import kotlin.io.path.listDirectoryEntries
+import kotlin.io.path.walk
 
 /** The pictures drawn here, each a folder of [home]: `entry.properties`, `picture.png`, `thumb.png`, for edits `source.png`. */
 class HistoryStore(private val home: Path) {
     /** The newest first. Folders that are not whole are not shown. */
     fun list(): List<HistoryEntry> {
         if (!Files.isDirectory(home)) return emptyList()
-        val folders = Files.list(home).use { paths -> paths.toList() }.filter { !it.fileName.toString().endsWith(PART) }
+        val folders = home.listDirectoryEntries().filter { !it.fileName.toString().endsWith(PART) }
         return folders.mapNotNull(::read).sortedByDescending { it.created }
     }
 
@@ -34,7 +37,10 @@ class HistoryStore(private val home: Path) {
         }
     }
 
+    /** Nothing happens where it is gone already. */
+    @Synchronized
     fun delete(id: String) {
+        if (!Files.exists(home.resolve(id))) return
         val gone = home.resolve(id + PART)
         Files.move(home.resolve(id), gone, ATOMIC_MOVE)
         clear(gone)
@@ -95,7 +101,7 @@ class HistoryStore(private val home: Path) {
 
     private fun clear(folder: Path) {
         if (!Files.exists(folder)) return
-        Files.walk(folder).use { paths -> paths.toList() }.sortedDescending().forEach(Files::delete)
+        folder.walk(PathWalkOption.INCLUDE_DIRECTORIES).toList().sortedDescending().forEach(Files::delete)
     }
 
     companion object {

@@ -11,12 +11,15 @@ import dreamlite.core.DreamLiteException
 import dreamlite.core.FolderSource
 import dreamlite.core.MANIFEST_NAME
 import dreamlite.core.Manifest
+import dreamlite.core.requireComponents
 import dreamlite.core.sha256
 import java.io.IOException
 import java.nio.file.Files
 import java.nio.file.Path
 import java.util.Properties
 import java.util.concurrent.CancellationException
+import kotlin.io.path.Path
+import kotlin.io.path.listDirectoryEntries
 
 /** Where a bundle is imported from, as it is remembered in case the process dies. */
 data class ImportFrom(val kind: Kind, val place: String, val name: String) {
@@ -52,7 +55,11 @@ class Imports(
 
     fun path(name: String): Path = store.path(name)
 
-    fun delete(name: String) = store.delete(name)
+    /** Nothing happens where it is gone already. */
+    @Synchronized
+    fun delete(name: String) {
+        if (name in store.names()) store.delete(name)
+    }
 
     /** An import that a dead process left behind. */
     fun interrupted(): ImportFrom? = try {
@@ -90,6 +97,7 @@ class Imports(
         val (needed, there) = BundleCard.memoryOf(manifest) to totalMemory()
         room(Room(BundleCard.bytesOf(manifest), freeStorage(), needed, there))
         check(manifest)
+        manifest.modes.forEach { manifest.requireComponents(it) }
         if (needed > there) {
             throw BundleException(
                 "this bundle: needs ${needed / MEGABYTE} MB of memory even with one component at a time, this phone has " +
@@ -115,7 +123,7 @@ class Imports(
 
         /** Bundles directly in a folder, or none where it cannot be read. */
         fun pushed(folder: Path): List<PushedBundle> = try {
-            Files.list(folder).use { paths -> paths.toList() }.filter { Files.isRegularFile(it.resolve(MANIFEST_NAME)) }.sorted()
+            folder.listDirectoryEntries().filter { Files.isRegularFile(it.resolve(MANIFEST_NAME)) }.sorted()
                 .map { PushedBundle(it.toString(), label(it)) }
         } catch (_: IOException) {
             emptyList()
@@ -130,6 +138,6 @@ class Imports(
             path.fileName.toString()
         }
 
-        fun pushedSource(from: ImportFrom): BundleSource = FolderSource(Path.of(from.place))
+        fun pushedSource(from: ImportFrom): BundleSource = FolderSource(Path(from.place))
     }
 }

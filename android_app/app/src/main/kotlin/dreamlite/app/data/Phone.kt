@@ -5,12 +5,24 @@ import android.content.Context
 import android.os.Build
 import android.os.PowerManager
 import android.os.StatFs
+import android.system.ErrnoException
+import android.system.Os
+import android.util.Log
 import dreamlite.app.model.PhoneFacts
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.StateFlow
 
 /** A part of Android that every phone has. */
 inline fun <reified T : Any> Context.service(): T = checkNotNull(getSystemService(T::class.java))
+
+/** Where the NPU finds its half of the QNN runtime: among the app's libraries. Before anything of QNN is loaded. */
+fun tellDsp(libraries: String) {
+    try {
+        Os.setenv("ADSP_LIBRARY_PATH", libraries, true)
+    } catch (error: ErrnoException) {
+        Log.w("DreamLite", "the NPU may not find its libraries", error)
+    }
+}
 
 /** What the phone is and how it is now. */
 class Phone(private val context: Context) {

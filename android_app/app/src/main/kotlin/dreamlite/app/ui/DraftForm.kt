@@ -30,7 +30,7 @@ import dreamlite.app.model.Event
 import dreamlite.app.model.Sizes
 import dreamlite.app.model.StudioState
 import dreamlite.core.Mode
-import java.nio.file.Path
+import kotlin.io.path.Path
 
 /** What to draw: text, picture, seed, size, and the button. */
 @Composable
@@ -77,7 +77,7 @@ private fun SourceRow(draft: Draft, desk: Desk, actions: Actions) {
     } else {
         Row(verticalAlignment = Alignment.CenterVertically) {
             FilePicture(
-                Path.of(source),
+                Path(source),
                 stringResource(R.string.source_picture),
                 Modifier.size(64.dp).clip(MaterialTheme.shapes.medium),
                 ContentScale.Crop,

@@ -16,10 +16,12 @@ import androidx.compose.material3.Scaffold
 import androidx.compose.material3.Surface
 import androidx.compose.material3.Text
 import androidx.compose.runtime.Composable
+import androidx.compose.runtime.CompositionLocalProvider
 import androidx.compose.ui.Modifier
+import androidx.compose.ui.platform.LocalDensity
 import androidx.compose.ui.res.painterResource
 import androidx.compose.ui.res.stringResource
-import androidx.compose.ui.text.style.TextOverflow
+import androidx.compose.ui.unit.Density
 import androidx.compose.ui.unit.dp
 import dreamlite.app.model.Event
 import dreamlite.app.model.Page
@@ -27,6 +29,7 @@ import dreamlite.app.model.StudioState
 
 /** Below this width there is a bar at the bottom and one column, from it on a rail and two. */
 private val WIDE = 600.dp
+private const val MOST_GROWTH = 1.5f
 
 /** All screens, from the state alone. */
 @Composable
@@ -68,10 +71,18 @@ private fun Bar(chosen: Page, actions: Actions) {
                 selected = page == chosen,
                 onClick = { actions.tell(Event.PagePicked(page)) },
                 icon = { Icon(painterResource(iconOf(page)), null) },
-                label = { Text(stringResource(titleOf(page)), maxLines = 1, overflow = TextOverflow.Ellipsis) },
+                label = { PageName(page) },
             )
         }
     }
+}
+
+/** Four names share the width of the screen, so they grow with the font only as far as the longest fits. */
+@Composable
+private fun PageName(page: Page) {
+    val density = LocalDensity.current
+    val fitting = Density(density.density, density.fontScale.coerceAtMost(MOST_GROWTH))
+    CompositionLocalProvider(LocalDensity provides fitting) { Text(stringResource(titleOf(page)), maxLines = 1) }
 }
 
 @Composable
@@ -82,7 +93,7 @@ private fun Rail(chosen: Page, actions: Actions) {
                 selected = page == chosen,
                 onClick = { actions.tell(Event.PagePicked(page)) },
                 icon = { Icon(painterResource(iconOf(page)), null) },
-                label = { Text(stringResource(titleOf(page)), maxLines = 1, overflow = TextOverflow.Ellipsis) },
+                label = { PageName(page) },
             )
         }
     }

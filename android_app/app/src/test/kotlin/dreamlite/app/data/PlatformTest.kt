@@ -6,17 +6,18 @@ import android.content.ContentValues
 import android.content.Intent
 import android.database.Cursor
 import android.database.MatrixCursor
-import android.graphics.Bitmap
-import android.graphics.Color
 import android.net.Uri
 import android.os.ParcelFileDescriptor
 import android.provider.DocumentsContract
 import android.provider.DocumentsContract.Document
 import android.provider.MediaStore
 import dreamlite.app.RunService
+import dreamlite.app.ServiceNotifier
 import dreamlite.app.TestApp
 import dreamlite.app.exportedBundle
 import dreamlite.app.model.HistoryEntry
+import dreamlite.app.model.RunView
+import dreamlite.app.turnedPhoto
 import dreamlite.core.BundleStore
 import dreamlite.core.ImageException
 import dreamlite.core.Mode
@@ -27,12 +28,12 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
-import java.io.ByteArrayOutputStream
 import java.io.File
 import java.nio.file.Files
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertNotNull
+import kotlin.test.assertNull
 import kotlin.test.assertTrue
 
 /** The app's side of Android: documents, photos, the gallery, the notification. */
@@ -44,26 +45,13 @@ class PlatformTest {
 
     @Test
     fun `a photo is turned as its EXIF says`() {
-        val bitmap = Bitmap.createBitmap(64, 32, Bitmap.Config.ARGB_8888)
-        for (y in 0 until 32) for (x in 0 until 64) bitmap.setPixel(x, y, if (x < 32) Color.RED else Color.BLUE)
-        val jpeg = ByteArrayOutputStream().also { bitmap.compress(Bitmap.CompressFormat.JPEG, 95, it) }.toByteArray()
-        // Stored on its left side: what was up is the left column, so it must be turned right (6).
-        val picture = Photos.read({ withOrientation(jpeg, 6).inputStream() })
+        val picture = Photos.read({ turnedPhoto().inputStream() })
         assertEquals(32 to 64, picture.width to picture.height)
         fun at(x: Int, y: Int) = List(3) { picture.rgb[3 * (y * 32 + x) + it].toInt() and 255 }
         assertTrue(at(16, 8).let { it[0] > 200 && it[2] < 60 }, "top: ${at(16, 8)}")
         assertTrue(at(16, 56).let { it[2] > 200 && it[0] < 60 }, "bottom: ${at(16, 56)}")
         assertFailsWith<ImageException> { Photos.read({ "no picture".byteInputStream() }) }
     }
-
-    /** An APP1 segment with one big-endian TIFF entry: tag 274, one short. */
-    private fun withOrientation(jpeg: ByteArray, value: Int): ByteArray {
-        val tiff = "MM".toByteArray() + bytes(0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, value, 0, 0, 0, 0, 0, 0)
-        val body = "Exif".toByteArray() + bytes(0, 0) + tiff
-        return jpeg.copyOfRange(0, 2) + bytes(0xFF, 0xE1, 0, body.size + 2) + body + jpeg.copyOfRange(2, jpeg.size)
-    }
-
-    private fun bytes(vararg values: Int) = ByteArray(values.size) { values[it].toByte() }
 
     @Test
     fun `a folder that the picker gave is imported`() {
@@ -101,6 +89,23 @@ class PlatformTest {
         service.get().onStartCommand(Intent(RunService.HIDE), 0, 3)
         assertTrue(shadowOf(service.get()).isStoppedBySelf)
         RunService.stop = null
+    }
+
+    @Test
+    fun `a run is told to the service, and its end`() {
+        var stopped = 0
+        val notifier = ServiceNotifier(application)
+        notifier.show(RunView(Mode.GENERATE, 7UL, steps = 4, step = 2)) { stopped++ }
+        val shown = shadowOf(application).nextStartedService
+        assertEquals(RunService::class.java.name, shown.component?.className)
+        assertEquals(2 to 4, shown.getIntExtra(RunService.STEP, 0) to shown.getIntExtra(RunService.STEPS, 0))
+        val service = Robolectric.buildService(RunService::class.java, shown).create().startCommand(0, 1).get()
+        service.onTimeout(1, 0)
+        assertEquals(1, stopped)
+        assertTrue(shadowOf(service).isStoppedBySelf)
+        notifier.hide()
+        assertEquals(RunService.HIDE, shadowOf(application).nextStartedService.action)
+        assertNull(RunService.stop)
     }
 
     /** A documents provider over the exported bundle: a document's id is its path there. */

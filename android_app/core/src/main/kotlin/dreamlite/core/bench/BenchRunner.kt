@@ -15,6 +15,7 @@ import kotlinx.coroutines.CancellationException
 import java.io.IOException
 import java.nio.file.Files
 import java.nio.file.Path
+import kotlin.io.path.Path
 
 /** Makes components with as many threads as asked; null leaves the choice to the runtime. */
 public fun interface FactoryMaker {
@@ -102,7 +103,7 @@ public class BenchRunner(
 
     /** The bundle, without reading its weights: the host compared their digests, and a cold load must find them cold. */
     private fun open(request: RunRequest): Bundle {
-        val folder = Path.of(request.bundle)
+        val folder = Path(request.bundle)
         val bundle = Bundle.open(folder, hashes = false)
         val found = sha256(folder.resolve(MANIFEST_NAME))
         if (found != request.bundleSha256) {
@@ -113,7 +114,7 @@ public class BenchRunner(
     }
 
     private fun checked(wanted: PhoneFile): Path {
-        val file = Path.of(wanted.file)
+        val file = Path(wanted.file)
         val found = try {
             sha256(file)
         } catch (error: IOException) {

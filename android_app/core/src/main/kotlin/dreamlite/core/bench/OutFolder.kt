@@ -11,6 +11,7 @@ import java.nio.file.StandardCopyOption.ATOMIC_MOVE
 import java.nio.file.StandardOpenOption.CREATE
 import java.nio.file.StandardOpenOption.TRUNCATE_EXISTING
 import java.nio.file.StandardOpenOption.WRITE
+import kotlin.io.path.Path
 
 /**
  * Where one request's answer goes: each file has its name only when it is whole on the disk, `done` comes last.
@@ -18,7 +19,7 @@ import java.nio.file.StandardOpenOption.WRITE
  * @throws ConfigException the folder lies in none of [roots], or cannot be made.
  */
 internal class OutFolder(out: String, roots: List<Path>) {
-    private val folder: Path = Path.of(out).normalize()
+    private val folder: Path = Path(out).normalize()
 
     init {
         if (roots.none { folder.startsWith(it.normalize()) && folder != it.normalize() }) {
