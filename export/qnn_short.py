@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torchao.quantization.pt2e import MinMaxObserver
-from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
+from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase as Observer
 
 from dreamlite_mobile.networks.hooks import hooked, run_calls
 from dreamlite_mobile.parity.metrics import compare
@@ -26,7 +26,6 @@ FEWER = 0.8
 """Of the layers chosen: those left for another try, where all together lose too much."""
 Modules = Mapping[str, nn.Module]
 Calls = Mapping[str, Sequence[Inputs]]
-Observer = UniformQuantizationObserverBase
 Ranges = Mapping[nn.Module, tuple[Observer, Observer]]
 
 

@@ -17,7 +17,18 @@ COMPONENTS = ("--components", "text_encoder,vae_decoder")
 @cache
 def integers() -> Path:
     """Two components in 8-bit weights and 16-bit activations, for one mode."""
-    return compiled("qnn-w8a16", "--emulator", "--precision", "w8a16", "--modes", "generate", *COMPONENTS)
+    return exported("w8a16", "w8a16")
+
+
+@cache
+def fewer() -> Path:
+    """The same two with 4-bit weights, and with 8-bit activations."""
+    return exported("w8a8mix", "w4a16", "w8a8mix")
+
+
+def exported(precision: str, *precisions: str) -> Path:
+    asked = ("--emulator", "--precision", precision, "--modes", "generate", *COMPONENTS)
+    return compiled(f"qnn-{precision}", *asked, precisions=precisions)
 
 
 def test_integers_reach_their_floors_on_the_emulator() -> None:
@@ -33,6 +44,25 @@ def test_integers_reach_their_floors_on_the_emulator() -> None:
     rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"]]
     assert {row["component"] for row in rows} == {"text_encoder", "vae_decoder"}
     assert {row["precision"] for row in rows} == {"w8a16"}
+
+
+def test_fewer_bits_reach_their_floors_on_the_emulator() -> None:
+    """And the plans say which layers have 4-bit weights, and which 8-bit activations."""
+    done = dreamlite("parity", fewer(), "--checkpoint", tiny_checkpoint(), "--json")
+    assert done.code == 0, done.err
+    rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"]]
+    assert {(row["component"], row["precision"]) for row in rows} == {
+        ("text_encoder", "w4a16"),
+        ("vae_decoder", "w8a8mix"),
+    }
+    tower, decoder = (
+        json.loads((fewer() / f"{name}.plan.json").read_text()) for name in ("text_encoder", "vae_decoder")
+    )
+    assert (tower["bits"], tower["wide_bits"], tower["short"]) == (4, 8, []) and tower["narrow"]
+    assert tower["weights_db"] > 27
+    assert decoder["bits"] == 8 and decoder["short"] and set(decoder["short"]) <= set(decoder["narrow"])
+    whole, short = (bundle_files.read_manifest(bundle).files for bundle in (integers(), fewer()))
+    assert short["text_encoder.pte"].bytes < whole["text_encoder.pte"].bytes
 
 
 def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_are_wide() -> None:
