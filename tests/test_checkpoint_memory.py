@@ -51,10 +51,9 @@ def test_loading_never_holds_two_copies(dtype: str, bound: float, tmp_path: Path
 
 
 def test_quantising_while_loading_holds_one_layer_in_float32(tmp_path: Path) -> None:
-    """Of 8 layers (0.5 GB in float32) the codes of all, a quarter, and what making those of one layer takes."""
-    layers = 8
-    growth, loaded = grown(tmp_path / "t.safetensors", "F16", layers, QUANTISE)
-    assert growth <= 0.25 * loaded + 5 * loaded / layers
+    """Of 16 layers (1.1 GB in float32) the codes of all, a quarter, and up to 0.4 GB that making those of one takes."""
+    growth, loaded = grown(tmp_path / "t.safetensors", "F16", 16, QUANTISE)
+    assert growth <= 0.75 * loaded
 
 
 def grown(file: Path, dtype: str, count: int, prepare: str) -> tuple[int, int]:
