@@ -134,7 +134,11 @@ public class Picture(public val width: Int, public val height: Int, public val r
                     throw ImageException("decoded picture: NaN or infinity inside; check the component with `dreamlite parity`")
                 }
                 val unit = value * 0.5f + 0.5f
-                val clipped = if (unit < 0f) 0f else if (unit > 1f) 1f else unit
+                val clipped = when {
+                    unit < 0f -> 0f
+                    unit > 1f -> 1f
+                    else -> unit
+                }
                 // adding 1.5 * 2^23 rounds to the nearest whole number, ties to even, and leaves it in the lowest bits
                 rgb[at] = (clipped * 255f + ROUNDER).toRawBits().toByte()
                 at += CHANNELS
