@@ -18,7 +18,7 @@ from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
 from dreamlite_mobile.parity.rows import digest
 from dreamlite_mobile.parity.run import Case, Recorder
-from dreamlite_mobile.pipeline import Stages, finish
+from dreamlite_mobile.pipeline import Pipeline, Stages, finish
 from dreamlite_mobile.prompt import PromptEncoder
 from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.tiny.score import edits, prompts
@@ -63,10 +63,7 @@ def trajectories(
     Raises:
         CheckpointError: weights that cannot be read.
     """
-    cases: list[Case] = []
-    components = reference_components(checkpoint, geometry, modes)
-    recorded = {name: Recorder(name, component, cases) for name, component in components.items()}
-    pipeline = reference_pipeline(checkpoint, geometry, encoder, dict(recorded))
+    pipeline, cases = recorded(checkpoint, geometry, encoder, modes)
     asked, changes = prompts(pictures, seed=SEED), edits(pictures, seed=SEED)
     for mode in (mode for mode in MODES if mode in modes):
         for index in range(pictures):
@@ -100,12 +97,7 @@ def readings(
     Raises:
         CheckpointError: weights that cannot be read.
     """
-    cases: list[Case] = []
-    recorded = {
-        name: Recorder(name, component, cases)
-        for name, component in reference_components(checkpoint, geometry, modes).items()
-    }
-    pipeline = reference_pipeline(checkpoint, geometry, encoder, dict(recorded))
+    pipeline, cases = recorded(checkpoint, geometry, encoder, modes)
     if "generate" in modes:
         for asked in prompts(pictures, seed=SEED):
             pipeline.read(asked.caption, Stages())
@@ -118,6 +110,16 @@ def readings(
         for method, signature in specs["text_encoder"].methods.items()
     }
     return Calibration(pictures, 0, calls, digest_of(cases))
+
+
+def recorded(
+    checkpoint: Checkpoint, geometry: Geometry, encoder: PromptEncoder, modes: Sequence[str]
+) -> tuple[Pipeline, list[Case]]:
+    """The fp32 reference, and the list that every call of its components will be added to."""
+    cases: list[Case] = []
+    components = reference_components(checkpoint, geometry, modes)
+    recorders = {name: Recorder(name, component, cases) for name, component in components.items()}
+    return reference_pipeline(checkpoint, geometry, encoder, dict(recorders)), cases
 
 
 def real_calls(cases: Sequence[Case], component: str, method: str, signature: MethodSpec) -> Iterator[Inputs]:
