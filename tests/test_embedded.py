@@ -48,6 +48,16 @@ def test_how_far_the_weights_are_is_said(stages: dict[str, int], said: str) -> N
     assert ("not distilled" in text) == (list(stages) == ["text"])
 
 
+def test_the_run_that_the_weights_began_with_counts_too() -> None:
+    before = {
+        "commit": "b" * 40,
+        "command": "then",
+        "stages": [{"stage": "text", "step": 100}, {"stage": "joint", "step": 20}],
+    }
+    after = {"commit": "a" * 40, "command": "now", "before": before, "stages": [{"stage": "joint", "step": 3}]}
+    assert "123 steps (text, joint) at commit aaaaaaaaaaaa: now." in told(after)
+
+
 def test_the_wheel_ships_every_file_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Built from a copy of the sources, so that nothing is left beside them."""
     import shutil

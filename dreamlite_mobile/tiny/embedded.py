@@ -42,11 +42,11 @@ def training_record(checkpoint: Path = PACKAGED) -> dict[str, Any]:
 
 def told(record: dict[str, Any]) -> str:
     """A sentence or two about the weights."""
-    stages = record["stages"]
+    stages = stages_of(record)
     if not stages:
         return f"The embedded checkpoint has seeded, untrained weights ({record['command']}): it cannot draw yet."
     steps = sum(stage["step"] for stage in stages)
-    names = ", ".join(stage["stage"] for stage in stages)
+    names = ", ".join(dict.fromkeys(stage["stage"] for stage in stages))
     unfinished = "" if is_distilled(record) else " It is not distilled yet: in four steps it draws blurred."
     return (
         f"The embedded checkpoint was trained for {steps:,} steps ({names}) at commit {record['commit'][:12]}: "
@@ -56,4 +56,10 @@ def told(record: dict[str, Any]) -> str:
 
 def is_distilled(record: dict[str, Any]) -> bool:
     """Whether the weights have been through the whole recipe."""
-    return any(stage["stage"] == "distil" for stage in record["stages"])
+    return any(stage["stage"] == "distil" for stage in stages_of(record))
+
+
+def stages_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every stage the weights have been through, those of the run they began with first."""
+    before = record.get("before")
+    return [*([] if before is None else stages_of(before)), *record["stages"]]
