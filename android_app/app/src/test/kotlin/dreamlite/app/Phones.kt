@@ -4,6 +4,7 @@ import android.app.Activity
 import android.content.Intent
 import android.net.Uri
 import android.os.Bundle
+import androidx.core.content.FileProvider
 import dreamlite.app.model.StudioState
 import org.robolectric.Robolectric
 import org.robolectric.RuntimeEnvironment
@@ -94,6 +95,13 @@ class PhoneInHand(awaited: Boolean = true) {
             phone.controller.pause().stop().destroy()
             repeat(5) { phone.screen.idle() }
             phone.parts.easel.drop()
+            forgetFolders()
+        }
+
+        /** FileProvider remembers for the whole process where the first test's files lay. */
+        private fun forgetFolders() {
+            val known = FileProvider::class.java.getDeclaredField("sCache").apply { isAccessible = true }
+            (known.get(null) as MutableMap<*, *>).clear()
         }
 
         fun zipped(folder: Path): ByteArray {
