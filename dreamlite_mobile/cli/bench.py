@@ -45,7 +45,9 @@ from dreamlite_mobile.cli.shared import (
 )
 from dreamlite_mobile.components import MODES, check_names
 from dreamlite_mobile.errors import ConfigError
+from dreamlite_mobile.noise import check_seed
 from dreamlite_mobile.progress import task
+from dreamlite_mobile.scheduler import check_steps
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -112,6 +114,8 @@ def run(
     modes = cast("tuple[Mode, ...]", names(mode, "--mode") or ())
     check_names("mode", modes, MODES)
     check_runner(runner, gate, checkpoint, picture, sustained)
+    check_steps(steps)
+    check_seed(seed)
     quiet_libraries()
     from dreamlite_mobile.device.report import Method
 
