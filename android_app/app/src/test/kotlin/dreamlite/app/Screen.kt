@@ -37,11 +37,11 @@ class Screen(private val activity: () -> Activity) {
         idle()
     }
 
-    /** Whether the words of a button have no room. */
+    /** Whether the words of a button have no room. A line that is a little higher than its box is not cut. */
     fun isCut(words: String): Boolean {
         val found = ArrayList<TextLayoutResult>()
         button(words).config[SemanticsActions.GetTextLayoutResult].action!!(found)
-        return found.single().hasVisualOverflow
+        return found.single().run { didOverflowWidth || multiParagraph.didExceedMaxLines }
     }
 
     fun isEnabled(words: String): Boolean = SemanticsProperties.Disabled !in button(words).config
