@@ -14,7 +14,6 @@ import androidx.compose.ui.semantics.SemanticsProperties
 import androidx.compose.ui.semantics.getAllSemanticsNodes
 import androidx.compose.ui.semantics.getOrNull
 import androidx.compose.ui.text.AnnotatedString
-import androidx.compose.ui.text.TextLayoutResult
 import org.robolectric.Shadows.shadowOf
 import java.io.File
 import java.util.concurrent.TimeUnit
@@ -35,13 +34,6 @@ class Screen(private val activity: () -> Activity) {
         check(SemanticsProperties.Disabled !in node.config) { "button '$words' is disabled" }
         node.config[SemanticsActions.OnClick].action!!()
         idle()
-    }
-
-    /** Whether the words of a button have no room. A line that is a little higher than its box is not cut. */
-    fun isCut(words: String): Boolean {
-        val found = ArrayList<TextLayoutResult>()
-        button(words).config[SemanticsActions.GetTextLayoutResult].action!!(found)
-        return found.single().run { didOverflowWidth || multiParagraph.didExceedMaxLines }
     }
 
     fun isEnabled(words: String): Boolean = SemanticsProperties.Disabled !in button(words).config
