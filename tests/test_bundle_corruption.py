@@ -129,6 +129,7 @@ def test_missing_and_strange_keys_are_always_refused(spoilt: Path, pristine: Pat
         "dtype",
         "rows",
         "row_rule",
+        "prefix_tokens",
         "vision_encoder",
         "vae_encoder",
         "1",

@@ -167,7 +167,7 @@ def test_the_coarsest_precision_decides() -> None:
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown precision 'w5'; known: fp16, fp32, p4, p6, w4, w8"):
+    with pytest.raises(ConfigError, match="unknown precision 'w5'; known: fp16, fp32, p4, p6, w4, w4a16, w8"):
         floor("w5", "xnnpack")
 
 

@@ -130,10 +130,8 @@ class DecoderLayer(nn.Module):
         self.mlp = TextMLP(cfg)
         self.divisor = 1.0
 
-    def forward(
-        self, x: torch.Tensor, rotary: Rotary, causal: torch.Tensor, before: Past | None = None
-    ) -> torch.Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary, causal, before)
+    def forward(self, x: torch.Tensor, rotary: Rotary, causal: torch.Tensor, *before: Past) -> torch.Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rotary, causal, *before)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -188,11 +186,11 @@ class TextEncoder(Foldable):
             self.register_buffer(f"values_{index}", left.values.contiguous())
             x = layer(x, rotary, causal)
 
-    def before(self, index: int) -> Past | None:
-        """What the prefix left in a layer; None where it is run."""
+    def before(self, index: int) -> tuple[Past, ...]:
+        """What the prefix left in a layer; nothing where it is run, so that blocks are called as published."""
         if not self.layout.remembered:
-            return None
-        return Past(self.get_buffer(f"keys_{index}"), self.get_buffer(f"values_{index}"))
+            return ()
+        return (Past(self.get_buffer(f"keys_{index}"), self.get_buffer(f"values_{index}")),)
 
     def forward(self, embeddings: torch.Tensor, deepstack: torch.Tensor | None = None) -> torch.Tensor:
         """One prompt.
@@ -208,7 +206,7 @@ class TextEncoder(Foldable):
         rotary = Rotary(self.cos, self.sin)
         x, divisor = embeddings, 1.0
         for index, layer in enumerate(self.tower.decoder_layers()):
-            x = layer(times(x, divisor / layer.divisor), rotary, self.causal, self.before(index))
+            x = layer(times(x, divisor / layer.divisor), rotary, self.causal, *self.before(index))
             divisor = layer.divisor
             if deepstack is not None and index < deepstack.shape[0]:
                 x = self.add_to_image(x, times(deepstack[index : index + 1], 1 / divisor))
