@@ -24,7 +24,7 @@ from dreamlite_mobile.networks.form import HTP
 from export.calibration import trajectories
 from export.driver import geometry_of, prompt_encoder
 from export.qnn_quantize import RoomyObserver
-from export.qnn_short import SHORT, Observer, loss, observed, outputs, shortened
+from export.qnn_short import SHORT, Observer, observed, outputs, shortened, worst_db
 
 SIZE = 128
 MODE = "generate"
@@ -76,19 +76,14 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
             for name, kind in OBSERVERS.items():
                 ranges, _ = observed(modules, seen, layers, partial(observer_of, kind, bits))
                 with shortened(layers.values(), ranges):
-                    lost = loss(outputs(modules, others), wanted)
-                yield {"component": component, "bits": bits, "observer": name, "snr_db": decibels(lost)}
+                    kept_db = worst_db(outputs(modules, others), wanted)
+                yield {"component": component, "bits": bits, "observer": name, "snr_db": round(kept_db, 1)}
 
 
 def observer_of(kind: Callable[..., Observer], bits: int) -> Observer:
     """One observer of asymmetric ranges."""
     most = 2**bits - 1
     return kind(dtype=torch.int32, qscheme=torch.per_tensor_affine, quant_min=0, quant_max=most, eps=1e-12)
-
-
-def decibels(lost: float) -> float:
-    """SNR in dB of a share of squared error."""
-    return round(float(-10 * torch.tensor(lost).log10()), 1)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from dreamlite_mobile.errors import CheckpointError, unknown_name
 from dreamlite_mobile.files import Progress, sha256_file
 from dreamlite_mobile.hub import resolve_checkpoint
 from dreamlite_mobile.networks import SOURCES, expected_tensors
-from dreamlite_mobile.tensorfiles import MappedFile, TensorEntry, finite
+from dreamlite_mobile.tensorfiles import MappedFile, TensorEntry, finite, little_endian
 
 __all__ = ["Checkpoint", "EmbeddingRows", "open_checkpoint", "resolve_checkpoint"]
 
@@ -175,7 +175,7 @@ class EmbeddingRows:
 
     def chunks(self, rows: int = 4096) -> Iterator[bytes]:
         """The little-endian bytes of `blocks`."""
-        return (block.view(torch.uint8).numpy().tobytes() for block in self.blocks(rows))
+        return map(little_endian, self.blocks(rows))
 
     def blocks(self, rows: int = 4096) -> Iterator[torch.Tensor]:
         """The table [n, width] in `dtype` from first row to last, `rows` rows at a time, each valid until the next.

@@ -209,9 +209,14 @@ def save_png(image: Image.Image, path: str | Path, text: Mapping[str, str]) -> N
     chunks = PngInfo()
     for key, value in text.items():
         chunks.add_text(key, value.replace("\0", "\ufffd"))
+    write_atomic(target, png_bytes(image, chunks))
+
+
+def png_bytes(image: Image.Image, chunks: PngInfo | None = None) -> bytes:
+    """The picture as a PNG, with text chunks if there are any."""
     encoded = BytesIO()
     image.save(encoded, format="PNG", pnginfo=chunks)
-    write_atomic(target, encoded.getvalue())
+    return encoded.getvalue()
 
 
 def check_output(target: Path) -> None:

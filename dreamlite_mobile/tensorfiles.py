@@ -231,6 +231,11 @@ def write_tensors(file: Path, plans: Sequence[TensorPlan], metadata: dict[str, s
                 raise ValueError(f"{plan.name}: {written} bytes given for a tensor of {plan.bytes}")
 
 
+def little_endian(tensor: torch.Tensor) -> bytes:
+    """The bytes of a tensor's numbers, row by row."""
+    return tensor.contiguous().view(torch.uint8).numpy().tobytes()
+
+
 def finite(tensor: torch.Tensor) -> bool:
     """Whether every value is finite, in one pass and without a second tensor (`isfinite` would make two)."""
     if not tensor.numel():

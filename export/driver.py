@@ -187,14 +187,12 @@ def calibrate(plan: Plan, notify: Notify) -> None:
     Raises:
         CheckpointError: weights that cannot be read.
     """
+    is_drawn = not set(plan.exporter.calibrated).isdisjoint(plan.precisions.values())
+    if not is_drawn and not (plan.exporter.reads_first and "text_encoder" in plan.specs):
+        return
     from export.calibration import readings, trajectories
 
-    if not set(plan.exporter.calibrated).isdisjoint(plan.precisions.values()):
-        run = trajectories
-    elif plan.exporter.reads_first and "text_encoder" in plan.specs:
-        run = readings
-    else:
-        return
+    run = trajectories if is_drawn else readings
     notify("calibration")
     request = plan.request
     limits = None if request.cutting is None else request.cutting.limits

@@ -12,7 +12,7 @@ import torch
 from dreamlite_mobile.bundle_schema import TableDtype
 from dreamlite_mobile.checkpoint import EmbeddingRows
 from dreamlite_mobile.errors import ConfigError, ExportError, unknown_name
-from dreamlite_mobile.tensorfiles import finite
+from dreamlite_mobile.tensorfiles import finite, little_endian
 
 Storage = Literal["stored", "fp16", "int8"]
 STORAGES: tuple[Storage, ...] = ("stored", "fp16", "int8")
@@ -73,8 +73,3 @@ def halves(rows: EmbeddingRows) -> Iterator[torch.Tensor]:
                 "float16 ends at 65504; take int8, or stored"
             )
         yield half
-
-
-def little_endian(block: torch.Tensor) -> bytes:
-    """The bytes of a contiguous tensor."""
-    return block.contiguous().view(torch.uint8).numpy().tobytes()

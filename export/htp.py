@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -139,8 +139,7 @@ class QnnExporter:
         calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
         found = keep_in_range(modules, calls)
         told = {"component": spec.name, "precision": "fp16"} | asdict(found) | {"divisors": found.divisors}
-        (folder / plan_file(spec.name)).write_text(json.dumps(told, indent=1) + "\n")
-        return (plan_file(spec.name),)
+        return (write_plan(folder, spec.name, told),)
 
     def write_whole(
         self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path
@@ -152,9 +151,8 @@ class QnnExporter:
         integers = None if precision == "fp16" else self.quantisation(spec, modules, precision)
         documents: tuple[str, ...] = ()
         if integers is not None:
-            documents = (plan_file(spec.name),)
             told = asdict(integers.plan) | {"activations": [asdict(one) for one in integers.activations]}
-            (folder / documents[0]).write_text(json.dumps(told, indent=1) + "\n")
+            documents = (write_plan(folder, spec.name, told),)
         methods = {name: (modules[name], example_inputs(method)) for name, method in spec.methods.items()}
         compiled = lower(methods, self.soc, self.htp.shared_weights, integers)
         with (folder / file).open("wb") as stream:
@@ -254,6 +252,12 @@ class CompileShard:
 def plan_file(component: str) -> str:
     """Where a bundle keeps which bits a component's weights have."""
     return f"{component}.plan.json"
+
+
+def write_plan(folder: Path, component: str, told: Mapping[str, Any]) -> str:
+    """Write a component's plan; gives the file's name."""
+    (folder / plan_file(component)).write_text(json.dumps(told, indent=1) + "\n")
+    return plan_file(component)
 
 
 def shard_name(component: str, index: int, shards: list[Shard]) -> str:

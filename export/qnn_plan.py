@@ -13,10 +13,9 @@ import torch
 from torch import nn
 
 from dreamlite_mobile.errors import ExportError
-from dreamlite_mobile.parity.metrics import compare
 from export.calibration import Inputs
 from export.precision import WIDTHS, Widths
-from export.qnn_short import FEWER, bearers, decibels_as_loss, loss, outputs, short_layers, some_of
+from export.qnn_short import FEWER, bearers, decibels_as_loss, loss, outputs, short_layers, some_of, worst_db
 from export.rounding import round_weights
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -66,16 +65,17 @@ def planned(component: str, precision: str, modules: Modules, calls: Calls) -> W
     whole = {name: layer.weight.data for name, layer in layers.items()}
     few = on_grid(modules, calls, widths.few)
     put(layers, few)
-    plan = WeightPlan(component, precision, widths.few, tuple(few), (), widths.more)
-    plan = replace(plan, weights_db=kept(modules, calls, wanted))
-    if plan.weights_db is not None and plan.weights_db < widths.enough_db:
+    kept_db = worst_db(outputs(modules, calls), wanted)
+    plan = WeightPlan(component, precision, widths.few, tuple(few), (), widths.more, kept_db)
+    if kept_db < widths.enough_db:
         put(layers, whole)
         more = whole if widths.more == 16 else on_grid(modules, calls, widths.more)
         for wide in wide_layers(component, widths, modules, calls, few):
             put(layers, {name: (more if name in wide else few)[name] for name in layers})
             narrow = tuple(name for name in layers if name not in wide)
-            plan = replace(plan, narrow=narrow, wide=tuple(wide), weights_db=kept(modules, calls, wanted))
-            if plan.weights_db is not None and plan.weights_db >= widths.enough_db:
+            kept_db = worst_db(outputs(modules, calls), wanted)
+            plan = replace(plan, narrow=narrow, wide=tuple(wide), weights_db=kept_db)
+            if kept_db >= widths.enough_db:
                 break
     if widths.short_db is not None:
         short, short_db = short_layers(modules, calls, widths.short_db, plan.narrow)
@@ -128,12 +128,6 @@ def put(layers: Mapping[str, nn.Module], weights: Mapping[str, torch.Tensor]) ->
     """Give layers weights."""
     for name, weight in weights.items():
         layers[name].weight.data = weight
-
-
-def kept(modules: Modules, calls: Calls, wanted: Sequence[torch.Tensor]) -> float:
-    """SNR in dB of the worst output, against what they gave before."""
-    found = outputs(modules, calls)
-    return min(compare(x.numpy(), y.numpy()).snr_db for x, y in zip(found, wanted, strict=True))
 
 
 def nearest(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, bits: int) -> torch.Tensor:

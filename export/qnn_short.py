@@ -31,16 +31,18 @@ Ranges = Mapping[nn.Module, tuple[Observer, Observer]]
 
 def some_of(calls: Calls, count: int = TRIED) -> dict[str, list[Inputs]]:
     """A few calls of each method, evenly spread, the last among them: of another kind than real ones."""
-    return {
-        method: [given[len(given) - 1 - index * len(given) // count] for index in range(min(count, len(given)))]
-        for method, given in calls.items()
-    }
+    return {method: [given[index] for index in spread(len(given), count)] for method, given in calls.items()}
 
 
 def others_of(given: Sequence[Inputs], count: int = TRIED) -> list[Inputs]:
     """The calls that `some_of` leaves, or all if it leaves none."""
-    taken = {len(given) - 1 - index * len(given) // count for index in range(min(count, len(given)))}
+    taken = spread(len(given), count)
     return [inputs for index, inputs in enumerate(given) if index not in taken] or list(given)
+
+
+def spread(length: int, count: int) -> list[int]:
+    """Places of `count` of so many calls, evenly from the last one on."""
+    return [length - 1 - index * length // count for index in range(min(count, length))]
 
 
 @torch.no_grad()
@@ -52,9 +54,14 @@ def outputs(modules: Modules, calls: Calls) -> Iterator[torch.Tensor]:
             yield from (given,) if isinstance(given, torch.Tensor) else given
 
 
+def worst_db(found: Iterable[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
+    """SNR in dB of the worst output."""
+    return min(compare(x.numpy(), y.numpy()).snr_db for x, y in zip(found, wanted, strict=True))
+
+
 def loss(found: Iterable[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
     """The largest squared error of any output, over its own squares."""
-    return max(decibels_as_loss(compare(x.numpy(), y.numpy()).snr_db) for x, y in zip(found, wanted, strict=True))
+    return decibels_as_loss(worst_db(found, wanted))
 
 
 def decibels_as_loss(decibels: float) -> float:
@@ -88,13 +95,12 @@ def short_layers(modules: Modules, calls: Calls, enough_db: float, among: Iterab
     for name, layer in layers.items():
         with shortened([layer], ranges):
             losses[name] = loss(outputs(modules, some), wanted)
-    most = decibels_as_loss(enough_db)
-    chosen = bearers(losses, gains, most)
+    chosen = bearers(losses, gains, decibels_as_loss(enough_db))
     while chosen:
         with shortened([layers[name] for name in chosen], ranges):
-            lost = loss(outputs(modules, some), wanted)
-        if lost <= most:
-            return [name for name in layers if name in chosen], -10 * math.log10(lost)
+            kept_db = worst_db(outputs(modules, some), wanted)
+        if kept_db >= enough_db:
+            return [name for name in layers if name in chosen], kept_db
         chosen = chosen[: int(len(chosen) * FEWER)]
     return [], math.inf
 
@@ -118,8 +124,7 @@ def observed(
         given(output)
         weight = layer.weight
         assert isinstance(weight, torch.Tensor)
-        rows = output.numel() if isinstance(layer, nn.Linear | nn.Conv2d) else arguments[0].numel()
-        work[names[layer]] += float(rows * weight[0].numel())
+        work[names[layer]] += float(output.numel() * weight[0].numel())
 
     with hooked(layers.values(), see):
         run_calls(modules, calls)

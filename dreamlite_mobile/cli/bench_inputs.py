@@ -30,12 +30,7 @@ def check_runner(
 
 
 def opened_for(paths: Sequence[Path], modes: Sequence["Mode"], method: "Method") -> "dict[str, Bundle]":
-    """The bundles by name, with everything about the request checked that needs no phone."""
-    from dreamlite_mobile.noise import check_seed
-    from dreamlite_mobile.scheduler import check_steps
-
-    check_steps(method.steps)
-    check_seed(method.seed)
+    """The bundles by name, with their modes and the prompts checked, for which no phone is needed."""
     opened = open_all(paths, modes)
     check_prompts(opened, modes, method)
     return opened

@@ -1,7 +1,6 @@
 """What `dreamlite bench` leaves behind: the report put together, written, printed."""
 
 import datetime as dt
-import io
 import json
 import shlex
 import sys
@@ -13,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from dreamlite_mobile.cli.shared import notice, print_json, table
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from dreamlite_mobile.bundle import Bundle
     from dreamlite_mobile.device.bench import Drawn
     from dreamlite_mobile.device.comparison import Compared
@@ -77,6 +74,7 @@ def finish(
     from dreamlite_mobile.device.report import file_name, report_json
     from dreamlite_mobile.device.table import csv_text
     from dreamlite_mobile.files import write_atomic
+    from dreamlite_mobile.images import png_bytes
 
     data = report_json(report)
     if html is not None:
@@ -96,13 +94,6 @@ def finish(
         if len(report.bundles) > 1:
             show_comparison(f"against {report.bundles[0].name}", *compare_within(report), False)
     check_report(report)
-
-
-def png_bytes(picture: "Image.Image") -> bytes:
-    """The phone's picture, lossless."""
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG")
-    return stream.getvalue()
 
 
 def show(report: "BenchReport") -> None:

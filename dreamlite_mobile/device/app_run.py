@@ -35,6 +35,7 @@ from dreamlite_mobile.device.places import ACTIVITY, APP, REQUESTS
 from dreamlite_mobile.device.plausible import check_answer, check_clock
 from dreamlite_mobile.device.push import local_file, push_files
 from dreamlite_mobile.device.schema import RunRequest, RunResult
+from dreamlite_mobile.images import png_bytes
 
 RESULT_LIMIT = 64 << 20
 PICTURE_LIMIT = 64 << 20
@@ -211,9 +212,7 @@ def push_bytes(link: Link, folder: str, name: str, data: bytes) -> tuple[str, st
 
 def push_picture(link: Link, source: Image.Image) -> tuple[str, str]:
     """The picture of an edit as PNG onto the phone; its path and digest there."""
-    stream = io.BytesIO()
-    source.save(stream, format="PNG")
-    data = stream.getvalue()
+    data = png_bytes(source)
     return push_bytes(link, request_folder("sources"), f"{hashlib.sha256(data).hexdigest()[:16]}.png", data)
 
 

@@ -1,11 +1,12 @@
 """Pictures in a page without outside references: groups of them side by side, each embedded."""
 
 import base64
-import io
 from dataclasses import dataclass
 from html import escape
 
 from PIL import Image
+
+from dreamlite_mobile.images import png_bytes
 
 _SMALL_PICTURE = 230
 """Pixels of width below which a picture is enlarged with visible pixels instead of smoothed."""
@@ -51,6 +52,4 @@ def _figure(picture: Picture) -> str:
 
 
 def _data_url(image: Image.Image) -> str:
-    stream = io.BytesIO()
-    image.save(stream, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode('ascii')}"
