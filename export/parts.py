@@ -208,11 +208,13 @@ def key_of(plan: "Plan", name: str) -> str:
 
 
 def weights_of(plan: "Plan", name: str) -> str:
-    """What names the weights that a component comes from: its own, or where ranges were calibrated, all of them."""
-    checkpoint = plan.request.checkpoint
-    if plan.precisions[name] in plan.exporter.calibrated:
+    """What names the weights that a component comes from: its own, and for a text tower that was asked prompts the
+    tokenizer; or where ranges were calibrated, the whole checkpoint."""
+    checkpoint, chosen = plan.request.checkpoint, plan.exporter
+    if plan.precisions[name] in chosen.calibrated:
         return checkpoint.identity
-    return checkpoint.weights_digest(name)
+    own = checkpoint.weights_digest(name)
+    return f"{own} {sha256_file(checkpoint.tokenizer)}" if chosen.reads_first and name == "text_encoder" else own
 
 
 def component_entry(spec: ComponentSpec, precision: Precision, written: Written) -> ComponentEntry:

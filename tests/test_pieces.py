@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from bundles import SIZE
-from checkpoint_files import UNET_FILE, change_tensors, copy_of_tiny, tiny_checkpoint
+from checkpoint_files import UNET_FILE, change_tensors, copy_of_tiny, replace_file, tiny_checkpoint
 
 from benchmarks.resumed_export import digests
 from dreamlite_mobile.checkpoint import open_checkpoint
@@ -92,20 +92,33 @@ def test_what_changes_a_component_changes_its_key(tmp_path: Path) -> None:
     assert keys[0] == key_of(plan_export(request(None, components=("unet", "vae_decoder"))), "unet")
 
 
+def keys_of(tmp_path: Path, checkpoint: Path, **changes: object) -> dict[str, str]:
+    plan = plan_export(request(tmp_path, components=None, checkpoint=open_checkpoint(checkpoint), **changes))
+    return {name: key_of(plan, name) for name in plan.specs}
+
+
+def same_keys(tmp_path: Path, checkpoint: Path, **changes: object) -> set[str]:
+    """The components that come out as the tiny checkpoint's."""
+    plain, other = (keys_of(tmp_path, folder, **changes) for folder in (tiny_checkpoint(), checkpoint))
+    return {name for name in plain if plain[name] == other[name]}
+
+
 def test_a_fine_tuned_unet_leaves_the_other_components_as_they_are(tmp_path: Path) -> None:
     """But where ranges are calibrated, pictures of all components together decide: nothing is kept."""
     folder = copy_of_tiny(tmp_path)
     change_tensors(folder / UNET_FILE, **{"conv_out.bias": torch.full((4,), 0.5)})
-    tuned = open_checkpoint(folder)
+    others = {"text_encoder", "vision_encoder", "vae_encoder", "vae_decoder"}
+    assert same_keys(tmp_path, folder) == same_keys(tmp_path, folder, backend="qnn", precision="fp16") == others
+    assert same_keys(tmp_path, folder, backend="qnn", precision="w8a16") == set()
 
-    def same_keys(**changes: object) -> set[str]:
-        plans = [
-            plan_export(request(tmp_path, components=None, **changes, **other)) for other in ({}, {"checkpoint": tuned})
-        ]
-        return {name for name in plans[0].specs if key_of(plans[0], name) == key_of(plans[1], name)}
 
-    assert same_keys() == {"text_encoder", "vision_encoder", "vae_encoder", "vae_decoder"}
-    assert same_keys(backend="qnn", precision="w8a16") == set()
+def test_another_tokenizer_counts_where_the_tower_was_asked_prompts(tmp_path: Path) -> None:
+    folder = copy_of_tiny(tmp_path)
+    tokenizer = folder / "tokenizer" / "tokenizer.json"
+    replace_file(tokenizer, tokenizer.read_bytes() + b"\n")
+    assert "text_encoder" in same_keys(tmp_path, folder)
+    kept = same_keys(tmp_path, folder, backend="qnn", precision="fp16")
+    assert kept == {"unet", "vision_encoder", "vae_encoder", "vae_decoder"}
 
 
 def test_a_full_disk_keeps_what_is_finished(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
