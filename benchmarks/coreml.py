@@ -80,7 +80,7 @@ def compared(bundle: Bundle, checkpoint: Checkpoint) -> list[Row]:
             Side("torch", reference_components(checkpoint, shape, modes)),
             side_of(bundle, checkpoint, stack, request, list(bundle.manifest.components)),
         ]
-        judge_pictures(judgement, checkpoint, sides, modes, cases)
+        judge_pictures(judgement, bundle, checkpoint, sides, modes, cases)
         for rows in compare_components(sides[0], sides[1:], cases, notify=told):
             judgement.rows.extend(rows)
     return worst_rows(judgement.rows)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dreamlite_mobile.checkpoint import Checkpoint, Filled
-from dreamlite_mobile.components import COMPONENTS, FORWARD, TWO_METHODS, Geometry, check_names
+from dreamlite_mobile.components import COMPONENTS, Geometry, check_names, method_specs
 from dreamlite_mobile.networks import build, fold
 from dreamlite_mobile.networks.form import REFERENCE, Form
 from dreamlite_mobile.networks.text import TextEncoder, TextLayout, TextTower
@@ -31,10 +31,8 @@ def component_methods(
     """
     check_names("component", [name], COMPONENTS)
     network = load_network(checkpoint, name, form, prepare)
-    if name not in TWO_METHODS:
-        return {FORWARD: network}
     if not isinstance(network, TextTower):
-        return dict.fromkeys(modes, network)
+        return dict.fromkeys(method_specs(name, geometry, modes), network)
     return {mode: mode_of_text(checkpoint, network, geometry, mode) for mode in modes}
 
 

@@ -5,25 +5,28 @@ Written whole or not at all; nothing of it is used before everything in it was c
 
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from dreamlite_mobile.bundle_checks import MANIFEST_NAME, geometry
+from dreamlite_mobile.bundle_fields import Mode, check_relative
 from dreamlite_mobile.bundle_files import AGAIN, file_problems, read_manifest, write_manifest
-from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry, Manifest, Mode, check_relative
-from dreamlite_mobile.components import component_specs
+from dreamlite_mobile.bundle_programs import ComponentEntry
+from dreamlite_mobile.bundle_schema import FileEntry, Manifest, SizeEntry
+from dreamlite_mobile.components import Size, component_specs, size_suffix, size_text
 from dreamlite_mobile.errors import BundleError, OutputError, unknown_name
 from dreamlite_mobile.files import Progress, sha256_file, staged_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened, checked bundle."""
+    """An opened, checked bundle. `chosen`: which of its sizes is drawn; None: the first."""
 
     path: Path
     manifest: Manifest
+    chosen: Size | None = None
 
     def file(self, relative: str) -> Path:
         """Where a file that the manifest lists lies."""
@@ -52,14 +55,29 @@ class Bundle:
                 "Export it again without --components."
             )
 
-    def require_size(self, width: int, height: int) -> None:
-        """Refuse (BundleError) a picture size in pixels that the bundle was not made for."""
-        size = self.manifest.size
-        if (size.width, size.height) != (width, height):
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The picture sizes it draws, the default first."""
+        return tuple(size.sides for size in self.manifest.sizes)
+
+    @property
+    def size(self) -> SizeEntry:
+        """What belongs to the size that is drawn: the chosen one, or the first."""
+        return next(entry for entry in self.manifest.sizes if self.chosen in (None, entry.sides))
+
+    @property
+    def suffix(self) -> str:
+        """What the methods of the size that is drawn end with."""
+        return size_suffix(self.size.sides, self.sizes[0])
+
+    def at(self, size: Size | None) -> Self:
+        """The same bundle, drawing another of its sizes, or None for the first; BundleError naming those it has."""
+        if size is not None and size not in self.sizes:
             raise BundleError(
-                f"{self.path}: made for {size.width}x{size.height}, not for {width}x{height}. "
-                f"Export one with --size {width}x{height}."
+                f"{self.path}: made for {', '.join(map(size_text, self.sizes))}, not for {size_text(size)}. "
+                f"Take one of its sizes, or export it again with --size {size_text(size)} too."
             )
+        return replace(self, chosen=size)
 
 
 class BundleWriter:

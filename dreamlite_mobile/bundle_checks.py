@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dreamlite_mobile.components import COMPONENTS, Geometry, TensorSpec, component_specs
+from dreamlite_mobile.components import COMPONENTS, Geometry, Size, TensorSpec, component_specs, size_text
 from dreamlite_mobile.config import DreamLiteConfig
 
 if TYPE_CHECKING:
-    from dreamlite_mobile.bundle_schema import ComponentEntry, Manifest, MethodEntry
-    from dreamlite_mobile.bundle_schema import TensorSpec as Listed
+    from dreamlite_mobile.bundle_programs import ComponentEntry, MethodEntry
+    from dreamlite_mobile.bundle_programs import TensorSpec as Listed
+    from dreamlite_mobile.bundle_schema import EmbeddingsEntry, Manifest, SizeEntry, StepTable
 
 MANIFEST_NAME = "manifest.json"
 DIGEST_NAME = "manifest.sha256"
@@ -16,7 +17,7 @@ DIGEST_NAME = "manifest.sha256"
 
 def cross_checks(manifest: "Manifest") -> list[str]:
     """Every inconsistency of a manifest whose fields are well-formed one by one; empty when it is sound."""
-    problems = [*_agreement(manifest), *_chip(manifest), *_modes(manifest), *_size(manifest)]
+    problems = [*_agreement(manifest), *_chip(manifest), *_modes(manifest), *_sizes(manifest)]
     if not problems:
         problems += _components(manifest)
     return [*problems, *_tables(manifest), *_paths(manifest)]
@@ -31,8 +32,7 @@ def referenced_files(manifest: "Manifest") -> set[str]:
             paths.update((method.file, *method.then))
     if manifest.embeddings is not None:
         paths.add(manifest.embeddings.file)
-    if manifest.size.step_embeddings is not None:
-        paths.add(manifest.size.step_embeddings.file)
+    paths.update(size.step_embeddings.file for size in manifest.sizes if size.step_embeddings is not None)
     return paths
 
 
@@ -42,22 +42,24 @@ def parents(path: str) -> Iterator[str]:
     return ("/".join(parts[:end]) for end in range(1, len(parts)))
 
 
-def geometry(manifest: "Manifest") -> Geometry:
-    """What fixes every shape of the bundle; a mode it lacks counts no tokens."""
+def geometry(manifest: "Manifest", size: Size | None = None) -> Geometry:
+    """What fixes every shape of the bundle, or of one of its sizes alone; a mode it lacks counts no tokens."""
+    first, *further = [size] if size is not None else [one.sides for one in manifest.sizes]
     prompts = manifest.prompt.modes
     drops = {mode: prompt.drop_tokens for mode, prompt in prompts.items()}
     states = {mode: prompt.sequence_length for mode, prompt in prompts.items()}
     prefixes = {mode: prompt.prefix_tokens for mode, prompt in prompts.items()}
     return Geometry(
         config=manifest.checkpoint.dreamlite_config,
-        width=manifest.size.width,
-        height=manifest.size.height,
+        width=first[0],
+        height=first[1],
         drop_generate=drops.get("generate", 0),
         drop_edit=drops.get("edit", 0),
         states_generate=states.get("generate", 0),
         states_edit=states.get("edit", 0),
         prefix_generate=prefixes.get("generate", ()),
         prefix_edit=prefixes.get("edit", ()),
+        further=tuple(further),
     )
 
 
@@ -106,15 +108,20 @@ def _modes(manifest: "Manifest") -> Iterator[str]:
         yield f"prompt.modes has {sorted(manifest.prompt.modes)}, modes has {sorted(manifest.modes)}"
 
 
-def _size(manifest: "Manifest") -> Iterator[str]:
-    size, scale = manifest.size, manifest.vae.scale
-    if size.width % scale or size.height % scale:
-        yield f"size {size.width}x{size.height} is not a multiple of vae.scale {scale}"
-    if manifest.scheduler.default_steps not in size.sigmas:
-        yield f"sigmas lack the default of {manifest.scheduler.default_steps} steps"
-    for steps, sigmas in size.sigmas.items():
-        if len(sigmas) != steps + 1:
-            yield f"sigmas of {steps} steps hold {len(sigmas)} values, expected {steps + 1}"
+def _sizes(manifest: "Manifest") -> Iterator[str]:
+    scale, seen = manifest.vae.scale, set[Size]()
+    for size in manifest.sizes:
+        name = size_text(size.sides)
+        if size.sides in seen:
+            yield f"size {name} is there twice"
+        seen.add(size.sides)
+        if size.width % scale or size.height % scale:
+            yield f"size {name} is not a multiple of vae.scale {scale}"
+        if manifest.scheduler.default_steps not in size.sigmas:
+            yield f"sigmas of {name} lack the default of {manifest.scheduler.default_steps} steps"
+        for steps, sigmas in size.sigmas.items():
+            if len(sigmas) != steps + 1:
+                yield f"sigmas of {name}, {steps} steps, hold {len(sigmas)} values, expected {steps + 1}"
 
 
 def _components(manifest: "Manifest") -> Iterator[str]:
@@ -126,7 +133,8 @@ def _components(manifest: "Manifest") -> Iterator[str]:
             continue
         expected = specs[name].methods
         if set(component.methods) != set(expected):
-            yield f"{name} has methods {sorted(component.methods)}, expected {sorted(expected)}"
+            sizes = ", ".join(size_text(size.sides) for size in manifest.sizes)
+            yield f"{name} has methods {sorted(component.methods)}, expected for {sizes}: {sorted(expected)}"
             continue
         for method, entry in component.methods.items():
             yield from _tensors(f"{name}.{method} inputs", entry.inputs, expected[method].inputs)
@@ -138,7 +146,7 @@ def _tensors(where: str, found: "Sequence[Listed]", expected: Sequence[TensorSpe
     listed = [f"{spec.name} {list(spec.shape)}" for spec in found]
     wanted = [f"{spec.name} {list(spec.shape)}" for spec in expected]
     if listed != wanted:
-        yield f"{where} are {', '.join(listed)}; this size and prompt need {', '.join(wanted)}"
+        yield f"{where} are {', '.join(listed)}; its size and prompt need {', '.join(wanted)}"
 
 
 def _component_files(name: str, component: "ComponentEntry") -> Iterator[str]:
@@ -167,24 +175,38 @@ def _shards(where: str, entry: "MethodEntry") -> Iterator[str]:
 
 
 def _tables(manifest: "Manifest") -> Iterator[str]:
-    steps, embeddings = manifest.size.step_embeddings, manifest.embeddings
-    config = manifest.checkpoint.dreamlite_config
-    if "unet" in manifest.components and steps is None:
-        yield "unet needs the size's step_embeddings table"
+    embeddings, config = manifest.embeddings, manifest.checkpoint.dreamlite_config
+    for size in manifest.sizes:
+        yield from _step_table(manifest, size, config.unet.time_embed_dim)
     if "text_encoder" in manifest.components and embeddings is None:
         yield "text_encoder needs the embeddings table"
-    if steps is not None and steps.columns != config.unet.time_embed_dim:
-        yield f"step_embeddings have {steps.columns} columns, expected {config.unet.time_embed_dim}"
     if embeddings is not None:
         found, expected = (embeddings.rows, embeddings.columns), (config.text.vocab_size, config.text.hidden_size)
         if found != expected:
             yield f"embeddings are {found[0]} x {found[1]}, expected {expected[0]} x {expected[1]}"
         if manifest.prompt.pad_token_id >= embeddings.rows:
             yield f"prompt.pad_token_id {manifest.prompt.pad_token_id} is outside the embeddings table"
-    for label, table in (("step_embeddings", steps), ("embeddings", embeddings)):
-        entry = manifest.files.get(table.file) if table is not None else None
-        if table is not None and entry is not None and entry.bytes != table.nbytes:
-            yield f"{label} file {table.file} holds {entry.bytes} bytes, its rows and columns need {table.nbytes}"
+        yield from _table_bytes(manifest, "embeddings", embeddings)
+    files = [size.step_embeddings.file for size in manifest.sizes if size.step_embeddings is not None]
+    if len(set(files)) != len(files):
+        yield f"two sizes name one step_embeddings file: {', '.join(files)}"
+
+
+def _step_table(manifest: "Manifest", size: "SizeEntry", columns: int) -> Iterator[str]:
+    table = size.step_embeddings
+    if table is None:
+        if "unet" in manifest.components:
+            yield f"unet needs the step_embeddings table of size {size_text(size.sides)}"
+        return
+    if table.columns != columns:
+        yield f"step_embeddings have {table.columns} columns, expected {columns}"
+    yield from _table_bytes(manifest, "step_embeddings", table)
+
+
+def _table_bytes(manifest: "Manifest", label: str, table: "StepTable | EmbeddingsEntry") -> Iterator[str]:
+    entry = manifest.files.get(table.file)
+    if entry is not None and entry.bytes != table.nbytes:
+        yield f"{label} file {table.file} holds {entry.bytes} bytes, its rows and columns need {table.nbytes}"
 
 
 def _paths(manifest: "Manifest") -> Iterator[str]:

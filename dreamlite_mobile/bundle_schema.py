@@ -1,141 +1,47 @@
-"""The published schema of a bundle's `manifest.json`, version 3. Unknown keys are refused, values are never coerced.
+"""The published schema of a bundle's `manifest.json`, version 4. Unknown keys are refused, values are never coerced.
 
-What spans several fields (shapes against the size, paths against the file list) is checked in `bundle_checks.py`
+What spans several fields (shapes against the sizes, paths against the file list) is checked in `bundle_checks.py`
 as part of the same validation: a `Manifest` that exists is consistent.
+
+A bundle draws pictures of one size or more; the first is the default. The text and vision towers serve all of them.
+The other components (`components.SIZED`) have methods for each: those of the first size are called `generate`, `edit`
+and `forward`, those of a further one end with it, as in `generate_512x768` (`components.size_suffix`). All methods of
+a component share its weights.
 """
 
-import math
-import re
-from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from dreamlite_mobile.bundle_checks import cross_checks
 from dreamlite_mobile.bundle_config import config_from_json
+from dreamlite_mobile.bundle_fields import (
+    Backend,
+    Colour,
+    Count,
+    Mode,
+    Natural,
+    RelativePath,
+    Sha256,
+    Sigmas,
+    Steps,
+    TableDtype,
+    Text,
+    Version,
+)
+from dreamlite_mobile.bundle_programs import ComponentEntry
+from dreamlite_mobile.components import Size
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.strict import Strict
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+MOST_SIZES = 16
+"""Of one bundle."""
 STEP_ROWS = 1275
 """Rows of a step-embedding table: one for every step of every schedule of 1 to 50 steps."""
-MAX_STEPS = 50
-
-Mode = Literal["generate", "edit"]
-Precision = Literal["fp32", "fp16", "w8a16", "w4a16", "w8a8mix", "w8", "p6", "w4", "p4"]
-Backend = Literal["xnnpack", "onnx", "qnn", "coreml"]
-TableDtype = Literal["float32", "float16", "bfloat16", "int8"]
 TABLE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 SCALE_BYTES = 4
 """Of a row of int8: its float32 scale."""
-
-_PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_PATH_LIMIT = 240
-
-
-def check_relative(path: str) -> str:
-    """Accept a plain relative posix path (ASCII letters, digits, `._-`); anything else raises ValueError."""
-    if len(path) > _PATH_LIMIT:
-        raise ValueError(f"a path of {len(path)} characters is longer than {_PATH_LIMIT}")
-    for part in path.split("/"):
-        if not _PATH_PART.fullmatch(part) or part.endswith("."):
-            raise ValueError(
-                f"path {path!r} is not a plain relative posix path inside the bundle "
-                "(parts of letters, digits, '.', '_', '-', not starting with '.' or '-')"
-            )
-    return path
-
-
-def _sigmas_descend(sigmas: tuple[float, ...]) -> tuple[float, ...]:
-    if sigmas[0] > 1.0 or sigmas[-1] != 0.0 or any(a <= b for a, b in pairwise(sigmas)):
-        raise ValueError("sigmas must fall strictly from at most 1 to exactly 0")
-    return sigmas
-
-
-Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-RelativePath = Annotated[str, AfterValidator(check_relative)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Sigmas = Annotated[tuple[float, ...], Field(min_length=2, max_length=MAX_STEPS + 1), AfterValidator(_sigmas_descend)]
-Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
-Colour = tuple[float, float, float]
-Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
-
-
-class TensorSpec(Strict):
-    """One named input or output with a static shape; row-major."""
-
-    name: Text
-    shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=5)]
-    dtype: Literal["float32"] = "float32"
-
-    @property
-    def nbytes(self) -> int:
-        return 4 * math.prod(self.shape)
-
-
-class Delegates(Strict):
-    """How a lowered method is cut: delegate calls, and the operators left outside of them."""
-
-    count: Natural
-    operators_outside: tuple[Text, ...] = ()
-
-
-class Traffic(Strict):
-    """Bytes a compiler counts between DDR and the accelerator's own memory in one run; the first two hold the others.
-
-    Spilled and filled are what did not fit in between.
-    """
-
-    read_bytes: Natural
-    written_bytes: Natural
-    spilled_bytes: Natural
-    filled_bytes: Natural
-
-
-class HandedSpec(Strict):
-    """One tensor that a shard takes or gives: of the method, float32, or handed on from shard to shard, float16."""
-
-    name: Text
-    shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=5)]
-    dtype: Literal["float32", "float16"]
-
-
-class ShardEntry(Strict):
-    """One program of a method that is cut into several: what it takes and gives, in call order.
-
-    Programs whose tensors have no names of their own (`.pte`) need this; Core ML packages state it themselves.
-    """
-
-    inputs: Annotated[tuple[HandedSpec, ...], Field(min_length=1)]
-    outputs: Annotated[tuple[HandedSpec, ...], Field(min_length=1)]
-    traffic: Traffic | None = None
-
-
-class MethodEntry(Strict):
-    """One callable of a component. `file` holds its program and is one of the component's files.
-
-    `then`: the programs that go on where it ends, in order, for a method that is cut into several. Each takes by name
-    what it needs of the method's inputs and of what the programs before it gave. `shards` says what that is, program
-    by program, where the programs do not say it themselves; delegates and traffic are of all of them together.
-    """
-
-    file: RelativePath
-    then: tuple[RelativePath, ...] = ()
-    shards: tuple[ShardEntry, ...] = ()
-    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
-    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
-    delegates: Delegates | None = None
-    traffic: Traffic | None = None
-
-
-class ComponentEntry(Strict):
-    """One exported network. `files` lists everything it reads (programs and external weights)."""
-
-    files: Annotated[tuple[RelativePath, ...], Field(min_length=1)]
-    precision: Precision
-    methods: Annotated[dict[Text, MethodEntry], Field(min_length=1)]
 
 
 class FileEntry(Strict):
@@ -215,6 +121,11 @@ class SizeEntry(Strict):
     height: Count
     sigmas: Annotated[dict[Steps, Sigmas], Field(min_length=1)]
     step_embeddings: StepTable | None = None
+
+    @property
+    def sides(self) -> Size:
+        """Width and height in pixels."""
+        return self.width, self.height
 
 
 class SchedulerEntry(Strict):
@@ -366,7 +277,7 @@ class Manifest(Strict):
     checkpoint: CheckpointIdentity
     backend: Backend
     target: Text
-    sizes: Annotated[tuple[SizeEntry, ...], Field(min_length=1, max_length=1)]
+    sizes: Annotated[tuple[SizeEntry, ...], Field(min_length=1, max_length=MOST_SIZES)]
     modes: Annotated[tuple[Mode, ...], Field(min_length=1, max_length=2)]
     components: Annotated[dict[Text, ComponentEntry], Field(min_length=1)]
     prompt: PromptEntry
@@ -393,7 +304,7 @@ class Manifest(Strict):
 
     @property
     def size(self) -> SizeEntry:
-        """The one size of a version-1 bundle."""
+        """The first size, which is the default."""
         return self.sizes[0]
 
 

@@ -4,7 +4,7 @@ Every tensor is float32, batch 1 and static. Component names equal the checkpoin
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,11 @@ COMPONENTS = ("text_encoder", "vision_encoder", "unet", "vae_encoder", "vae_deco
 EDIT_ONLY = ("vision_encoder", "vae_encoder")
 TWO_METHODS = ("text_encoder", "unet")
 """Components with one method per mode; the methods share their weights. The others have a single `forward`."""
+SIZED = ("unet", "vae_encoder", "vae_decoder")
+"""Components whose shapes follow the picture size: in a bundle of several sizes they have methods for each."""
+
+Size = tuple[int, int]
+"""Width and height of a picture in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Geometry:
 
     `drop_*`: tokens of the system prefix; `states_*`: prompt states the U-Net sees; their sum is the text length.
     `prefix_*`: the prefix itself where the text tower holds its keys and values and does not run it; else empty.
+    `further`: sizes of the same bundle beside the first; what is said of shapes here is of the first.
     """
 
     config: DreamLiteConfig
@@ -62,6 +68,16 @@ class Geometry:
     states_edit: int
     prefix_generate: tuple[int, ...] = ()
     prefix_edit: tuple[int, ...] = ()
+    further: tuple[Size, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Every size, the first of which is the default."""
+        return ((self.width, self.height), *self.further)
+
+    def at(self, size: Size) -> "Geometry":
+        """The same for one of the sizes alone."""
+        return replace(self, width=size[0], height=size[1], further=())
 
     @property
     def latents(self) -> tuple[int, ...]:
@@ -110,7 +126,30 @@ def component_specs(
         if idle:
             raise ConfigError(f"component {idle[0]!r} is only used by edit, but the modes are {', '.join(modes)}")
         names = [name for name in names if name in wanted]
-    return {name: ComponentSpec(name, _methods(name, geometry, modes)) for name in names}
+    return {name: ComponentSpec(name, method_specs(name, geometry, modes)) for name in names}
+
+
+def size_suffix(size: Size, default: Size) -> str:
+    """What the methods (and the step table) of a picture size end with: nothing for a bundle's first size, `_512x768`
+    for another."""
+    return "" if size == default else f"_{size_text(size)}"
+
+
+def size_text(size: Size) -> str:
+    """`512x768`."""
+    return f"{size[0]}x{size[1]}"
+
+
+def method_specs(name: str, geometry: Geometry, modes: Iterable[str]) -> dict[str, MethodSpec]:
+    """The methods of a component for these modes and for every size of the geometry, size by size."""
+    modes = list(modes)
+    if name not in SIZED:
+        return _methods(name, geometry, modes)
+    return {
+        method + size_suffix(size, geometry.sizes[0]): spec
+        for size in geometry.sizes
+        for method, spec in _methods(name, geometry.at(size), modes).items()
+    }
 
 
 def check_names(kind: str, found: Iterable[str], known: Iterable[str]) -> None:

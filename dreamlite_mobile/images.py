@@ -9,7 +9,8 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -193,6 +194,12 @@ def check_size(width: int, height: int, multiple: int) -> None:
     raise ConfigError(
         f"size {width}x{height}: width and height must be multiples of {multiple}; nearest: {' or '.join(nearest)}"
     )
+
+
+def nearest_shape(sizes: Sequence[tuple[int, int]], width: int, height: int) -> tuple[int, int]:
+    """The size whose ratio of width to height is nearest to a picture's; the earlier one of two equally near."""
+    shape = Fraction(width, height)
+    return min(sizes, key=lambda size: max(Fraction(*size) / shape, shape / Fraction(*size)))
 
 
 def save_png(image: Image.Image, path: str | Path, text: Mapping[str, str]) -> None:

@@ -95,7 +95,10 @@ Source = Callable[[str], Component]
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """DreamLite for one picture size. `skipped`: by mode, the first tokens that the text encoder is not given."""
+    """DreamLite for one picture size. `skipped`: by mode, the first tokens that the text encoder is not given.
+
+    `suffix`: what the names of this size's methods end with (`components.size_suffix`).
+    """
 
     config: DreamLiteConfig
     width: int
@@ -105,6 +108,7 @@ class Pipeline:
     embeddings: Embeddings
     step_table: StepTable
     skipped: Mapping[str, int] = field(default_factory=dict)
+    suffix: str = ""
 
     @property
     def latents_shape(self) -> tuple[int, int, int, int]:
@@ -132,9 +136,14 @@ class Pipeline:
         """
         stages = stages or Stages()
         layout, states = self.read_edit(picture, instruction, stages)
-        source = {"image": condition_image(picture, self.width, self.height)}
-        condition = stages.timed("vae_encoder", self.component("vae_encoder"), FORWARD, source)["latents"]
+        condition = self.encode_picture(picture, stages)
         return (yield from self.denoise("edit", latents, condition, layout, states, steps, stages))
+
+    def encode_picture(self, picture: Image.Image, stages: Stages) -> Array:
+        """The latents [1, 4, h, w] of an RGB picture, cut and scaled to this size."""
+        source = {"image": condition_image(picture, self.width, self.height)}
+        encoder = self.component("vae_encoder")
+        return stages.timed("vae_encoder", encoder, FORWARD + self.suffix, source)["latents"]
 
     def read(self, prompt: str, stages: Stages) -> tuple[PromptLayout, Array]:
         """A prompt's layout and states [1, S, D]."""
@@ -173,7 +182,7 @@ class Pipeline:
         for index in range(steps):
             begin = time.perf_counter()
             inputs = {"latents": latents, "step_embedding": self.step_table.row(steps, index), **constant}
-            velocity = stages.timed("unet", unet, mode, inputs)["velocity"]
+            velocity = stages.timed("unet", unet, mode + self.suffix, inputs)["velocity"]
             latents = euler_step(latents, velocity, float(sigmas[index]), float(sigmas[index + 1]))
             yield Step(index, steps, float(sigmas[index]), latents, time.perf_counter() - begin)
         return self.decode(latents, stages)
@@ -182,7 +191,7 @@ class Pipeline:
         vae = self.config.vae
         scaled = latents / np.float32(vae.scaling_factor) + np.float32(vae.shift_factor)
         decoder = self.component("vae_decoder")
-        image = stages.timed("vae_decoder", decoder, FORWARD, {"latents": scaled})["image"]
+        image = stages.timed("vae_decoder", decoder, FORWARD + self.suffix, {"latents": scaled})["image"]
         return Result(to_picture(image), latents, image)
 
 

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from dreamlite_mobile.bundle_schema import (
-    CoreMLEntry,
-    Delegates,
-    HtpEntry,
-    Needs,
-    ShardEntry,
-    ToolVersions,
-    Traffic,
-)
+from dreamlite_mobile.bundle_programs import Delegates, ShardEntry, Traffic
+from dreamlite_mobile.bundle_schema import CoreMLEntry, HtpEntry, Needs, ToolVersions
 from dreamlite_mobile.checkpoint import Filled
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
 from dreamlite_mobile.errors import ConfigError, unknown_name

@@ -7,14 +7,10 @@ from pathlib import Path
 
 from dreamlite_mobile.assembly import step_embeddings
 from dreamlite_mobile.bundle import Bundle, BundleWriter, open_bundle
-from dreamlite_mobile.bundle_schema import (
-    Backend,
-    EmbeddingsEntry,
-    Mode,
-    Precision,
-)
+from dreamlite_mobile.bundle_fields import Backend, Mode, Precision
+from dreamlite_mobile.bundle_schema import MOST_SIZES, EmbeddingsEntry
 from dreamlite_mobile.checkpoint import Checkpoint
-from dreamlite_mobile.components import ComponentSpec, Geometry, component_specs
+from dreamlite_mobile.components import ComponentSpec, Geometry, Size, component_specs, size_text
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.images import check_size
@@ -22,13 +18,15 @@ from dreamlite_mobile.measure import Cost
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
 from export.backends import Cutting, Exporter, Tell, exporter, silent
 from export.embeddings import Storage, write_rows
-from export.manifest import EMBEDDINGS, STEP_EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity
+from export.manifest import EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity, step_table_file
 from export.parts import Notify, make_parts
 from export.precision import component_precisions
 from export.workers import apart
 
 PREFIX_BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx")
 """Whose programs may hold what the constant prefix leaves behind: those that parity was measured of."""
+SIZES_BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx", "coreml")
+"""Whose bundles may hold several sizes: those whose methods of all sizes are proven to share one set of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,7 @@ class ExportRequest:
     `cache`: a folder where every finished component is kept, and found again by a later export of the same.
     `embeddings`: how the token table is stored (see `export.embeddings`).
     `precompute_prefix`: the text tower holds keys and values of the constant prefix and runs only what follows.
+    `further`: picture sizes beside the first, over the same weights.
     """
 
     checkpoint: Checkpoint
@@ -61,6 +60,12 @@ class ExportRequest:
     cutting: Cutting | None = None
     embeddings: Storage = "stored"
     precompute_prefix: bool = False
+    further: tuple[Size, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Every picture size, the default first."""
+        return ((self.width, self.height), *self.further)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +90,14 @@ class Exported:
 
 
 def geometry_of(
-    config: DreamLiteConfig, encoder: PromptEncoder, width: int, height: int, precompute_prefix: bool = False
+    config: DreamLiteConfig,
+    encoder: PromptEncoder,
+    width: int,
+    height: int,
+    precompute_prefix: bool = False,
+    further: tuple[Size, ...] = (),
 ) -> Geometry:
-    """What fixes every shape for this picture size."""
+    """What fixes every shape for this picture size and those beside it."""
     generate, edit = encoder.generate_shape, encoder.edit_shape
     return Geometry(
         config=config,
@@ -99,6 +109,7 @@ def geometry_of(
         states_edit=edit.states,
         prefix_generate=encoder.generate_prefix if precompute_prefix else (),
         prefix_edit=encoder.edit_prefix if precompute_prefix else (),
+        further=further,
     )
 
 
@@ -115,7 +126,7 @@ def plan_export(request: ExportRequest) -> Plan:
         PromptError: a tokenizer that cannot be used.
     """
     checkpoint = request.checkpoint
-    check_size(request.width, request.height, checkpoint.config.size_multiple)
+    check_sizes(request)
     chosen = exporter(request.backend, request.soc, request.emulator, request.package_mb, request.cutting)
     encoder = prompt_encoder(checkpoint)
     configured = checkpoint.config.text.image_token_id
@@ -130,10 +141,29 @@ def plan_export(request: ExportRequest) -> Plan:
             f"--precompute-prefix: {request.backend} programs with a precomputed prefix are not proven; supported: "
             f"{', '.join(PREFIX_BACKENDS)}. Leave it out."
         )
-    geometry = geometry_of(checkpoint.config, encoder, request.width, request.height, request.precompute_prefix)
+    geometry = geometry_of(
+        checkpoint.config, encoder, request.width, request.height, request.precompute_prefix, request.further
+    )
     specs = component_specs(geometry, request.modes, request.components)
     precisions = component_precisions(request.precision, specs, chosen.precisions)
     return Plan(request, geometry, encoder, chosen, specs, precisions)
+
+
+def check_sizes(request: ExportRequest) -> None:
+    """Refuse (ConfigError) a size that the networks cannot draw, one named twice, several for a backend without."""
+    for size in request.sizes:
+        check_size(*size, request.checkpoint.config.size_multiple)
+    for index, size in enumerate(request.sizes):
+        if size in request.sizes[:index]:
+            raise ConfigError(f"--size {size_text(size)} is named twice; name every size once, the default first.")
+    if len(request.sizes) > MOST_SIZES:
+        raise ConfigError(f"--size: {len(request.sizes)} sizes; one bundle holds at most {MOST_SIZES}. Make two.")
+    if request.further and request.backend not in SIZES_BACKENDS:
+        raise ConfigError(
+            f"--size {', '.join(map(size_text, request.sizes))}: several sizes in one {request.backend} bundle are not "
+            f"supported; supported: {', '.join(SIZES_BACKENDS)}. Make one bundle per size: --size "
+            f"{size_text(request.sizes[0])} alone first."
+        )
 
 
 def run_export(
@@ -204,9 +234,9 @@ def write_tables(plan: Plan, writer: BundleWriter) -> EmbeddingsEntry | None:
     """Tokenizer, token embeddings and step embeddings, as far as the chosen components need them."""
     checkpoint = plan.request.checkpoint
     writer.add_file(TOKENIZER, checkpoint.tokenizer)
-    if "unet" in plan.specs:
-        table = step_embeddings(checkpoint, plan.geometry.width, plan.geometry.height)
-        writer.add_bytes(STEP_EMBEDDINGS, table.numpy().astype("<f4").tobytes())
+    for size in plan.geometry.sizes if "unet" in plan.specs else ():
+        table = step_embeddings(checkpoint, *size)
+        writer.add_bytes(step_table_file(plan.geometry, size), table.numpy().astype("<f4").tobytes())
     if "text_encoder" not in plan.specs:
         return None
     rows = checkpoint.embedding_rows()

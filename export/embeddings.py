@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal
 
 import torch
 
-from dreamlite_mobile.bundle_schema import TableDtype
+from dreamlite_mobile.bundle_fields import TableDtype
 from dreamlite_mobile.checkpoint import EmbeddingRows
 from dreamlite_mobile.errors import ConfigError, ExportError, unknown_name
 from dreamlite_mobile.tensorfiles import finite, little_endian

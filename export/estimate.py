@@ -66,7 +66,8 @@ def estimate(plan: "Plan") -> list[Expected]:
         parts.append(Expected("token embeddings", dtype, [], table.nbytes))
     if "unet" in plan.specs:
         rows_of_steps = MAX_STEPS * (MAX_STEPS + 1) // 2
-        parts.append(Expected("step embeddings", "float32", [], rows_of_steps * config.unet.time_embed_dim * 4))
+        each = rows_of_steps * config.unet.time_embed_dim * 4
+        parts.append(Expected("step embeddings", "float32", [], each * len(plan.geometry.sizes)))
     return parts
 
 

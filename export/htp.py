@@ -14,17 +14,8 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from dreamlite_mobile.bundle_schema import (
-    CalibrationEntry,
-    Delegates,
-    FileEntry,
-    HandedSpec,
-    HtpEntry,
-    Needs,
-    ShardEntry,
-    ToolVersions,
-    Traffic,
-)
+from dreamlite_mobile.bundle_programs import Delegates, HandedSpec, ShardEntry, Traffic
+from dreamlite_mobile.bundle_schema import CalibrationEntry, FileEntry, HtpEntry, Needs, ToolVersions
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, TensorSpec
 from dreamlite_mobile.errors import ConfigError, ExportError
 from dreamlite_mobile.files import sha256_file

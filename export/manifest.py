@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 from dreamlite_mobile import __version__
 from dreamlite_mobile.bundle_config import config_to_json
+from dreamlite_mobile.bundle_fields import Backend, Mode
+from dreamlite_mobile.bundle_programs import ComponentEntry
 from dreamlite_mobile.bundle_schema import (
     SCHEMA_VERSION,
-    Backend,
     CheckpointIdentity,
-    ComponentEntry,
     EmbeddingsEntry,
     FileEntry,
     Manifest,
-    Mode,
     ModePrompt,
     PromptEntry,
     SchedulerEntry,
@@ -25,7 +24,7 @@ from dreamlite_mobile.bundle_schema import (
     VaeEntry,
     VisionEntry,
 )
-from dreamlite_mobile.components import Geometry
+from dreamlite_mobile.components import Geometry, Size, size_suffix
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.noise import NAME as NOISE
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 TOKENIZER = "tokenizer.json"
 EMBEDDINGS = "embeddings.bin"
-STEP_EMBEDDINGS = "step_embeddings.bin"
 DEFAULT_STEPS = 4
 LICENCE = (
     "The code is Apache-2.0. The published DreamLite-mobile weights are CC BY-NC 4.0 (no commercial use); "
@@ -86,14 +84,20 @@ def mode_prompt(mode: Mode, cfg: PromptConfig, geometry: Geometry) -> ModePrompt
     )
 
 
-def size_entry(geometry: Geometry, with_steps: bool) -> SizeEntry:
+def step_table_file(geometry: Geometry, size: Size) -> str:
+    """Where a bundle keeps the step embeddings of one of its sizes."""
+    return f"step_embeddings{size_suffix(size, geometry.sizes[0])}.bin"
+
+
+def size_entry(geometry: Geometry, size: Size, with_steps: bool) -> SizeEntry:
     """The sigma tables of every step count, and where the step embeddings lie."""
-    config, width, height = geometry.config, geometry.width, geometry.height
+    config, (width, height) = geometry.config, size
     sigmas = {
         steps: tuple(float(sigma) for sigma in sigma_table(steps, width, height, config.vae.scale, config.scheduler))
         for steps in range(1, MAX_STEPS + 1)
     }
-    table = StepTable(file=STEP_EMBEDDINGS, columns=config.unet.time_embed_dim) if with_steps else None
+    file = step_table_file(geometry, size)
+    table = StepTable(file=file, columns=config.unet.time_embed_dim) if with_steps else None
     return SizeEntry(width=width, height=height, sigmas=sigmas, step_embeddings=table)
 
 
@@ -132,7 +136,7 @@ def build_manifest(
         checkpoint=source,
         backend=backend,
         target=exporter.target,
-        sizes=(size_entry(geometry, "unet" in components),),
+        sizes=tuple(size_entry(geometry, size, "unet" in components) for size in geometry.sizes),
         modes=tuple(modes),
         components=components,
         prompt=prompt_entry(encoder, geometry, modes),

@@ -10,8 +10,8 @@ from typing import Annotated, Any, cast
 
 from pydantic import Field, ValidationError
 
+from dreamlite_mobile.bundle_fields import Backend
 from dreamlite_mobile.bundle_files import describe
-from dreamlite_mobile.bundle_schema import Backend
 from dreamlite_mobile.components import COMPONENTS, MODES, check_names
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.images import parse_size

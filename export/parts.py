@@ -12,7 +12,9 @@ from torch import nn
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle import Bundle, BundleWriter
 from dreamlite_mobile.bundle_config import config_to_json
-from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry, MethodEntry, Precision, TensorSpec
+from dreamlite_mobile.bundle_fields import Precision
+from dreamlite_mobile.bundle_programs import ComponentEntry, MethodEntry, TensorSpec
+from dreamlite_mobile.bundle_schema import FileEntry
 from dreamlite_mobile.components import MODES, ComponentSpec, MethodSpec
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.measure import Cost, measured

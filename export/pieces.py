@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import dreamlite_mobile
 import export
-from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry
+from dreamlite_mobile.bundle_programs import ComponentEntry
+from dreamlite_mobile.bundle_schema import FileEntry
 from dreamlite_mobile.files import make_folder, sha256_file, staged_folder, write_atomic
 
 RECORD = "piece.json"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from dreamlite_mobile.bundle_schema import Precision
+from dreamlite_mobile.bundle_fields import Precision
 from dreamlite_mobile.components import COMPONENTS
 from dreamlite_mobile.errors import ConfigError, unknown_name
 

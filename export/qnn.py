@@ -24,7 +24,7 @@ from executorch.exir.backend.compile_spec_schema import CompileSpec
 from torch import nn
 from torch.export import ExportedProgram
 
-from dreamlite_mobile.bundle_schema import Traffic
+from dreamlite_mobile.bundle_programs import Traffic
 from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
 from export.lean_tracing import lean_edge

@@ -14,7 +14,8 @@ from run_folder import made_once
 
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle_files import read_manifest, write_manifest
-from dreamlite_mobile.bundle_schema import FileEntry, HandedSpec, ShardEntry
+from dreamlite_mobile.bundle_programs import HandedSpec, ShardEntry
+from dreamlite_mobile.bundle_schema import FileEntry
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import MODES, MethodSpec, TensorSpec, component_specs
 from dreamlite_mobile.golden.runs import run_files
@@ -57,7 +58,7 @@ def _write(out: Path) -> None:
     listed |= {file: _entry(bundle / file) for file in files}
     changes = {"components": {**manifest.components, COMPONENT: entry}, "files": listed}
     write_manifest(bundle, manifest.model_copy(update=changes))
-    _write_runs(out, run_files(bundle))
+    write_runs(out, run_files(bundle))
 
 
 def _inputs(method: MethodSpec) -> tuple[torch.Tensor, ...]:
@@ -85,7 +86,8 @@ def _entry(path: Path) -> FileEntry:
     return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
-def _write_runs(out: Path, files: dict[str, bytes]) -> None:
+def write_runs(out: Path, files: dict[str, bytes]) -> None:
+    """`runs` in a folder, with the digests of its files beside it."""
     (out / "runs").mkdir()
     lines = []
     for name, data in sorted(files.items()):

@@ -8,27 +8,24 @@ from typing import Any
 
 from dreamlite_mobile.bundle import BundleWriter
 from dreamlite_mobile.bundle_config import config_to_json
+from dreamlite_mobile.bundle_programs import ComponentEntry, Delegates, MethodEntry, TensorSpec
 from dreamlite_mobile.bundle_schema import (
     SCHEMA_VERSION,
     CheckpointIdentity,
-    ComponentEntry,
-    Delegates,
     EmbeddingsEntry,
     FileEntry,
     Manifest,
-    MethodEntry,
     ModePrompt,
     Needs,
     PromptEntry,
     SchedulerEntry,
     SizeEntry,
     StepTable,
-    TensorSpec,
     ToolVersions,
     VaeEntry,
     VisionEntry,
 )
-from dreamlite_mobile.components import Geometry, component_specs
+from dreamlite_mobile.components import Geometry, Size, component_specs, size_suffix
 from dreamlite_mobile.config import TINY
 
 CONFIG = replace(
@@ -49,15 +46,15 @@ def method_entry(file: str, method: Any) -> MethodEntry:
     return MethodEntry(file=file, inputs=inputs, outputs=outputs, delegates=Delegates(count=1))
 
 
-def components() -> dict[str, ComponentEntry]:
-    """Every component, one `.pte` each."""
+def components(further: tuple[Size, ...] = ()) -> dict[str, ComponentEntry]:
+    """Every component, one `.pte` each, for WIDTH x HEIGHT and further sizes."""
     return {
         name: ComponentEntry(
             files=(f"{name}.pte",),
             precision="fp32",
             methods={key: method_entry(f"{name}.pte", method) for key, method in spec.methods.items()},
         )
-        for name, spec in component_specs(GEOMETRY).items()
+        for name, spec in component_specs(replace(GEOMETRY, further=further)).items()
     }
 
 
@@ -93,25 +90,33 @@ def prompt() -> PromptEntry:
     )
 
 
-def manifest(files: dict[str, FileEntry]) -> Manifest:
+def size_entry(size: Size) -> SizeEntry:
+    """A size with two sigma tables."""
+    return SizeEntry(
+        width=size[0],
+        height=size[1],
+        sigmas={4: (1.0, 0.9, 0.7, 0.4, 0.0), 1: (1.0, 0.0)},
+        step_embeddings=StepTable(file=step_file(size), columns=CONFIG.unet.time_embed_dim),
+    )
+
+
+def step_file(size: Size) -> str:
+    """Where the step embeddings of a size lie."""
+    return STEPS if size == (WIDTH, HEIGHT) else f"tables/steps{size_suffix(size, (WIDTH, HEIGHT))}.bin"
+
+
+def manifest(files: dict[str, FileEntry], further: tuple[Size, ...] = ()) -> Manifest:
     """A consistent manifest over the given files."""
-    schedule, vae, columns = CONFIG.scheduler, CONFIG.vae, CONFIG.unet.time_embed_dim
+    schedule, vae = CONFIG.scheduler, CONFIG.vae
     return Manifest(
         schema_version=SCHEMA_VERSION,
         tools=ToolVersions(dreamlite_mobile="0.1.0", python="3.11.7", torch="2.13.0", executorch="1.5.1"),
         checkpoint=CheckpointIdentity(source="tiny", sha256="ab" * 32, config=config_to_json(CONFIG)),
         backend="xnnpack",
         target="cpu",
-        sizes=(
-            SizeEntry(
-                width=WIDTH,
-                height=HEIGHT,
-                sigmas={4: (1.0, 0.9, 0.7, 0.4, 0.0), 1: (1.0, 0.0)},
-                step_embeddings=StepTable(file=STEPS, columns=columns),
-            ),
-        ),
+        sizes=tuple(map(size_entry, ((WIDTH, HEIGHT), *further))),
         modes=("generate", "edit"),
-        components=components(),
+        components=components(further),
         prompt=prompt(),
         embeddings=EmbeddingsEntry(
             file=EMBEDDINGS, rows=CONFIG.text.vocab_size, columns=CONFIG.text.hidden_size, dtype="float16"
@@ -139,20 +144,21 @@ def manifest(files: dict[str, FileEntry]) -> Manifest:
     )
 
 
-def add_files(writer: BundleWriter) -> None:
+def add_files(writer: BundleWriter, further: tuple[Size, ...] = ()) -> None:
     """Placeholder programs, tokenizer and tables of the right sizes."""
     for name in components():
         writer.add_bytes(f"{name}.pte", name.encode() * 40)
     writer.add_bytes(TOKENIZER, b"{}")
     writer.add_bytes(EMBEDDINGS, bytes(CONFIG.text.vocab_size * CONFIG.text.hidden_size * 2))
-    writer.add_bytes(STEPS, bytes(1275 * CONFIG.unet.time_embed_dim * 4))
+    for size in ((WIDTH, HEIGHT), *further):
+        writer.add_bytes(step_file(size), bytes(1275 * CONFIG.unet.time_embed_dim * 4))
 
 
-def write_bundle(target: Path, *, replace: bool = False) -> Path:
+def write_bundle(target: Path, *, replace: bool = False, further: tuple[Size, ...] = ()) -> Path:
     """Write the bundle and return its folder."""
     with BundleWriter(target, replace=replace) as writer:
-        add_files(writer)
-        writer.finish(manifest(writer.files))
+        add_files(writer, further)
+        writer.finish(manifest(writer.files, further))
     return target
 
 

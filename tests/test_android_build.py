@@ -21,6 +21,7 @@ from golden_vectors import golden_folder
 from PIL import Image
 from run_folder import made_once
 from sharded_bundle import sharded_folder
+from sized_bundle import sized_folder
 
 from dreamlite_mobile.device.places import ACTIVITY, BUNDLES
 from dreamlite_mobile.device.places import APP as PACKAGE
@@ -53,6 +54,7 @@ def maven(log_folder: Path) -> None:
         "xnnpack": exported("fp32"),
         "onnx": exported("fp32", "onnx"),
         "sharded": sharded_folder(),
+        "sized": sized_folder(),
         "executorch": next(iter(executorch.__path__)),
     }
     command = [

@@ -10,6 +10,7 @@ from adb_device.phone import Phone
 from bundles import exported
 from checkpoint_files import tiny_checkpoint
 from PIL import Image
+from sized_bundle import SECOND, second_size, two_sizes
 from small_bundle import change_manifest, manifest_data
 
 from dreamlite_mobile.device.link import Link
@@ -70,6 +71,16 @@ def test_a_wrong_picture_fails_however_fast_and_is_kept(run, phone: Phone, tmp_p
     kept = picture.read_bytes()
     assert Image.open(picture).size == (64, 64) and b64encode(kept).decode() in page.read_text()
     assert page.read_text().count("data:image/png;base64,") == 2
+
+
+def test_a_bundle_of_two_sizes_is_measured_in_the_one_asked_for(run) -> None:
+    found = run("bench", two_sizes(), *ONCE, "--size", "64x96", "--json")
+    assert found.code == 0, found.err
+    report = BenchReport.model_validate_json(found.out)
+    assert (report.bundles[0].width, report.bundles[0].height) == SECOND
+    (case,) = report.cases
+    assert case.correctness is not None and case.correctness.exact
+    assert [load.method for load in case.rounds[0].result.load] == ["generate", "generate_64x96", "forward_64x96"]
 
 
 def test_what_the_phone_does_is_flagged(run, phone: Phone) -> None:
@@ -171,22 +182,19 @@ def test_another_checkpoint_is_refused_before_pushing(run, phone: Phone, tmp_pat
 
 def test_bundles_of_two_sizes_are_measured_together(run, phone: Phone, tmp_path: Path) -> None:
     """Each edits a picture of its own size and is judged by its own; the times are shown, not compared."""
-    wide = tmp_path / "wide"
-    options = ("--size", "96x64", "--modes", "edit", "--out", wide)
-    assert run("export", tiny_checkpoint(), *options).code == 0
     place = tmp_path / "kept"
     place.mkdir()
     once = (*ONCE[:-1], "edit")
-    found = run("bench", exported("fp32"), wide, *once, "--save", place)
+    found = run("bench", exported("fp32"), second_size(), *once, "--save", place)
     assert found.code == 0, found.err
     (kept,) = place.glob("*.json")
     report = read_report(kept)
     assert [(case.bundle, case.correctness and case.correctness.exact) for case in report.cases] == [
-        (exported("fp32").name, True), ("wide", True)
+        (exported("fp32").name, True), (second_size().name, True)
     ]  # fmt: skip
-    assert [(bundle.width, bundle.height) for bundle in report.bundles] == [(64, 64), (96, 64)]
-    assert [Image.open(path).size for path in sorted(place.glob("*.png"))] == [(64, 64), (96, 64)]
-    assert "wide: draws 96x64" in found.out + found.err
+    assert [(bundle.width, bundle.height) for bundle in report.bundles] == [(64, 64), SECOND]
+    assert [Image.open(path).size for path in sorted(place.glob("*.png"))] == [(64, 64), SECOND]
+    assert f"{second_size().name}: draws 64x96" in found.out + found.err
 
 
 def for_snapdragon(folder: Path, soc: str) -> Path:

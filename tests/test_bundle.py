@@ -143,9 +143,9 @@ def test_require_names_what_is_missing(tmp_path: Path) -> None:
 
 def test_another_size_is_refused(whole: Path) -> None:
     bundle = open_bundle(whole)
-    bundle.require_size(96, 64)
-    with pytest.raises(BundleError, match="made for 96x64, not for 64x96. Export one with --size 64x96"):
-        bundle.require_size(64, 96)
+    assert bundle.at((96, 64)).size == bundle.size
+    with pytest.raises(BundleError, match="made for 96x64, not for 64x96. Take one of its sizes, or export"):
+        bundle.at((64, 96))
 
 
 def test_leaving_without_finish_leaves_nothing(tmp_path: Path) -> None:

@@ -100,10 +100,10 @@ CHANGES: list[tuple[Callable[[Data], None], str]] = [
     (drop_file, "'unet.pte' is used but not listed"),
     (other_size, r"need latents \[1, 4, 8, 16\]"),
     (add_key, "vae.bits: Extra inputs are not permitted"),
-    (drop_default_sigmas, "sigmas lack the default of 4 steps"),
-    (short_sigmas, "sigmas of 4 steps hold 3 values, expected 5"),
+    (drop_default_sigmas, "sigmas of 96x64 lack the default of 4 steps"),
+    (short_sigmas, "sigmas of 96x64, 4 steps, hold 3 values, expected 5"),
     (rising_sigmas, "sigmas must fall strictly"),
-    (drop_edit_method, r"unet has methods \['generate'\], expected \['edit', 'generate'\]"),
+    (drop_edit_method, r"unet has methods \['generate'\], expected for 96x64: \['edit', 'generate'\]"),
     (unknown_component, "component 'refiner' is not one of text_encoder"),
     (drop_table, "text_encoder needs the embeddings table"),
     (wide_table, "embeddings are 1024 x 32, expected 1024 x 16"),
@@ -122,6 +122,76 @@ CHANGES: list[tuple[Callable[[Data], None], str]] = [
 @pytest.mark.parametrize(("change", "message"), CHANGES, ids=[change.__name__ for change, _ in CHANGES])
 def test_an_inconsistent_manifest_is_refused(tmp_path: Path, change: Callable[[Data], None], message: str) -> None:
     folder = write_bundle(tmp_path / "bundle")
+    data = manifest_data(folder)
+    change(data)
+    change_manifest(folder, data)
+    with pytest.raises(BundleError, match=message):
+        open_bundle(folder)
+
+
+def same_size_twice(data: Data) -> None:
+    data["sizes"][1] |= {"width": 96, "height": 64}
+
+
+def another_default(data: Data) -> None:
+    data["sizes"].reverse()
+
+
+def size_without_methods(data: Data) -> None:
+    data["sizes"].append(data["sizes"][0] | {"width": 32, "height": 32})
+
+
+def methods_without_size(data: Data) -> None:
+    del data["sizes"][1]
+    del data["files"]["tables/steps_64x96.bin"]
+
+
+def first_size_s_shapes(data: Data) -> None:
+    methods = data["components"]["vae_decoder"]["methods"]
+    methods["forward_64x96"] = methods["forward"]
+
+
+def one_table_for_both(data: Data) -> None:
+    data["sizes"][1]["step_embeddings"]["file"] = data["sizes"][0]["step_embeddings"]["file"]
+
+
+def no_second_table(data: Data) -> None:
+    data["sizes"][1]["step_embeddings"] = None
+
+
+def uneven_size(data: Data) -> None:
+    data["sizes"][1]["width"] = 65
+
+
+def towers_of_each_size(data: Data) -> None:
+    methods = data["components"]["text_encoder"]["methods"]
+    methods["generate_64x96"] = methods["generate"]
+
+
+def too_many(data: Data) -> None:
+    data["sizes"] = data["sizes"][:1] * 17
+
+
+SIZES: list[tuple[Callable[[Data], None], str]] = [
+    (same_size_twice, "size 96x64 is there twice"),
+    (another_default, r"unet has methods .*'generate_64x96'\], expected for 64x96, 96x64: .*'generate_96x64'"),
+    (size_without_methods, r"vae_encoder has methods .*, expected for 96x64, 64x96, 32x32: .*'forward_32x32'"),
+    (methods_without_size, r"vae_decoder has methods .*, expected for 96x64: \['forward'\]"),
+    (first_size_s_shapes, r"vae_decoder.forward_64x96 inputs are latents \[1, 4, 8, 12\]; .* latents \[1, 4, 12, 8\]"),
+    (one_table_for_both, "two sizes name one step_embeddings file"),
+    (no_second_table, "unet needs the step_embeddings table of size 64x96"),
+    (uneven_size, "size 65x96 is not a multiple of vae.scale 8"),
+    (towers_of_each_size, r"text_encoder has methods .*'generate_64x96'\], expected"),
+    (too_many, "sizes: Tuple should have at most 16 items"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), SIZES, ids=[change.__name__ for change, _ in SIZES])
+def test_sizes_that_do_not_fit_their_methods_are_refused(
+    tmp_path: Path, change: Callable[[Data], None], message: str
+) -> None:
+    folder = write_bundle(tmp_path / "bundle", further=((64, 96),))
+    assert open_bundle(folder).sizes == ((96, 64), (64, 96))
     data = manifest_data(folder)
     change(data)
     change_manifest(folder, data)

@@ -15,7 +15,7 @@ from bundles import TRAINED_SIZE, trained
 from checkpoint_files import UNET_FILE, change_tensors
 
 from dreamlite_mobile.bundle import open_bundle
-from dreamlite_mobile.bundle_schema import Mode
+from dreamlite_mobile.bundle_fields import Mode
 from dreamlite_mobile.cli.score import reference_of
 from dreamlite_mobile.parity.metrics import psnr
 from dreamlite_mobile.parity.scored import Scored

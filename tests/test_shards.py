@@ -10,7 +10,7 @@ from checkpoint_files import tiny_checkpoint
 
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle_checks import _shards
-from dreamlite_mobile.bundle_schema import HandedSpec, MethodEntry, ShardEntry, TensorSpec
+from dreamlite_mobile.bundle_programs import HandedSpec, MethodEntry, ShardEntry, TensorSpec
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import MODES, ComponentSpec, component_specs, sample_inputs
 from dreamlite_mobile.errors import ConfigError, ExportError

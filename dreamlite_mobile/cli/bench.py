@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from dreamlite_mobile.cli.bench_inputs import check_outputs, check_runner, opened_for, picture_of, reference_of
 from dreamlite_mobile.cli.bench_options import (
+    BenchSizeOption,
     BundlesArgument,
     CheckpointOption,
     CoolDownOption,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from dreamlite_mobile.bundle import Bundle
-    from dreamlite_mobile.bundle_schema import Mode
+    from dreamlite_mobile.bundle_fields import Mode
     from dreamlite_mobile.device.bench import Drawn, Reference
     from dreamlite_mobile.device.facts import PhoneFacts
     from dreamlite_mobile.device.link import Link
@@ -94,6 +95,7 @@ def run(
     picture: PictureOption = None,
     seed: SeedOption = 7,
     steps: StepsOption = 4,
+    size: BenchSizeOption = None,
     threads: ThreadsOption = None,
     checkpoint: CheckpointOption = None,
     unchecked: UncheckedOption = False,
@@ -131,7 +133,7 @@ def run(
         cool_down_s=cool_down,
         sustain_s=None if sustained is None else 60 * sustained,
     )
-    opened = opened_for(bundles, modes, method)
+    opened = opened_for(bundles, modes, method, size)
     source = None if picture is None else picture_of(picture)
     reference = None if unchecked or runner is not None else reference_of(checkpoint, method, source, opened)
     from dreamlite_mobile.device.find import adb_client, find_phone

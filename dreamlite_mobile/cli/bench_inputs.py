@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamlite_mobile.cli.pictures import open_checked
-from dreamlite_mobile.cli.shared import labels, notice
+from dreamlite_mobile.cli.shared import chosen_size, labels, notice
 from dreamlite_mobile.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from dreamlite_mobile.bundle import Bundle
-    from dreamlite_mobile.bundle_schema import Mode
+    from dreamlite_mobile.bundle_fields import Mode
     from dreamlite_mobile.device.bench import Reference
     from dreamlite_mobile.device.report import Method
 
@@ -29,9 +29,11 @@ def check_runner(
             )
 
 
-def opened_for(paths: Sequence[Path], modes: Sequence["Mode"], method: "Method") -> "dict[str, Bundle]":
-    """The bundles by name, with their modes and the prompts checked, for which no phone is needed."""
-    opened = open_all(paths, modes)
+def opened_for(
+    paths: Sequence[Path], modes: Sequence["Mode"], method: "Method", size: str | None = None
+) -> "dict[str, Bundle]":
+    """The bundles by name, in one of their sizes, with their modes and the prompts checked: all that needs no phone."""
+    opened = {name: chosen_size(bundle, size, "measured") for name, bundle in open_all(paths, modes).items()}
     check_prompts(opened, modes, method)
     return opened
 

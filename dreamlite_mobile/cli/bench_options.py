@@ -26,6 +26,10 @@ GateOption = Annotated[
         min=0.0, max=DAY_S, callback=_number, help="Seconds: exit with 3 when the median of any mode is over it."
     ),
 ]
+BenchSizeOption = Annotated[
+    str | None,
+    typer.Option("--size", help="Which of the bundles' sizes, as WIDTHxHEIGHT; by default each one's first."),
+]
 RunsOption = Annotated[int, typer.Option(min=1, max=10_000, help="Timed runs of each case.")]
 RoundsOption = Annotated[
     int, typer.Option(min=1, max=100, help="Processes that the runs of a case are dealt over; each starts cold.")

@@ -53,8 +53,8 @@ def identity(name: str, bundle: "Bundle") -> "BundleIdentity":
         backend=manifest.backend,
         target=manifest.target,
         precision=precision_of(manifest),
-        width=manifest.size.width,
-        height=manifest.size.height,
+        width=bundle.size.width,
+        height=bundle.size.height,
         tools={tool: version for tool, version in manifest.tools.model_dump().items() if version},
     )
 

@@ -129,9 +129,15 @@ def chosen_case(bundle: "Bundle", checkpoint: "Checkpoint", component: str, meth
         cases = sample_cases(component_specs(geometry(bundle.manifest), bundle.manifest.modes, [component]))
     else:
         # To edit, there must be a picture first.
-        modes = [mode for mode in bundle.manifest.modes if method != "generate" or mode == method]
-        cases = trajectory(bundle, checkpoint, JudgeRequest(bundle.path), modes)
+        modes = [mode for mode in bundle.manifest.modes if not method.startswith("generate") or mode == "generate"]
+        cases = trajectory(drawing(bundle, method), checkpoint, JudgeRequest(bundle.path), modes)
     return next(case for case in last_cases(cases, component) if case.method == method)
+
+
+def drawing(bundle: "Bundle", method: str) -> "Bundle":
+    """The bundle in the size that a method is for; one of every size is run in the first."""
+    in_turn = [bundle.at(size) for size in reversed(bundle.sizes)]
+    return next(one for one in in_turn if method.endswith(one.suffix))
 
 
 def free_place(name: str) -> Path:

@@ -98,7 +98,7 @@ def export_embedded(
     from dreamlite_mobile.cli.export import make_bundle, planned
 
     stderr.print(f"exporting {bundle}", style="bold", markup=False)
-    return make_bundle(planned(str(checkpoint), backend, precision, size, reuse=reuse), bundle, force=True)
+    return make_bundle(planned(str(checkpoint), backend, precision, (size,), reuse=reuse), bundle, force=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dreamlite_mobile.cli.shared import (
+    ChosenSizeOption,
     JsonOption,
     StepsOption,
+    chosen_size,
     gigabytes,
     names,
     notice,
@@ -16,7 +18,7 @@ from dreamlite_mobile.cli.shared import (
     stderr,
     table,
 )
-from dreamlite_mobile.components import MODES, check_names
+from dreamlite_mobile.components import MODES, check_names, size_text
 
 if TYPE_CHECKING:
     from dreamlite_mobile.latency.picture import Estimate
@@ -42,6 +44,7 @@ def estimate(
     ] = None,
     mode: Annotated[str | None, typer.Option(help="generate, edit or both; by default what the bundle has.")] = None,
     steps: StepsOption = 4,
+    size: ChosenSizeOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Predict what a picture takes on a Snapdragon's HTP, by stage, with the interval that the prediction deserves.
@@ -51,6 +54,7 @@ def estimate(
     Example: dreamlite estimate bundle --soc SM8650
     """
     quiet_libraries()
+    from dreamlite_mobile.bundle import Bundle
     from dreamlite_mobile.bundle_files import read_manifest
     from dreamlite_mobile.latency.picture import add_up, calls_of, check_bundle
     from dreamlite_mobile.latency.rates import packaged_rates
@@ -65,14 +69,18 @@ def estimate(
     chip, rates = target(own if soc is None else soc).soc, packaged_rates()
     rates.chip(chip)
     check_bundle(manifest, chosen, precision)
+    drawn = chosen_size(Bundle(bundle, manifest), size, "estimated").size.sides
     with stderr.status("counting") as status:
-        found = [add_up(rates, chip, one, calls_of(manifest, one, steps, precision, status.update)) for one in chosen]
+        found = [
+            add_up(rates, chip, one, calls_of(manifest, one, steps, precision, status.update, drawn)) for one in chosen
+        ]
     if json_output:
         print_json(
             {
                 "version": 1,
                 "bundle": str(bundle),
                 "soc": chip,
+                "size": size_text(drawn),
                 "steps": steps,
                 "fitted_on": {"measurements": rates.measurements, "networks": rates.networks},
                 "not_included": LIMITS,
@@ -81,7 +89,7 @@ def estimate(
         )
         return
     for one in found:
-        show(bundle.resolve().name, one, rates)
+        show(f"{bundle.resolve().name}, {size_text(drawn)}", one, rates)
     if any(one.extrapolated for one in found):
         notice("no published network has linear layers in 8-bit activations on the HTP: those rates are extrapolated")
     notice(f"predicted: {LIMITS}")

@@ -1,16 +1,17 @@
 """`dreamlite export` and `dreamlite make-checkpoint`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from dreamlite_mobile.bundle_schema import Backend, Mode
+from dreamlite_mobile.bundle_fields import Backend, Mode
 from dreamlite_mobile.cli.shared import (
     ForceOption,
     JsonOption,
     MaxMemoryOption,
-    SizeOption,
+    SizesOption,
     gigabytes,
     megabytes,
     names,
@@ -20,7 +21,7 @@ from dreamlite_mobile.cli.shared import (
     table,
     with_qnn,
 )
-from dreamlite_mobile.components import MODES, check_names
+from dreamlite_mobile.components import MODES, check_names, size_text
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.progress import task
 
@@ -52,7 +53,7 @@ def export(
     soc: Annotated[
         str | None, typer.Option(help="The Snapdragon that qnn files are for (see `dreamlite targets`): SM8650.")
     ] = None,
-    size: SizeOption = "1024",
+    size: SizesOption = None,
     emulator: Annotated[
         bool,
         typer.Option("--emulator", help="qnn files that the HTP emulator here can run: larger, and not for the phone."),
@@ -107,7 +108,11 @@ def export(
 ) -> None:
     """Export a checkpoint's components into a bundle.
 
-    Example: dreamlite export ./DreamLite-mobile --out bundle --precision w4 --size 512
+    Examples:
+
+    dreamlite export ./DreamLite-mobile --out bundle --precision w4 --size 512
+
+    dreamlite export ./DreamLite-mobile --out bundle --size 512 --size 512x768 --size 768x512
     """
     if backend == "qnn" and not dry_run:
         with_qnn()
@@ -118,7 +123,7 @@ def export(
         checkpoint,
         backend,
         precision,
-        size,
+        size or ("1024",),
         names(components),
         names(modes) or (),
         revision,
@@ -141,7 +146,7 @@ def planned(
     checkpoint: str,
     backend: str,
     precision: str | None,
-    size: str,
+    sizes: Sequence[str],
     components: tuple[str, ...] | None = None,
     modes: tuple[str, ...] = MODES,
     revision: str | None = None,
@@ -161,7 +166,7 @@ def planned(
     from export.driver import ExportRequest, plan_export
     from export.embeddings import storage
 
-    width, height = parse_size(size)
+    (width, height), *further = map(parse_size, sizes)
     how = storage(embeddings)
     check_names("mode", modes, MODES)
     with task(stderr, "opening the checkpoint"):
@@ -184,6 +189,7 @@ def planned(
         cutting=cutting,
         embeddings=how,
         precompute_prefix=precompute_prefix,
+        further=tuple(further),
     )
     return plan_export(request)
 
@@ -285,7 +291,7 @@ def show_exported(done: "Exported", json_output: bool = False) -> None:
             ]
         )
     table(
-        f"{bundle.path}: {manifest.size.width}x{manifest.size.height}, {done.seconds:.0f} s",
+        f"{bundle.path}: {', '.join(map(size_text, bundle.sizes))}, {done.seconds:.0f} s",
         ["component", "precision", "size", "time", "peak memory", "delegates"],
         rows,
         right=(2, 3, 4),

@@ -17,7 +17,7 @@ from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint, resolve_che
 from dreamlite_mobile.cli.pictures import open_checked
 from dreamlite_mobile.cli.referee import export_referee, referee_for, referee_key
 from dreamlite_mobile.cli.scoring import Scorer, check_scorable, whole_modes
-from dreamlite_mobile.cli.shared import INSTRUCTION, PROMPT, labels, notice, quiet_libraries, stderr
+from dreamlite_mobile.cli.shared import INSTRUCTION, PROMPT, chosen_size, labels, notice, quiet_libraries, stderr
 from dreamlite_mobile.cli.watching import watch_of
 from dreamlite_mobile.components import Geometry, component_specs
 from dreamlite_mobile.errors import CheckpointError
@@ -79,7 +79,7 @@ class JudgeRequest:
 class Judgement:
     """Everything compared, the pictures of every side, the numbers of every layer, block by block where asked for.
 
-    `label` names the bundle in reports.
+    `label` names the bundle in reports. `sources`: what each edit (by mode and size) was to change.
     """
 
     bundle: Bundle
@@ -87,7 +87,7 @@ class Judgement:
     label: str
     rows: list[Row] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
-    source: Image.Image | None = None
+    sources: dict[str, Image.Image] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     bisections: list[Bisection] = field(default_factory=list)
     scored: Scored | None = None
@@ -129,7 +129,7 @@ def opened(request: JudgeRequest) -> Bundle:
     for name in request.blocks:
         bundle.component(name)
     if request.score is not None:
-        check_scorable(bundle)
+        check_scorable(chosen_size(bundle, None, "scored"))
     return bundle
 
 
@@ -147,7 +147,8 @@ def judged(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, label:
     with task(stderr, "parity") as _:
         watch = watch_of(bundle, checkpoint)
         with bench(bundle, checkpoint, request, watch) as sides:
-            judge_pictures(judgement, checkpoint, sides, whole, cases)
+            for size in bundle.sizes:
+                judge_pictures(judgement, bundle.at(size), checkpoint, sides, whole, cases)
             judgement.rows += token_rows(bundle, checkpoint)
             watch.active = True
             for rows in compare_components(sides[0], sides[1:], cases, notify=lambda _: None):
@@ -246,19 +247,25 @@ def side_of(bundle: Bundle, checkpoint: Checkpoint, stack: ExitStack, request: J
 
 
 def trajectory(bundle: Bundle, checkpoint: Checkpoint, request: JudgeRequest, modes: Sequence[str]) -> list[Case]:
-    """Everything that the reference gives each component while it draws the scene in these modes."""
+    """Everything that the reference gives each component while it draws the scene in these modes and the bundle's
+    size."""
     reference = Side("torch", reference_components(checkpoint, bundle_geometry(bundle.manifest), modes))
     cases: list[Case] = []
-    judge_pictures(Judgement(bundle, request, bundle.path.name), checkpoint, [reference], modes, cases)
+    judge_pictures(Judgement(bundle, request, bundle.path.name), bundle, checkpoint, [reference], modes, cases)
     return cases
 
 
 def judge_pictures(
-    judgement: Judgement, checkpoint: Checkpoint, sides: list[Side], modes: Sequence[str], cases: list[Case]
+    judgement: Judgement,
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    sides: list[Side],
+    modes: Sequence[str],
+    cases: list[Case],
 ) -> None:
-    """Draw the scene on every side; what the reference was given on the way becomes cases."""
-    bundle, request = judgement.bundle, judgement.request
-    geometry = bundle_geometry(bundle.manifest)
+    """Draw the scene on every side in the bundle's size; what the reference was given on the way becomes cases."""
+    request, suffix = judgement.request, bundle.suffix
+    geometry = bundle_geometry(bundle.manifest, bundle.size.sides)
     noise = initial_latents(request.seed, geometry.latents)
     blank = Image.new("RGB", (geometry.width, geometry.height))
     scene = Scene(request.prompt, request.instruction, blank, noise)
@@ -272,7 +279,7 @@ def judge_pictures(
             pipeline = pipeline_over(bundle, checkpoint, geometry, components)
             if side.embeddings is not None:
                 pipeline = replace(pipeline, embeddings=side.embeddings)
-            drawn.append(draw(side.name, pipeline, mode, scene))
+            drawn.append(replace(draw(side.name, pipeline, mode, scene), mode=mode + suffix))
         needed = [TOKENS, *component_specs(geometry, [mode])]
         precisions = [coarsest([side.precision(name) for name in needed]) for side in sides]
         judgement.rows += [
@@ -282,20 +289,20 @@ def judge_pictures(
             for row in picture_rows(found, expected, coarsest([precisions[index], precisions[before]]), scene)
         ]
         if published is not None:
-            oracle = draw_published(published, mode, scene)
+            oracle = replace(draw_published(published, mode, scene), mode=mode + suffix)
             judgement.rows += picture_rows(drawn[0], oracle, "fp32", scene)
             drawn.append(oracle)
         judgement.drawn += drawn
         if mode == "generate":
             scene = Scene(request.prompt, request.instruction, drawn[0].picture, noise)
-            judgement.source = drawn[0].picture
+            judgement.sources["edit" + suffix] = drawn[0].picture
 
 
 def pipeline_over(
     bundle: Bundle, checkpoint: Checkpoint, geometry: Geometry, components: "dict[str, Component]"
 ) -> Pipeline:
     """One pipeline for every side: only components and the token table differ, so a difference is theirs."""
-    return reference_pipeline(checkpoint, geometry, prompt_encoder(bundle), components)
+    return reference_pipeline(checkpoint, geometry, prompt_encoder(bundle), components, bundle.suffix)
 
 
 def draw_published(published: PublishedPipeline, mode: str, scene: Scene) -> Drawn:

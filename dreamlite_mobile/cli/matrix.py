@@ -28,7 +28,7 @@ from dreamlite_mobile.progress import task as progress_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dreamlite_mobile.bundle_schema import Mode
+    from dreamlite_mobile.bundle_fields import Mode
     from dreamlite_mobile.checkpoint import Checkpoint
     from export.cluster import Done, Place
     from export.driver import ExportRequest

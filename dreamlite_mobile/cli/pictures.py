@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from dreamlite_mobile.bundle_schema import Manifest
 from dreamlite_mobile.cli.shared import (
+    ChosenSizeOption,
     EmulatorOption,
     JsonOption,
     LatentsOption,
@@ -17,6 +17,7 @@ from dreamlite_mobile.cli.shared import (
     SeedOption,
     StepsOption,
     ThreadsOption,
+    chosen_size,
     megabytes,
     notice,
     prepare_for,
@@ -25,17 +26,28 @@ from dreamlite_mobile.cli.shared import (
     stderr,
     table,
 )
+from dreamlite_mobile.components import size_text
 from dreamlite_mobile.pipeline import Stages
 from dreamlite_mobile.progress import Advance, task
 from dreamlite_mobile.runtime.rounding import Rounding, check_rounding
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from dreamlite_mobile.bundle import Bundle
 
 T = TypeVar("T")
 
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder made by `dreamlite export`.")]
 OutOption = Annotated[Path, typer.Option(help="The PNG to write; it carries prompt, seed, steps, model and precision.")]
+EditSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        help="Which of the bundle's sizes, as WIDTHxHEIGHT; by default the one whose ratio of width to height is "
+        "nearest to the picture's.",
+    ),
+]
 FrugalOption = Annotated[bool, typer.Option("--frugal", help="Keep one component in memory at a time.")]
 
 
@@ -55,6 +67,7 @@ class PictureRequest:
     picture: Path | None = None
     emulator: bool = False
     rounding: Rounding = "fp16"
+    size: str | None = None
 
 
 def generate(
@@ -63,6 +76,7 @@ def generate(
     out: OutOption,
     seed: SeedOption = 0,
     steps: StepsOption = 4,
+    size: ChosenSizeOption = None,
     latents: LatentsOption = None,
     threads: ThreadsOption = None,
     frugal: FrugalOption = False,
@@ -86,6 +100,7 @@ def generate(
         frugal=frugal,
         emulator=emulator,
         rounding=check_rounding(rounding),
+        size=size,
     )
     show(request, draw(request), json_output)
 
@@ -97,6 +112,7 @@ def edit(
     out: OutOption,
     seed: SeedOption = 0,
     steps: StepsOption = 4,
+    size: EditSizeOption = None,
     latents: LatentsOption = None,
     threads: ThreadsOption = None,
     frugal: FrugalOption = False,
@@ -121,6 +137,7 @@ def edit(
         picture=image,
         emulator=emulator,
         rounding=check_rounding(rounding),
+        size=size,
     )
     show(request, draw(request), json_output)
 
@@ -139,7 +156,7 @@ def draw(request: PictureRequest) -> Stages:
     check_steps(request.steps)
     check_output(request.out)
     source = None if request.picture is None else load_image(request.picture)
-    bundle = open_checked(request.bundle)
+    bundle = sized(open_checked(request.bundle), request.size, source)
     bundle.require(request.mode)
     opened = time.perf_counter()
     stages = Stages()
@@ -161,7 +178,7 @@ def draw(request: PictureRequest) -> Stages:
         else:
             run = pipeline.edit(source, request.prompt, noise, request.steps, stages)
         result = finish(run, lambda _: advance(1))
-    save_png(result.picture, request.out, png_text(request, bundle.manifest))
+    save_png(result.picture, request.out, png_text(request, bundle))
     host = time.perf_counter() - opened - sum(stages.seconds.values())
     stages.seconds = {"start-up": opened - begin, **stages.seconds, "host work": host}
     return stages
@@ -181,8 +198,18 @@ def open_checked(path: Path) -> "Bundle":
     return checked(path, lambda progress: open_bundle(path, progress=progress))
 
 
-def png_text(request: PictureRequest, manifest: Manifest) -> dict[str, str]:
+def sized(bundle: "Bundle", size: str | None, source: "Image.Image | None") -> "Bundle":
+    """The bundle in the size that was asked for; for an edit without one, in the size shaped most like its source."""
+    from dreamlite_mobile.images import nearest_shape
+
+    if size is None and source is not None:
+        return bundle.at(nearest_shape(bundle.sizes, *source.size))
+    return chosen_size(bundle, size, "drawn")
+
+
+def png_text(request: PictureRequest, bundle: "Bundle") -> dict[str, str]:
     """The text chunks of the picture."""
+    manifest = bundle.manifest
     precisions = ", ".join(f"{name}={entry.precision}" for name, entry in manifest.components.items())
     noise = f"seed {request.seed}, {manifest.noise}" if request.latents is None else f"file {request.latents.name}"
     return {
@@ -192,6 +219,7 @@ def png_text(request: PictureRequest, manifest: Manifest) -> dict[str, str]:
         "seed": "" if request.latents is not None else str(request.seed),
         "noise": noise,
         "steps": str(request.steps),
+        "size": size_text(bundle.size.sides),
         "model": manifest.checkpoint.source,
         "checkpoint_sha256": manifest.checkpoint.sha256,
         "backend": manifest.backend,

@@ -8,6 +8,7 @@ from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.bundle_schema import Manifest
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.cli.shared import stderr
+from dreamlite_mobile.components import size_text
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.progress import task
 
@@ -22,8 +23,9 @@ def export_referee(bundle: Bundle, checkpoint: Checkpoint, stack: ExitStack) -> 
         checkpoint=checkpoint,
         source=manifest.checkpoint.source,
         backend="onnx",
-        width=manifest.size.width,
-        height=manifest.size.height,
+        width=bundle.sizes[0][0],
+        height=bundle.sizes[0][1],
+        further=bundle.sizes[1:],
         modes=manifest.modes,
         components=tuple(manifest.components),
     )
@@ -39,13 +41,14 @@ def referee_for(bundle: Bundle, folder: Path) -> Bundle:
     for what, found, wanted in (
         ("backend", its.backend, "onnx"),
         ("checkpoint", its.checkpoint.sha256, mine.checkpoint.sha256),
-        ("size", (its.size.width, its.size.height), (mine.size.width, mine.size.height)),
+        ("sizes", ", ".join(map(size_text, referee.sizes)), ", ".join(map(size_text, bundle.sizes))),
         ("methods", sorted(methods_of(its) & methods_of(mine)), sorted(methods_of(mine))),
     ):
         if found != wanted:
+            sizes = " ".join(f"--size {size_text(size)}" for size in bundle.sizes)
             raise BundleError(
                 f"{folder}: as referee for {bundle.path} it has {what} {found}, expected {wanted}. Export one with "
-                f"--backend onnx --size {mine.size.width}x{mine.size.height} from the same checkpoint."
+                f"--backend onnx {sizes} from the same checkpoint."
             )
     return referee
 
@@ -58,5 +61,4 @@ def methods_of(manifest: Manifest) -> set[str]:
 def referee_key(bundle: Bundle) -> tuple[object, ...]:
     """What an exported referee is made for."""
     manifest = bundle.manifest
-    size = (manifest.size.width, manifest.size.height)
-    return manifest.checkpoint.sha256, size, frozenset(manifest.modes), frozenset(manifest.components)
+    return manifest.checkpoint.sha256, bundle.sizes, frozenset(manifest.modes), frozenset(manifest.components)

@@ -19,6 +19,7 @@ from dreamlite_mobile.cli.report_parts import (
     verdict,
 )
 from dreamlite_mobile.cli.shared import print_json, stdout, table
+from dreamlite_mobile.components import size_text
 from dreamlite_mobile.errors import ParityError
 from dreamlite_mobile.parity.diff import Diff, check_diff, compare_reports, diff_entry
 from dreamlite_mobile.parity.page import DelegateRow, Page, StageTime, write_page
@@ -135,7 +136,7 @@ def bundle_json(judgement: Judgement) -> dict[str, Any]:
         "bundle": judgement.label,
         "backend": manifest.backend,
         "target": manifest.target,
-        "size": f"{manifest.size.width}x{manifest.size.height}",
+        "size": sizes_text(judgement),
         "checkpoint": manifest.checkpoint.sha256,
         "precision": {name: part.precision for name, part in manifest.components.items()},
         "parity": parity_json(judgement.rows),
@@ -211,26 +212,30 @@ def bundle_facts(judgement: Judgement) -> dict[str, str]:
     return {
         "backend": f"{manifest.backend} ({manifest.target})",
         "precision": "/".join(dict.fromkeys(part.precision for part in manifest.components.values())),
-        "size": f"{manifest.size.width}x{manifest.size.height}",
+        "size": sizes_text(judgement),
         "checkpoint": f"{manifest.checkpoint.source} ({manifest.checkpoint.sha256[:12]})",
     }
 
 
+def sizes_text(judgement: Judgement) -> str:
+    """Every size that was compared, the default first."""
+    return ", ".join(map(size_text, judgement.bundle.sizes))
+
+
 def picture_groups(judgement: Judgement) -> list[PictureGroup]:
-    """Side by side: each mode as every side drew it, and for edits the source."""
+    """Side by side: each mode and size as every side drew it, and for edits the source."""
     groups = []
     name, request = judgement.label, judgement.request
-    for mode in judgement.bundle.manifest.modes:
+    for mode in dict.fromkeys(item.mode for item in judgement.drawn):
         drawn = [item for item in judgement.drawn if item.mode == mode]
         pictures = [Picture(item.side, item.picture) for item in drawn]
         pictures += [
             difference_picture(item, drawn[0]) for item in drawn[1:] if item.side == judgement.bundle.manifest.backend
         ]
-        if mode == "edit" and judgement.source is not None:
-            pictures.insert(0, Picture("source", judgement.source))
-        if drawn:
-            text = request.prompt if mode == "generate" else request.instruction
-            groups.append(PictureGroup(f"{name}: {mode}", f"{text} (seed {request.seed})", tuple(pictures)))
+        if mode in judgement.sources:
+            pictures.insert(0, Picture("source", judgement.sources[mode]))
+        text = request.prompt if mode.startswith("generate") else request.instruction
+        groups.append(PictureGroup(f"{name}: {mode}", f"{text} (seed {request.seed})", tuple(pictures)))
     return groups
 
 

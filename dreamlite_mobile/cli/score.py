@@ -12,17 +12,21 @@ from dreamlite_mobile.cli.shared import (
     SeedOption,
     StepsOption,
     ThreadsOption,
+    chosen_size,
     prepare_for,
     print_json,
     quiet_libraries,
     stderr,
     table,
 )
+from dreamlite_mobile.components import size_text
 from dreamlite_mobile.progress import task
 
 if TYPE_CHECKING:
     from dreamlite_mobile.pipeline import Pipeline
     from dreamlite_mobile.tiny.score import Score
+
+CHECKPOINT_SIDE = "128"
 
 
 def score(
@@ -30,7 +34,10 @@ def score(
         str, typer.Argument(help="A bundle folder, or a checkpoint: a diffusers-layout folder or a hub id.")
     ],
     prompts: Annotated[int, typer.Option(help="Pictures in each of the four groups.")] = 48,
-    size: Annotated[int, typer.Option(help="Side of a checkpoint's pictures; a bundle has its own.")] = 128,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Side of a checkpoint's pictures, 128; or which of a bundle's sizes, by default its first."),
+    ] = None,
     seed: SeedOption = 0,
     steps: StepsOption = 4,
     threads: ThreadsOption = None,
@@ -65,7 +72,16 @@ def score(
             save_png(contact_sheet(made[:16]), sheet / f"{group.replace(', held out', '-held-out')}.png", {})
     scores = found.scores()
     if json_output:
-        print_json({"source": source, "prompts": prompts, "steps": steps, "seed": seed} | scores_json(scores))
+        print_json(
+            {
+                "source": source,
+                "size": size_text((pipeline.width, pipeline.height)),
+                "prompts": prompts,
+                "steps": steps,
+                "seed": seed,
+            }
+            | scores_json(scores)
+        )
     else:
         show_scores({source: scores})
 
@@ -87,18 +103,22 @@ def rows_of(found: "Score") -> list[tuple[str, float, float | None]]:
 
 
 @contextmanager
-def pipeline_of(source: str, size: int, threads: int | None) -> "Iterator[tuple[Pipeline, Sequence[str]]]":
+def pipeline_of(source: str, size: str | None, threads: int | None) -> "Iterator[tuple[Pipeline, Sequence[str]]]":
     """A bundle's own pipeline, or a checkpoint's reference in torch fp32; with the modes it has."""
     from dreamlite_mobile.cli.pictures import open_checked
+    from dreamlite_mobile.images import parse_size
     from dreamlite_mobile.runtime.session import Session
+    from dreamlite_mobile.tiny.evaluate import check_square
 
     folder = Path(source)
     if is_bundle(source):
-        bundle = open_checked(folder)
+        bundle = chosen_size(open_checked(folder), size, "scored")
         with Session(bundle, threads, emulator=True) as session:
             yield session.pipeline(), bundle.manifest.modes
         return
-    yield reference_of(source, size), ("generate", "edit")
+    width, height = parse_size(size or CHECKPOINT_SIDE)
+    check_square(width, height)
+    yield reference_of(source, width), ("generate", "edit")
 
 
 def is_bundle(source: str) -> bool:

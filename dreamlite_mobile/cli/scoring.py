@@ -34,10 +34,12 @@ class Scorer:
         rounding: Rounding = "fp16",
     ) -> Scored:
         """`count` pictures of each group, by torch and through the bundle."""
-        size, modes = bundle.manifest.size, whole_modes(bundle)
-        key = (bundle.manifest.checkpoint.sha256, size.width, size.height, count, *modes)
+        size, modes = bundle.size.sides, whole_modes(bundle)
+        key = (bundle.manifest.checkpoint.sha256, *size, count, *modes)
         if key not in self.before:
-            reference = reference_over(checkpoint, bundle_geometry(bundle.manifest), prompt_encoder(bundle), modes)
+            reference = reference_over(
+                checkpoint, bundle_geometry(bundle.manifest, size), prompt_encoder(bundle), modes
+            )
             self.before[key] = drawn(reference, count, modes, "torch")
         with Session(bundle, threads, emulator=True, rounding=rounding) as session:
             return Scored(self.before[key], drawn(session.pipeline(), count, modes, bundle.path.name))
@@ -56,7 +58,7 @@ def check_scorable(bundle: Bundle) -> None:
             f"{bundle.path}: --score draws whole pictures, but the bundle holds only "
             f"{', '.join(bundle.manifest.components)}. Leave --score out, or export every component."
         )
-    check_square(bundle.manifest.size.width, bundle.manifest.size.height)
+    check_square(*bundle.size.sides)
 
 
 def whole_modes(bundle: Bundle) -> list[str]:

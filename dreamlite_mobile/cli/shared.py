@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.text import Text
 
 from dreamlite_mobile.errors import BundleError, ConfigError
 from dreamlite_mobile.progress import error_console
+
+if TYPE_CHECKING:
+    from dreamlite_mobile.bundle import Bundle
 
 stderr = error_console()
 WIDE = 160
@@ -29,6 +32,17 @@ ThreadsOption = Annotated[
     int | None, typer.Option(min=1, max=256, help="CPU threads; by default the runtime's own choice.")
 ]
 SizeOption = Annotated[str, typer.Option(help="Picture size: a side or WIDTHxHEIGHT, multiples of 32.")]
+SizesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--size",
+        help="Picture size: a side or WIDTHxHEIGHT, multiples of 32; 1024. Repeatable: one bundle then draws several "
+        "sizes over the same weights, the first being the default (xnnpack, onnx, coreml).",
+    ),
+]
+ChosenSizeOption = Annotated[
+    str | None, typer.Option("--size", help="Which of the bundle's sizes, as WIDTHxHEIGHT; by default its first.")
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of the initial noise, 0 to 2^64-1; the same on every machine.")]
 StepsOption = Annotated[int, typer.Option(help="Denoising steps, 1 to 50; the model was distilled for 4.")]
 LatentsOption = Annotated[
@@ -52,6 +66,21 @@ MaxMemoryOption = Annotated[
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is at the target.")]
+
+
+def chosen_size(bundle: "Bundle", size: str | None, what: str) -> "Bundle":
+    """The bundle in the size that was asked for; where none was and it has several, says which one is `what` it is.
+
+    Raises:
+        ConfigError: no size. BundleError: one that the bundle does not have.
+    """
+    from dreamlite_mobile.components import size_text
+    from dreamlite_mobile.images import parse_size
+
+    if size is None and len(bundle.sizes) > 1:
+        others = ", ".join(map(size_text, bundle.sizes[1:]))
+        notice(f"{bundle.path.name}: {size_text(bundle.sizes[0])}, its first size, is {what}; it also has {others}")
+    return bundle.at(None if size is None else parse_size(size))
 
 
 def print_json(data: Mapping[str, Any]) -> None:

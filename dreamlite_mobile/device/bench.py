@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dreamlite_mobile.bundle import Bundle
-from dreamlite_mobile.bundle_schema import Mode
+from dreamlite_mobile.bundle_fields import Mode
+from dreamlite_mobile.components import size_text
 from dreamlite_mobile.device.app_run import Answer, App, push_picture
 from dreamlite_mobile.device.conditions import cool_down, look
 from dreamlite_mobile.device.correctness import judge_picture, source_for
@@ -130,6 +131,7 @@ def request_of(app: App, plan: Plan, turn: Turn, picture: PhoneFile | None) -> R
         mode=turn.mode,
         prompt=method.prompt if turn.mode == "generate" else method.instruction,
         picture=picture if turn.mode == "edit" else None,
+        size=None if bundle.chosen is None else size_text(bundle.chosen),
         seed=method.seed,
         steps=method.steps,
         warm_up=method.warm_up,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from dreamlite_mobile.bundle_schema import check_relative
+from dreamlite_mobile.bundle_fields import check_relative
 from dreamlite_mobile.device.errors import CommandError
 from dreamlite_mobile.device.link import Link, quoted
 from dreamlite_mobile.device.places import APP, KINDS, REQUESTS, ROOT, output_folder

@@ -47,6 +47,6 @@ def default_source(width: int, height: int) -> Image.Image:
 
 
 def source_for(bundle: Bundle, source: Image.Image | None) -> Image.Image:
-    """The picture to edit: the one given, or the drawn one in the bundle's size."""
-    size = bundle.manifest.size
+    """The picture to edit: the one given, or the drawn one in the size that is drawn."""
+    size = bundle.size
     return source or default_source(size.width, size.height)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_checks import geometry
-from dreamlite_mobile.bundle_schema import Mode
+from dreamlite_mobile.bundle_fields import Mode
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.device.bench import Reference
 from dreamlite_mobile.device.correctness import source_for
@@ -34,7 +34,7 @@ def checkpoint_reference(
     """Draws in torch, fp32, from the checkpoint that `open_for` finds for a bundle."""
 
     def draw(bundle: Bundle, mode: Mode) -> tuple[Image.Image, str]:
-        checkpoint, shape = open_for(bundle), geometry(bundle.manifest)
+        checkpoint, shape = open_for(bundle), geometry(bundle.manifest, bundle.size.sides)
         components = reference_components(checkpoint, shape, [mode])
         pipeline = reference_pipeline(checkpoint, shape, prompt_encoder(bundle), components)
         return drawn(pipeline, mode, method, source_for(bundle, source)), "torch fp32 on this machine"

@@ -5,6 +5,7 @@ from collections import Counter
 
 from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_schema import HtpEntry, Manifest
+from dreamlite_mobile.components import size_text
 from dreamlite_mobile.device.errors import WrongPhoneError
 from dreamlite_mobile.device.facts import PhoneFacts
 
@@ -56,7 +57,6 @@ def export_command(manifest: Manifest, phone: PhoneFacts) -> str:
     """
     from export.targets import TARGETS
 
-    size = manifest.size
     words = ["dreamlite", "export", manifest.checkpoint.source, "--out", f"bundle-{(phone.soc or 'cpu').lower()}"]
     if phone.soc is not None and phone.soc in TARGETS and manifest.backend == "qnn":
         words += ["--backend", "qnn", "--soc", phone.soc]
@@ -64,7 +64,9 @@ def export_command(manifest: Manifest, phone: PhoneFacts) -> str:
         words += ["--backend", "xnnpack"]
     if manifest.backend in words:
         words += ["--precision", precision_option(manifest)]
-    return shlex.join([*words, "--size", f"{size.width}x{size.height}", "--modes", ",".join(manifest.modes)])
+    for size in manifest.sizes:
+        words += ["--size", size_text(size.sides)]
+    return shlex.join([*words, "--modes", ",".join(manifest.modes)])
 
 
 def precision_option(manifest: Manifest) -> str:

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from dreamlite_mobile.bundle_fields import Mode, Sha256, Steps
 from dreamlite_mobile.bundle_files import describe
-from dreamlite_mobile.bundle_schema import Mode, Sha256, Steps
 from dreamlite_mobile.device.conditions import Seen
 from dreamlite_mobile.device.facts import PhoneFacts
 from dreamlite_mobile.device.schema import AppVersions, Milliseconds, RunRequest, RunResult, Seed

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dreamlite_mobile.bundle_schema import Mode, Natural, Sha256, Steps, Text
+from dreamlite_mobile.bundle_fields import Mode, Natural, Sha256, Steps, Text
 from dreamlite_mobile.noise import MAX_SEED
 from dreamlite_mobile.pipeline import LOADING, STAGES
 from dreamlite_mobile.strict import Strict
@@ -24,6 +24,8 @@ Version = Annotated[int, Field(ge=VERSION, le=VERSION)]
 """Not a Literal, which takes `true` for 1."""
 PathOnPhone = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$", max_length=240)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=80)]
+PictureSize = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]
+"""Width and height in pixels: `512x768`."""
 Milliseconds = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Thermal = Annotated[int, Field(ge=0, le=6)]
@@ -43,7 +45,8 @@ class RunRequest(Strict):
     """One process of the app: load, one first run, `warm_up` runs, then `runs` timed ones.
 
     With `sustain_s` timed runs go on until that many seconds have passed, and at least `runs` of them. The picture of
-    the first run is kept: every run draws the same one. `bundle_sha256` is of the bundle's `manifest.json`.
+    the first run is kept: every run draws the same one. `bundle_sha256` is of the bundle's `manifest.json`. `size`:
+    which of its sizes is drawn; null: the first.
     """
 
     version: Version = VERSION
@@ -53,6 +56,7 @@ class RunRequest(Strict):
     mode: Mode
     prompt: Text
     picture: PhoneFile | None = None
+    size: PictureSize | None = None
     seed: Seed
     steps: Steps
     warm_up: Annotated[int, Field(ge=0, le=1000)]

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dreamlite_mobile.bundle_checks import DIGEST_NAME, MANIFEST_NAME
+from dreamlite_mobile.bundle_checks import DIGEST_NAME, MANIFEST_NAME, geometry
 from dreamlite_mobile.bundle_files import digest_line, read_manifest
+from dreamlite_mobile.bundle_schema import Manifest
+from dreamlite_mobile.components import SIZED, component_specs, size_suffix
 from dreamlite_mobile.errors import BundleError
 
 Place = tuple[str | int, ...]
@@ -22,7 +24,7 @@ PATHS = (
 NOT_JSON = (
     "", "{", "[]", "null", "4", "\ufeff{}", "{'a': 1}", '{"a": 1,}', '{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}',
     '{"a": 1, "a": 2}', '{"a": "\\ud800"}', '{"a": "\n"}', '{"a": 01}', '{"a": +1}', '{"a": .5}', '{"a": 1.}', "{} x",
-    '{"a": tru}', '{"schema_version": 4}', '{"schema_version": 0}', '{"schema_version": "1"}', '{"schema_version": 1}',
+    '{"a": tru}', '{"schema_version": 5}', '{"schema_version": 0}', '{"schema_version": "1"}', '{"schema_version": 1}',
 )  # fmt: skip
 
 
@@ -30,7 +32,8 @@ def manifest_cases(bundle: Path) -> dict[str, Any]:
     """The bundle's manifest (with fewer sigma tables) and changes to it, each with Python's verdict.
 
     A change is {path, value} or {path, delete}; `texts` are whole documents that are refused. `sharded`: the same of a
-    manifest whose U-Net is cut into two programs, changed where they are described.
+    manifest whose U-Net is cut into two programs, changed where they are described. `sized`: of one with two sizes,
+    changed where the second one and its methods are.
 
     Raises:
         BundleError: the bundle's own manifest is not sound.
@@ -47,11 +50,15 @@ def manifest_cases(bundle: Path) -> dict[str, Any]:
         cut = sharded(base)
         assert verdict(place, json.dumps(cut)) is None
         sharded_changes = [_judged(place, cut, change) for change in _sharded_changes(cut)]
+        two = sized(base)
+        assert verdict(place, json.dumps(two)) is None
+        sized_changes = [_judged(place, two, change) for change in _sized_changes(two)]
     return {
         "base": base,
         "changes": changes,
         "texts": texts,
         "sharded": {"base": cut, "changes": sharded_changes},
+        "sized": {"base": two, "changes": sized_changes},
     }
 
 
@@ -94,6 +101,46 @@ def _sharded_changes(cut: dict[str, Any]) -> Iterator[dict[str, Any]]:
         shards = copy.deepcopy(method["shards"])
         shards[0]["outputs"][0][key] = shards[1]["inputs"][0][key] = value
         yield {"path": (*stem, "shards"), "value": shards}
+
+
+def sized(base: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a second size, one multiple higher than the first, and its methods and step table."""
+    two: dict[str, Any] = copy.deepcopy(base)
+    manifest = Manifest.model_validate_json(json.dumps(base))
+    shape = geometry(manifest)
+    second = (shape.width, shape.height + shape.config.size_multiple)
+    suffix = size_suffix(second, shape.sizes[0])
+    table = f"step_embeddings{suffix}.bin"
+    first = two["sizes"][0]
+    two["sizes"].append(copy.deepcopy(first) | {"width": second[0], "height": second[1]})
+    two["sizes"][1]["step_embeddings"]["file"] = table
+    two["files"][table] = dict(two["files"][first["step_embeddings"]["file"]])
+    for name, spec in component_specs(shape.at(second), manifest.modes, [*SIZED]).items():
+        methods = two["components"][name]["methods"]
+        for call, method in spec.methods.items():
+            entry = methods[call + suffix] = copy.deepcopy(methods[call])
+            for side, tensors in (("inputs", method.inputs), ("outputs", method.outputs)):
+                for listed, tensor in zip(entry[side], tensors, strict=True):
+                    listed["shape"] = list(tensor.shape)
+    return two
+
+
+def _sized_changes(two: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every place of the second size and of its first U-Net method, and sizes that are not those of the methods."""
+    unet = two["components"]["unet"]["methods"]
+    first = next(iter(unet))
+    name = next(one for one in unet if one.startswith(f"{first}_"))
+    for stem, node in ((("sizes", 1), two["sizes"][1]), (("components", "unet", "methods", name), unet[name])):
+        for change in changes({"root": node}):
+            yield {**change, "path": (*stem, *change["path"][1:])}
+    yield {"path": ("components", "unet", "methods", name), "value": unet[first]}
+    yield {"path": ("components", "unet", "methods", f"{first}_1x1"), "value": unet[name]}
+    yield {"path": ("components", "text_encoder", "methods", name), "value": unet[name]}
+    one, other = two["sizes"]
+    for sizes in ([other, one], [one, one], [one], [one, other, one], [one] * 17, [one, other | {"height": 1}]):
+        yield {"path": ("sizes",), "value": sizes}
+    yield {"path": ("sizes", 1, "step_embeddings", "file"), "value": one["step_embeddings"]["file"]}
+    yield {"path": ("sizes", 1, "step_embeddings"), "value": None}
 
 
 def verdict(folder: Path, text: str) -> str | None:

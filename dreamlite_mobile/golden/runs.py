@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from dreamlite_mobile.bundle import open_bundle
+from dreamlite_mobile.components import Size
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.pipeline import Result, Run, finish
 from dreamlite_mobile.runtime.session import Session
@@ -18,9 +19,13 @@ SOURCE = (80, 56)
 """Of another size and shape than any bundle's pictures, so that it is resized."""
 
 
-def run_files(path: Path) -> dict[str, bytes]:
-    """A generated and an edited picture with their latents, the source, and `run.properties` that says how."""
-    bundle = open_bundle(path, verify="quick")
+def run_files(path: Path, size: Size | None = None) -> dict[str, bytes]:
+    """A generated and an edited picture with their latents, the source, and `run.properties` that says how.
+
+    Args:
+        size: one of the bundle's; None for its first.
+    """
+    bundle = open_bundle(path, verify="quick").at(size)
     files = {"run.properties": _properties(), "source.rgb": _source().tobytes()}
     with Session(bundle, threads=1) as session:
         pipeline = session.pipeline()

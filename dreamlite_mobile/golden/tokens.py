@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from dreamlite_mobile.bundle_schema import Mode
+from dreamlite_mobile.bundle_fields import Mode
 from dreamlite_mobile.config import MOBILE, TINY
 from dreamlite_mobile.errors import PromptError
 from dreamlite_mobile.golden.texts import hard_texts

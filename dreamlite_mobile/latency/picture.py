@@ -7,7 +7,7 @@ from typing import Any
 
 from dreamlite_mobile.bundle_checks import geometry
 from dreamlite_mobile.bundle_schema import Manifest
-from dreamlite_mobile.components import FORWARD, TWO_METHODS, component_specs
+from dreamlite_mobile.components import FORWARD, SIZED, TWO_METHODS, Size, component_specs, size_suffix
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.latency.networks import WHOLE, method_work
 from dreamlite_mobile.latency.rates import EXTRAPOLATED, PRECISIONS, Part, Predicted, Rates, check_precision, predict
@@ -141,21 +141,28 @@ def check_bundle(manifest: Manifest, modes: Sequence[str], precision: str | None
 
 
 def calls_of(
-    manifest: Manifest, mode: str, steps: int, precision: str | None, tell: Callable[[str], None] = lambda _: None
+    manifest: Manifest,
+    mode: str,
+    steps: int,
+    precision: str | None,
+    tell: Callable[[str], None] = lambda _: None,
+    size: Size | None = None,
 ) -> list[Call]:
     """Every call that a picture of a checked bundle makes, in order.
 
     Args:
         precision: None for each component's own; another one than it has makes the compiler's bytes worthless.
+        size: one of the bundle's; None for the first.
     """
-    shapes = geometry(manifest)
+    first = manifest.size.sides
+    shapes, suffix = geometry(manifest, size or first), size_suffix(size or first, first)
     needed = component_specs(shapes, [mode])
     calls = []
     for name in (one for one in STAGES if one in needed):
         tell(f"counting {name}")
         method = mode if name in TWO_METHODS else FORWARD
         part = manifest.components[name]
-        entry, wanted = part.methods[method], precision or part.precision
+        entry, wanted = part.methods[method + (suffix if name in SIZED else "")], precision or part.precision
         counted = entry.traffic if manifest.backend == "qnn" and wanted == part.precision else None
         calls.append(
             Call(

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dreamlite_mobile.bundle_schema import Sha256
+from dreamlite_mobile.bundle_fields import Sha256
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.latency.work import Kind, Work
 from dreamlite_mobile.strict import Strict

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from dreamlite_mobile.bundle import Bundle
-from dreamlite_mobile.bundle_schema import ComponentEntry
+from dreamlite_mobile.bundle_programs import ComponentEntry
 from dreamlite_mobile.components import ComponentSpec
 from dreamlite_mobile.errors import BundleError, ConfigError, ExportError, ParityError, unknown_name
 from dreamlite_mobile.files import sha256_file

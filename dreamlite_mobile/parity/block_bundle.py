@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from dreamlite_mobile.bundle import Bundle
-from dreamlite_mobile.bundle_schema import ComponentEntry, FileEntry, MethodEntry, Precision, TensorSpec
+from dreamlite_mobile.bundle_fields import Precision
+from dreamlite_mobile.bundle_programs import ComponentEntry, MethodEntry, TensorSpec
+from dreamlite_mobile.bundle_schema import FileEntry
 from dreamlite_mobile.components import FORWARD, ComponentSpec, MethodSpec
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.runtime import Array

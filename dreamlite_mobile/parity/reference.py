@@ -64,9 +64,17 @@ class StepRows:
 
 
 def reference_pipeline(
-    checkpoint: Checkpoint, geometry: Geometry, encoder: PromptEncoder, components: dict[str, Component]
+    checkpoint: Checkpoint,
+    geometry: Geometry,
+    encoder: PromptEncoder,
+    components: dict[str, Component],
+    suffix: str = "",
 ) -> Pipeline:
-    """The pipeline over `reference_components` (or any others with the same signatures)."""
+    """The pipeline over `reference_components` (or any others with the same signatures).
+
+    Args:
+        geometry: of one size; `suffix`: what its methods end with where the components have those of several.
+    """
     return Pipeline(
         config=geometry.config,
         width=geometry.width,
@@ -76,4 +84,5 @@ def reference_pipeline(
         embeddings=Rows(checkpoint.embedding_rows()),
         step_table=StepRows(step_embeddings(checkpoint, geometry.width, geometry.height).numpy()),
         skipped={mode: len(geometry.prefix(mode)) for mode in MODES},
+        suffix=suffix,
     )

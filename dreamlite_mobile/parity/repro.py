@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dreamlite_mobile.bundle import Bundle
+from dreamlite_mobile.bundle_fields import RelativePath, Sha256
 from dreamlite_mobile.bundle_files import read_manifest, write_manifest
-from dreamlite_mobile.bundle_schema import ComponentEntry, RelativePath, Sha256
+from dreamlite_mobile.bundle_programs import ComponentEntry
 from dreamlite_mobile.components import FORWARD, ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import BundleError, unknown_name
 from dreamlite_mobile.files import sha256_file, staged_folder

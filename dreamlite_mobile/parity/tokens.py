@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from dreamlite_mobile.bundle import Bundle
-from dreamlite_mobile.bundle_schema import TableDtype
+from dreamlite_mobile.bundle_fields import TableDtype
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.rows import Row, digest

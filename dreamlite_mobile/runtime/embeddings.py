@@ -6,14 +6,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamlite_mobile.bundle_schema import (
-    MAX_STEPS,
-    SCALE_BYTES,
-    STEP_ROWS,
-    EmbeddingsEntry,
-    StepTable,
-    TableDtype,
-)
+from dreamlite_mobile.bundle_fields import MAX_STEPS, TableDtype
+from dreamlite_mobile.bundle_schema import SCALE_BYTES, STEP_ROWS, EmbeddingsEntry, StepTable
 from dreamlite_mobile.errors import BundleError, ConfigError, PromptError
 from dreamlite_mobile.runtime import Array
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from executorch.runtime import Method as Loaded
 
-from dreamlite_mobile.bundle_schema import MethodEntry
+from dreamlite_mobile.bundle_programs import MethodEntry
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.runtime import Array, check_inputs, find_method
 from dreamlite_mobile.runtime.executorch import hold, open_method, release, set_threads

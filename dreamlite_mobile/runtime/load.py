@@ -88,8 +88,8 @@ def load_embeddings(bundle: Bundle) -> EmbeddingTable:
 
 
 def load_step_embeddings(bundle: Bundle) -> StepEmbeddings:
-    """The step embeddings of the bundle's size; BundleError for a bundle without a U-Net."""
-    entry = bundle.manifest.size.step_embeddings
+    """The step embeddings of the size that is drawn; BundleError for a bundle without a U-Net."""
+    entry = bundle.size.step_embeddings
     if entry is None:
         raise BundleError(f"{bundle.path}: has no step-embedding table. Export it again with the unet.")
     return StepEmbeddings.of(bundle.file(entry.file), entry)

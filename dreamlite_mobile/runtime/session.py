@@ -56,21 +56,22 @@ class Session:
         self.loaded.clear()
 
     def pipeline(self) -> Pipeline:
-        """DreamLite over this bundle's files.
+        """DreamLite over this bundle's files, in the size that it draws.
 
         Raises:
             BundleError: tables are missing, or the tokenizer does not give the lengths the programs were made for.
         """
-        manifest = self.bundle.manifest
+        manifest, size = self.bundle.manifest, self.bundle.size
         return Pipeline(
             config=manifest.checkpoint.dreamlite_config,
-            width=manifest.size.width,
-            height=manifest.size.height,
+            width=size.width,
+            height=size.height,
             component=self.component,
             prompts=prompt_encoder(self.bundle),
             embeddings=load_embeddings(self.bundle),
             step_table=load_step_embeddings(self.bundle),
             skipped={mode: len(prompt.prefix_tokens) for mode, prompt in manifest.prompt.modes.items()},
+            suffix=self.bundle.suffix,
         )
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from dreamlite_mobile.bundle import Bundle, open_bundle
-from dreamlite_mobile.components import FORWARD, TWO_METHODS, component_specs
+from dreamlite_mobile.components import FORWARD, SIZED, TWO_METHODS, component_specs
 from dreamlite_mobile.device.schema import RunRequest
 from dreamlite_mobile.errors import DreamLiteError
-from dreamlite_mobile.images import load_image
+from dreamlite_mobile.images import load_image, parse_size
 from dreamlite_mobile.measure import peak_resident_bytes
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.pipeline import LOADING, Pipeline, Stages, finish
@@ -67,7 +67,8 @@ class Entry(threading.Thread):
         """What the runs gave."""
         import dreamlite_mobile.runtime.executorch  # noqa: F401  an app has its runtime linked in: no load time
 
-        bundle = native(open_bundle(self.phone.storage.host(request.bundle)))
+        size = None if request.size is None else parse_size(request.size)
+        bundle = native(open_bundle(self.phone.storage.host(request.bundle)).at(size))
         begin, before = self.clock(), self.conditions()
         with Session(bundle, request.threads) as session:
             pipeline = session.pipeline()
@@ -93,6 +94,7 @@ class Entry(threading.Thread):
 
         for name in component_specs(geometry(session.bundle.manifest), [request.mode]):
             method = request.mode if name in TWO_METHODS else FORWARD
+            method += session.bundle.suffix if name in SIZED else ""
             began = time.perf_counter()
             component: Any = session.component(name)
             component.load(method)

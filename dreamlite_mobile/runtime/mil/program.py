@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamlite_mobile.bundle_schema import check_relative
+from dreamlite_mobile.bundle_fields import check_relative
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.runtime.mil.weights import WeightFile, unpacked
 from dreamlite_mobile.runtime.mil.wire import WireError, fields, message, number, packed_integers, text

@@ -26,6 +26,7 @@ import dreamlite.app.model.Reducer
 import dreamlite.app.model.RunView
 import dreamlite.app.model.Seeds
 import dreamlite.app.model.StudioState
+import dreamlite.core.PictureSize
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.flow.MutableStateFlow
@@ -69,10 +70,11 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
         if (draft.prompt.isBlank()) return
         val seed = if (draft.locked) Seeds.parse(draft.seed) else Seeds.rolled(Random)
         if (seed == null) return tell(Event.Told(Notice(Notice.Kind.BAD_SEED)))
-        tell(Event.RunBegun(draft.mode, seed, card.steps))
+        val size = card.size(draft.size)
+        tell(Event.RunBegun(draft.mode, seed, card.steps, size))
         job = viewModelScope.launch {
             showRun()
-            val order = Order(card.name, draft.prompt, seed, draft.source?.let { Path(it) })
+            val order = Order(card.name, draft.prompt, seed, draft.source?.let { Path(it) }, size)
             tell(outcome { Event.RunDone(parts.drawing.draw(order, listener())) })
             parts.notices.hide()
         }
@@ -252,6 +254,7 @@ internal object SavedDesk {
             "seed" to draft.seed,
             "locked" to draft.locked,
             "source" to draft.source,
+            "size" to draft.size?.toString(),
             "current" to current,
             "shown" to shown,
             RUNNING to (state is StudioState.Running),
@@ -265,6 +268,7 @@ internal object SavedDesk {
             seed = bundle.getString("seed").orEmpty(),
             locked = bundle.getBoolean("locked"),
             source = bundle.getString("source")?.takeIf { Files.isRegularFile(Path(it)) },
+            size = bundle.getString("size")?.let(PictureSize::parse),
         )
         val page = Page.entries.firstOrNull { it.name == bundle.getString("page") } ?: Page.STUDIO
         return Desk(page = page, draft = draft, current = bundle.getString("current"), shown = bundle.getString("shown"))

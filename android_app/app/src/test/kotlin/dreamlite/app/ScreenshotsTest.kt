@@ -9,6 +9,7 @@ import dreamlite.app.model.Room
 import dreamlite.app.model.RunView
 import dreamlite.app.model.StudioState
 import dreamlite.core.Mode
+import dreamlite.core.PictureSize
 import org.junit.After
 import org.junit.Test
 import org.junit.runner.RunWith
@@ -69,7 +70,7 @@ class ScreenshotsTest {
             assertDrawn(phone.screen.shoot("${page.name.lowercase()}-$name"))
         }
         val model = phone.activity.model
-        model.tell(Event.RunBegun(Mode.EDIT, 42UL, 4))
+        model.tell(Event.RunBegun(Mode.EDIT, 42UL, 4, PictureSize(64, 64)))
         model.tell(Event.RunTold { previews.last() })
         assertDrawn(phone.screen.shoot("running-$name"))
         model.tell(Event.RunEnded(null))

@@ -1,6 +1,9 @@
 package dreamlite.app
 
 import androidx.compose.ui.semantics.SemanticsActions
+import androidx.compose.ui.semantics.SemanticsNode
+import androidx.compose.ui.semantics.SemanticsProperties
+import androidx.compose.ui.semantics.getOrNull
 import dreamlite.app.data.Photos
 import dreamlite.app.model.Notice
 import dreamlite.app.model.Page
@@ -108,6 +111,43 @@ class TapThroughTest {
     }
 
     @Test
+    fun `a tap on another size draws a picture of that size, also after a rotation and a restart`() {
+        val phone = PhoneInHand().withBundle()
+        val screen = phone.screen
+        val (square, high) = "64 pixels wide, 64 high" to "64 pixels wide, 96 high"
+        assertFalse(screen.has(square))
+        screen.tap("Models")
+        phone.importZip(sizedBundle(), "two-sizes")
+        screen.await("import") { phone.state is StudioState.Ready }
+        screen.tap("Studio")
+        screen.type("Describe a picture", "a blue square")
+        screen.type("Seed", "5")
+        assertEquals(square, chosen(screen))
+        screen.tap(high)
+        phone.rotate()
+        assertEquals(high, chosen(screen))
+        phone.dieAndComeBack()
+        screen.await("start") { phone.state is StudioState.Ready }
+        assertEquals(high, chosen(screen))
+        screen.tap("Generate")
+        screen.await("picture") { phone.state.desk.history.size == 1 }
+        screen.shoot("two-sizes")
+        screen.tap(square)
+        screen.tap("Generate")
+        screen.await("second picture") { phone.state.desk.history.size == 2 }
+        val (second, first) = phone.state.desk.history
+        assertEquals(listOf(64 to 96, 64 to 64), listOf(first, second).map { it.width to it.height })
+        assertEquals(listOf(64 to 96, 64 to 64), listOf(1, 0).map { index -> picture(phone, index).let { it.width to it.height } })
+    }
+
+    /** The size whose chip is chosen, as TalkBack reads it. */
+    private fun chosen(screen: Screen): String =
+        screen.nodes().filter { it.config.getOrNull(SemanticsProperties.Selected) == true }.mapNotNull(::sizeOf).single()
+
+    private fun sizeOf(node: SemanticsNode) =
+        node.config.getOrNull(SemanticsProperties.ContentDescription).orEmpty().firstOrNull { "pixels wide" in it }
+
+    @Test
     fun `a run goes on while the phone is turned`() {
         val phone = PhoneInHand().withBundle()
         val held = hold(phone, step = 1)
@@ -184,8 +224,9 @@ class TapThroughTest {
         return latch
     }
 
-    private fun bytes(phone: PhoneInHand, index: Int): List<Byte> =
-        Photos.read(phone.parts.history.picture(phone.state.desk.history[index].id)).rgb.toList()
+    private fun bytes(phone: PhoneInHand, index: Int): List<Byte> = picture(phone, index).rgb.toList()
+
+    private fun picture(phone: PhoneInHand, index: Int) = Photos.read(phone.parts.history.picture(phone.state.desk.history[index].id))
 
     private fun assertNothingOpen(phone: PhoneInHand) {
         assertTrue(phone.parts.counting.opened.get() > 0)

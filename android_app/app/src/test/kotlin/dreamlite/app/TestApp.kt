@@ -87,10 +87,15 @@ class CountingFactory(private val real: ComponentFactory) : ComponentFactory {
 }
 
 /** The exported bundle of the tiny checkpoint, given on Maven's command line; a test that needs it fails without. */
-fun exportedBundle(): Path {
-    val path = Path.of(System.getProperty("dreamlite.xnnpack").orEmpty())
+fun exportedBundle(): Path = given("dreamlite.xnnpack")
+
+/** One of two sizes, 64x64 and 64x96. */
+fun sizedBundle(): Path = given("dreamlite.sized").resolve("bundle")
+
+private fun given(property: String): Path {
+    val path = Path.of(System.getProperty(property).orEmpty())
     check(path.toString().isNotEmpty() && Files.isDirectory(path)) {
-        "no bundle at '$path': give -Ddreamlite.xnnpack=FOLDER (see android_app/README.md)"
+        "no bundle at '$path': give -D$property=FOLDER (see android_app/README.md)"
     }
     return path
 }

@@ -6,6 +6,9 @@ public const val FORWARD: String = "forward"
 /** Every component name, in the order a run uses them. */
 public val COMPONENTS: List<String> = listOf("vision_encoder", "text_encoder", "vae_encoder", "unet", "vae_decoder")
 
+/** Components whose shapes follow the picture size: they have methods for each of a bundle's sizes. */
+public val SIZED: Set<String> = setOf("unet", "vae_encoder", "vae_decoder")
+
 /** The components that a mode needs from prompt to picture. */
 public fun componentsOf(mode: Mode): List<String> =
     if (mode == Mode.EDIT) COMPONENTS else COMPONENTS - setOf("vision_encoder", "vae_encoder")
@@ -19,25 +22,25 @@ public fun Manifest.requireComponents(mode: Mode, where: String = "this bundle")
 
 internal class MethodShape(val inputs: List<TensorSpec>, val outputs: List<TensorSpec>)
 
-/** Shapes of every component and method that the manifest's modes need, from checkpoint, size and token counts. */
-internal class ComponentShapes(private val manifest: Manifest) {
+/** Shapes of every component and method that the manifest's modes and sizes need, from checkpoint and token counts. */
+internal fun componentShapes(manifest: Manifest): Map<String, Map<String, MethodShape>> {
+    val needed = manifest.modes.flatMap(::componentsOf).toSet()
+    val (first, sizes) = manifest.size.sides to manifest.sizes.map { it.sides }
+    return COMPONENTS.filter { it in needed }.associateWith { name ->
+        (if (name in SIZED) sizes else listOf(first)).flatMap { size ->
+            SizeShapes(manifest, size).methods(name).map { (method, shape) -> method + size.suffix(first) to shape }
+        }.toMap()
+    }
+}
+
+/** Shapes for one of the sizes, by the names that the methods of the first one have. */
+private class SizeShapes(private val manifest: Manifest, size: PictureSize) {
     private val config = manifest.checkpoint.config
-    private val latents: List<Int>
-    private val image: List<Int>
+    private val scale = config.vae.scale
+    private val latents = listOf(1, config.vae.latentChannels, size.height / scale, size.width / scale)
+    private val image = listOf(1, config.vae.inChannels, size.height, size.width)
 
-    init {
-        val (width, height) = manifest.size
-        val scale = config.vae.scale
-        latents = listOf(1, config.vae.latentChannels, height / scale, width / scale)
-        image = listOf(1, config.vae.inChannels, height, width)
-    }
-
-    fun all(): Map<String, Map<String, MethodShape>> {
-        val needed = manifest.modes.flatMap(::componentsOf).toSet()
-        return COMPONENTS.filter { it in needed }.associateWith(::methods)
-    }
-
-    private fun methods(name: String): Map<String, MethodShape> = when (name) {
+    fun methods(name: String): Map<String, MethodShape> = when (name) {
         "text_encoder" -> manifest.modes.associate { it.key to text(it) }
         "unet" -> manifest.modes.associate { it.key to unet(it) }
         else -> mapOf(FORWARD to forward(name))

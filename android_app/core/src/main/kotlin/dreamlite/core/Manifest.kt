@@ -15,16 +15,18 @@ public enum class Backend(public val key: String) {
 }
 
 /**
- * The whole of a bundle's `manifest.json`, schema version 2: the exporter's `bundle_schema.Manifest`.
+ * The whole of a bundle's `manifest.json`, schema version 4: the exporter's `bundle_schema.Manifest`.
  *
- * A manifest that exists is consistent: shapes follow from checkpoint, size and prompt, every path is listed once.
+ * A manifest that exists is consistent: shapes follow from checkpoint, sizes and prompt, every path is listed once.
+ *
+ * @property sizes every picture size it draws, the default first.
  */
 public data class Manifest(
     val tools: Map<String, String>,
     val checkpoint: CheckpointIdentity,
     val backend: Backend,
     val target: String,
-    val size: SizeEntry,
+    val sizes: List<SizeEntry>,
     val modes: List<Mode>,
     val components: Map<String, ComponentEntry>,
     val prompt: PromptEntry,
@@ -40,8 +42,24 @@ public data class Manifest(
     val files: Map<String, FileEntry>,
     internal val hasCoreMl: Boolean,
 ) {
+    /** The first size, which is the default. */
+    public val size: SizeEntry get() = sizes.first()
+
+    /** What belongs to a picture size, or to the default where none is named; BundleException naming those there are. */
+    public fun size(wanted: PictureSize?, where: String = "this bundle"): SizeEntry = if (wanted == null) {
+        size
+    } else {
+        sizes.firstOrNull { it.sides == wanted } ?: throw BundleException(
+            "$where: made for ${sizes.joinToString { "${it.sides}" }}, not for $wanted. " +
+                "Take one of its sizes, or export it again with --size $wanted too.",
+        )
+    }
+
     public companion object {
-        public const val SCHEMA_VERSION: Int = 3
+        public const val SCHEMA_VERSION: Int = 4
+
+        /** Picture sizes of one bundle. */
+        public const val MOST_SIZES: Int = 16
         public const val MAX_STEPS: Int = 50
         public const val STEP_ROWS: Int = 1275
     }
@@ -101,8 +119,27 @@ public data class EmbeddingsEntry(val file: String, val rows: Int, val columns: 
     public val nbytes: Long get() = rows * (columns.toLong() * dtype.bytes + if (dtype == TableDtype.INT8) Float.SIZE_BYTES else 0)
 }
 
+/** Width and height of a picture in pixels; as text `512x768`. */
+public data class PictureSize(val width: Int, val height: Int) {
+    override fun toString(): String = "${width}x$height"
+
+    /** What the methods of this size are called after their mode or [FORWARD]: nothing for the bundle's [first] size. */
+    public fun suffix(first: PictureSize): String = if (this == first) "" else "_$this"
+
+    public companion object {
+        private val TEXT = Regex("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+
+        /** Null for anything but a size as it is written. */
+        public fun parse(text: String): PictureSize? = TEXT.matchEntire(text)?.destructured?.let { (width, height) ->
+            PictureSize(width.toInt(), height.toInt())
+        }
+    }
+}
+
 /** One picture size in pixels and what depends on it; [sigmas]: steps to steps + 1 noise levels. */
-public data class SizeEntry(val width: Int, val height: Int, val sigmas: Map<Int, List<Double>>, val stepEmbeddings: StepTable?)
+public data class SizeEntry(val width: Int, val height: Int, val sigmas: Map<Int, List<Double>>, val stepEmbeddings: StepTable?) {
+    public val sides: PictureSize get() = PictureSize(width, height)
+}
 
 /**
  * How one mode words its prompt: template({wording({prompt})}), and the static lengths of its tokens.

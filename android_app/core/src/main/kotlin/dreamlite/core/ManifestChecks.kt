@@ -8,7 +8,8 @@ internal fun manifestProblems(manifest: Manifest): List<String> = buildList {
     agreement(manifest)
     chip(manifest)
     modes(manifest)
-    size(manifest)
+    for (size in manifest.sizes) size(manifest, size)
+    if (manifest.sizes.distinctBy { it.sides }.size != manifest.sizes.size) add("sizes ${manifest.sizes.map { it.sides }} repeat")
     if (isEmpty()) components(manifest)
     tables(manifest)
     paths(manifest)
@@ -26,7 +27,7 @@ internal fun referencedFiles(manifest: Manifest): Set<String> = buildSet {
         }
     }
     manifest.embeddings?.let { add(it.file) }
-    manifest.size.stepEmbeddings?.let { add(it.file) }
+    for (size in manifest.sizes) size.stepEmbeddings?.let { add(it.file) }
 }
 
 /** The folders above a relative path, outermost first. */
@@ -75,25 +76,26 @@ private fun MutableList<String>.modes(manifest: Manifest) {
     if (found != expected) add("prompt.modes has ${found.map { it.key }}, modes has ${expected.map { it.key }}")
 }
 
-private fun MutableList<String>.size(manifest: Manifest) {
-    val (size, scale) = manifest.size to manifest.vae.scale
-    if (size.width % scale != 0 || size.height % scale != 0) {
-        add("size ${size.width}x${size.height} is not a multiple of vae.scale $scale")
-    }
-    if (manifest.defaultSteps !in size.sigmas) add("sigmas lack the default of ${manifest.defaultSteps} steps")
+private fun MutableList<String>.size(manifest: Manifest, size: SizeEntry) {
+    val scale = manifest.vae.scale
+    if (size.width % scale != 0 || size.height % scale != 0) add("size ${size.sides} is not a multiple of vae.scale $scale")
+    if (manifest.defaultSteps !in size.sigmas) add("sigmas of ${size.sides} lack the default of ${manifest.defaultSteps} steps")
     for ((steps, sigmas) in size.sigmas) {
-        if (sigmas.size != steps + 1) add("sigmas of $steps steps hold ${sigmas.size} values, expected ${steps + 1}")
+        if (sigmas.size != steps + 1) add("sigmas of ${size.sides}, $steps steps, hold ${sigmas.size} values, expected ${steps + 1}")
     }
 }
 
 private fun MutableList<String>.components(manifest: Manifest) {
-    val shapes = ComponentShapes(manifest).all()
+    val shapes = componentShapes(manifest)
     for ((name, component) in manifest.components) {
         val expected = shapes[name]
         when {
             expected == null -> add("component '$name' is not one of ${shapes.keys.joinToString()}")
             component.methods.keys != expected.keys ->
-                add("$name has methods ${component.methods.keys.sorted()}, expected ${expected.keys.sorted()}")
+                add(
+                    "$name has methods ${component.methods.keys.sorted()}, expected for " +
+                        "${manifest.sizes.joinToString { "${it.sides}" }}: ${expected.keys.sorted()}",
+                )
             else -> methods(name, component, expected)
         }
     }
@@ -130,17 +132,21 @@ private fun handed(spec: TensorSpec) = HandedSpec(spec.name, HandedDtype.FLOAT32
 
 private fun MutableList<String>.tensors(where: String, found: List<TensorSpec>, expected: List<TensorSpec>) {
     fun words(specs: List<TensorSpec>) = specs.joinToString { "${it.name} ${it.shape}" }
-    if (found != expected) add("$where are ${words(found)}; this size and prompt need ${words(expected)}")
+    if (found != expected) add("$where are ${words(found)}; its size and prompt need ${words(expected)}")
 }
 
 private fun MutableList<String>.tables(manifest: Manifest) {
-    val (steps, embeddings) = manifest.size.stepEmbeddings to manifest.embeddings
-    val config = manifest.checkpoint.config
-    if ("unet" in manifest.components && steps == null) add("unet needs the size's step_embeddings table")
-    if ("text_encoder" in manifest.components && embeddings == null) add("text_encoder needs the embeddings table")
-    if (steps != null && steps.columns != config.unet.timeEmbedDim) {
-        add("step_embeddings have ${steps.columns} columns, expected ${config.unet.timeEmbedDim}")
+    val (embeddings, config) = manifest.embeddings to manifest.checkpoint.config
+    for (size in manifest.sizes) {
+        val steps = size.stepEmbeddings
+        if ("unet" in manifest.components && steps == null) add("unet needs the step_embeddings table of size ${size.sides}")
+        if (steps != null && steps.columns != config.unet.timeEmbedDim) {
+            add("step_embeddings have ${steps.columns} columns, expected ${config.unet.timeEmbedDim}")
+        }
     }
+    val files = manifest.sizes.mapNotNull { it.stepEmbeddings?.file }
+    if (files.toSet().size != files.size) add("two sizes name one step_embeddings file: ${files.joinToString()}")
+    if ("text_encoder" in manifest.components && embeddings == null) add("text_encoder needs the embeddings table")
     if (embeddings != null) {
         val (found, expected) = (embeddings.rows to embeddings.columns) to (config.text.vocabSize to config.text.hiddenSize)
         if (found != expected) add("embeddings are $found, expected $expected")
@@ -148,7 +154,8 @@ private fun MutableList<String>.tables(manifest: Manifest) {
             add("prompt.pad_token_id ${manifest.prompt.padTokenId} is outside the embeddings table")
         }
     }
-    for ((file, bytes) in listOf(steps?.file to steps?.nbytes, embeddings?.file to embeddings?.nbytes)) {
+    val tables = manifest.sizes.mapNotNull { it.stepEmbeddings }.map { it.file to it.nbytes }
+    for ((file, bytes) in tables + listOfNotNull(embeddings?.let { it.file to it.nbytes })) {
         val entry = manifest.files[file] ?: continue
         if (entry.bytes != bytes) add("file $file holds ${entry.bytes} bytes, its rows and columns need $bytes")
     }

@@ -60,7 +60,7 @@ private fun readManifest(node: Node): Manifest = node.members {
         checkpoint = readCheckpoint(get("checkpoint")),
         backend = get("backend").choice(Backend.entries.associateBy { it.key }),
         target = get("target").text(),
-        size = readSizes(get("sizes")),
+        sizes = readSizes(get("sizes")),
         modes = get("modes").list(1..2) { it.choice(MODES) },
         components = get("components").map(1) { _, value -> readComponent(value) },
         prompt = readPrompt(get("prompt")),
@@ -109,7 +109,10 @@ private fun readCheckpoint(node: Node) = node.members {
     )
 }
 
-private fun readSizes(node: Node): SizeEntry = node.list(1..1, ::readSize).firstOrNull() ?: throw Unreadable()
+private fun readSizes(node: Node): List<SizeEntry> {
+    val sizes = node.list(1..Manifest.MOST_SIZES, ::readSize)
+    return sizes.ifEmpty { throw Unreadable() }
+}
 
 private fun readSize(node: Node) = node.members {
     SizeEntry(

@@ -21,7 +21,7 @@ public class Pipeline(private val session: Session) {
     private val manifest = bundle.manifest
     private val prompts: PromptEncoder
     private val embeddings: EmbeddingTable
-    private val stepTable: StepEmbeddings
+    private val stepTables = HashMap<PictureSize, StepEmbeddings>()
     private val buffers = HashMap<Pair<String, String>, Map<String, FloatBuffer>>()
 
     init {
@@ -32,30 +32,41 @@ public class Pipeline(private val session: Session) {
         }
         val table =
             manifest.embeddings ?: throw BundleException("${bundle.path}: has no embedding table. Export it again with the text_encoder.")
-        val steps =
-            manifest.size.stepEmbeddings
-                ?: throw BundleException("${bundle.path}: has no step-embedding table. Export it again with the unet.")
         prompts = PromptEncoder(Tokenizer.read(bundle.file(manifest.prompt.tokenizer)), manifest.prompt)
         embeddings = EmbeddingTable(bundle.file(table.file), table)
-        stepTable = StepEmbeddings(bundle.file(steps.file), steps)
+        for (size in manifest.sizes) {
+            val steps = size.stepEmbeddings
+                ?: throw BundleException("${bundle.path}: has no step-embedding table. Export it again with the unet.")
+            stepTables[size.sides] = StepEmbeddings(bundle.file(steps.file), steps)
+        }
     }
 
-    /** Text to picture. Refusals: PromptException, ConfigException (steps), BundleException (mode), ComponentException. */
-    public fun generate(prompt: String, seed: ULong, steps: Int = manifest.defaultSteps): Flow<Progress> = flow {
+    /**
+     * Text to picture, in one of the bundle's sizes, by default the first.
+     *
+     * Refusals: PromptException, ConfigException (steps), BundleException (mode, size), ComponentException.
+     */
+    public fun generate(prompt: String, seed: ULong, steps: Int = manifest.defaultSteps, size: PictureSize? = null): Flow<Progress> = flow {
         session.alone {
-            val run = start(Mode.GENERATE, seed, steps)
+            val run = start(Mode.GENERATE, seed, steps, size)
             val layout = prompts.generate(prompt)
             announce(layout)
-            inputs("unet", Mode.GENERATE.key).getValue("condition").fill(FloatArray(run.latents.size))
+            inputs("unet", run.unet).getValue("condition").fill(FloatArray(run.latents.size))
             encode(run, layout, null)
             denoise(run)
         }
     }
 
     /** Changes an upright RGB picture as the instruction says. Refusals as for [generate], and ImageException. */
-    public fun edit(picture: Picture, instruction: String, seed: ULong, steps: Int = manifest.defaultSteps): Flow<Progress> = flow {
+    public fun edit(
+        picture: Picture,
+        instruction: String,
+        seed: ULong,
+        steps: Int = manifest.defaultSteps,
+        size: PictureSize? = null,
+    ): Flow<Progress> = flow {
         session.alone {
-            val run = start(Mode.EDIT, seed, steps)
+            val run = start(Mode.EDIT, seed, steps, size)
             picture.checkSource()
             val layout = prompts.edit(instruction)
             announce(layout)
@@ -64,26 +75,29 @@ public class Pipeline(private val session: Session) {
             val seen = call(run, "vision_encoder", FORWARD, patches)
             inputs("text_encoder", Mode.EDIT.key).getValue("deepstack").fill(seen.getValue("deepstack"))
             encode(run, layout, seen.getValue("image_tokens"))
-            val source = inputs("vae_encoder", FORWARD)
-            picture.toCondition(manifest.size.width, manifest.size.height, source.getValue("image"))
-            val coded = call(run, "vae_encoder", FORWARD, source).getValue("latents")
-            inputs("unet", Mode.EDIT.key).getValue("condition").fill(coded)
+            val source = inputs("vae_encoder", run.coder)
+            picture.toCondition(run.size.width, run.size.height, source.getValue("image"))
+            val coded = call(run, "vae_encoder", run.coder, source).getValue("latents")
+            inputs("unet", run.unet).getValue("condition").fill(coded)
             denoise(run)
         }
     }
 
-    private class Run(val mode: Mode, val sigmas: FloatArray, val latents: FloatArray) {
+    /** [unet] and [coder]: the methods of the U-Net and of both halves of the autoencoder for this mode and size. */
+    private class Run(val mode: Mode, val size: PictureSize, suffix: String, val sigmas: FloatArray, val latents: FloatArray) {
+        val unet = mode.key + suffix
+        val coder = FORWARD + suffix
         val steps = sigmas.size - 1
         val row = FloatArray(Schedule.ROW)
         val watch = Stopwatch()
     }
 
-    private fun start(mode: Mode, seed: ULong, steps: Int): Run {
+    private fun start(mode: Mode, seed: ULong, steps: Int, wanted: PictureSize?): Run {
         bundle.require(mode)
-        val size = manifest.size
+        val size = manifest.size(wanted, bundle.path.toString()).sides
         val sigmas = Schedule.sigmas(steps, size.width, size.height, manifest.vae.scale, manifest.schedule)
         val cells = (size.width / manifest.vae.scale) * (size.height / manifest.vae.scale)
-        val run = Run(mode, sigmas, FloatArray(manifest.vae.latentChannels * cells))
+        val run = Run(mode, size, size.suffix(manifest.size.sides), sigmas, FloatArray(manifest.vae.latentChannels * cells))
         Noise.fill(seed, run.latents)
         return run
     }
@@ -100,20 +114,20 @@ public class Pipeline(private val session: Session) {
         embeddings.lookup(layout.ids.copyOfRange(skipped, layout.ids.size), rows)
         if (image != null && layout.image != null) rows.fill(image, (layout.image.first - skipped) * manifest.prompt.stateWidth)
         val states = call(run, "text_encoder", run.mode.key, texts).getValue("prompt_states")
-        val unet = inputs("unet", run.mode.key)
+        val unet = inputs("unet", run.unet)
         unet.getValue("prompt_states").fill(states)
         unet.getValue("mask").fill(layout.mask)
     }
 
     /** The Euler loop, then the decoder. */
     private suspend fun FlowCollector<Progress>.denoise(run: Run) {
-        val inputs = inputs("unet", run.mode.key)
+        val (inputs, stepTable) = inputs("unet", run.unet) to stepTables.getValue(run.size)
         val (noisy, embedding) = inputs.getValue("latents") to inputs.getValue("step_embedding")
         for (index in 0 until run.steps) {
             val begin = System.nanoTime()
             noisy.fill(run.latents)
             stepTable.row(run.steps, index, embedding)
-            val velocity = call(run, "unet", run.mode.key, inputs, announce = index == 0).getValue("velocity")
+            val velocity = call(run, "unet", run.unet, inputs, announce = index == 0).getValue("velocity")
             Schedule.eulerStep(run.latents, velocity, run.sigmas[index], run.sigmas[index + 1], run.row)
             val seconds = (System.nanoTime() - begin) / 1e9
             emit(Progress.Step(index, run.steps, run.sigmas[index], run.latents.copyOf(), seconds))
@@ -122,12 +136,12 @@ public class Pipeline(private val session: Session) {
     }
 
     private suspend fun FlowCollector<Progress>.decode(run: Run): Progress.Done {
-        val inputs = inputs("vae_decoder", FORWARD)
+        val inputs = inputs("vae_decoder", run.coder)
         val (scaled, vae) = inputs.getValue("latents") to manifest.vae
         val (factor, shift) = vae.scalingFactor.toFloat() to vae.shiftFactor.toFloat()
         scaled.fill(FloatArray(run.latents.size) { run.latents[it] / factor + shift })
-        val image = call(run, "vae_decoder", FORWARD, inputs).getValue("image")
-        val picture = Picture.of(image, manifest.size.width, manifest.size.height)
+        val image = call(run, "vae_decoder", run.coder, inputs).getValue("image")
+        val picture = Picture.of(image, run.size.width, run.size.height)
         return Progress.Done(picture, run.latents, run.watch.timings())
     }
 

@@ -63,10 +63,13 @@ internal class Node(val json: Json?, val place: String, private val problems: Pr
 
     fun <T> list(sizes: IntRange, read: (Node) -> T): List<T> {
         val values = of<Json.Elements>("a list").values
-        if (values.size !in
-            sizes
-        ) {
-            problem("must hold ${sizes.first}${if (sizes.last == sizes.first) "" else " or more"} values (found ${values.size})")
+        if (values.size !in sizes) {
+            val most = when (sizes.last) {
+                sizes.first -> ""
+                Int.MAX_VALUE -> " or more"
+                else -> " to ${sizes.last}"
+            }
+            problem("must hold ${sizes.first}$most values (found ${values.size})")
         }
         return values.mapIndexedNotNull { index, value -> attempt { read(Node(value, "$place.$index", problems)) } }
     }

@@ -66,7 +66,7 @@ class BundleTest {
 
     @Test
     fun `a newer schema is named before anything else`() {
-        fake.change("schema_version", value = Json.Number("4"))
+        fake.change("schema_version", value = Json.Number("5"))
         assertContains(refused(), "Update the app")
     }
 

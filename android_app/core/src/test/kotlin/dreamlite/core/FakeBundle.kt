@@ -4,13 +4,16 @@ import java.nio.FloatBuffer
 import java.nio.file.Files
 import java.nio.file.Path
 
-/** A whole, sound bundle whose programs are placeholders: the golden manifest's, with its files made anew. */
-internal class FakeBundle(folder: Path, side: Int = 64, width: Int? = null) {
+/**
+ * A whole, sound bundle whose programs are placeholders: the golden manifest's, with its files made anew. [sized]: the
+ * one with two sizes, as it is.
+ */
+internal class FakeBundle(folder: Path, side: Int = 64, width: Int? = null, sized: Boolean = false) {
     val path: Path = Files.createDirectories(folder)
-    private var document: Json = Golden.json("manifests.json")["base"]
+    private var document: Json = Golden.json("manifests.json").let { if (sized) it["sized"]["base"] else it["base"] }
 
     init {
-        resize(side, width)
+        if (!sized) resize(side, width)
         val files = document["files"] as Json.Members
         val entries = files.values.mapValues { (name, entry) -> write(name, size(name, entry)) }
         document = document.changed(listOf("files"), Json.Members(entries))
@@ -34,7 +37,7 @@ internal class FakeBundle(folder: Path, side: Int = 64, width: Int? = null) {
         val bytes = TableDtype.entries.single { it.key == embeddings["dtype"].text }.bytes
         return when (name) {
             embeddings["file"].text -> embeddings["rows"].int * embeddings["columns"].int * bytes
-            document["sizes"].all[0]["step_embeddings"]["file"].text -> entry["bytes"].int
+            in document["sizes"].all.map { it["step_embeddings"]["file"].text } -> entry["bytes"].int
             else -> PLACEHOLDER
         }
     }

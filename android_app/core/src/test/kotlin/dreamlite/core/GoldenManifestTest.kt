@@ -32,6 +32,19 @@ class GoldenManifestTest {
         assertEquals(HandedSpec("middle", HandedDtype.FLOAT16, listOf(1, 4, 8)), chain.shards[0].outputs.single())
     }
 
+    @Test
+    fun `one changed place of a manifest with two sizes is accepted or refused as by the exporter`() {
+        assertAgrees(document["sized"], 100, accepted = 3)
+        val manifest = readManifest(document["sized"]["base"])
+        val (first, second) = manifest.sizes.map { it.sides }
+        assertEquals(first, manifest.size.sides)
+        assertEquals(second, manifest.size(second).sides)
+        val methods = manifest.components.getValue("unet").methods.keys.toList()
+        assertEquals(listOf("generate", "edit", "generate_$second", "edit_$second"), methods)
+        val refused = assertFailsWith<BundleException> { manifest.size(PictureSize(8, 8)) }.message!!
+        assertContains(refused, "made for $first, $second, not for 8x8")
+    }
+
     private fun assertAgrees(document: Json, atLeast: Int, accepted: Int) {
         val changes = document["changes"].all
         assertTrue(changes.size > atLeast && changes.count { !it.has("refused") } > accepted)
@@ -55,8 +68,8 @@ class GoldenManifestTest {
 
     @Test
     fun `a newer schema says what to update`() {
-        val error = assertFailsWith<BundleException> { readManifest("""{"schema_version": 4}""".toByteArray()) }
-        assertContains(error.message!!, "schema version 4, this app reads version 3. Update the app.")
+        val error = assertFailsWith<BundleException> { readManifest("""{"schema_version": 5}""".toByteArray()) }
+        assertContains(error.message!!, "schema version 5, this app reads version 4. Update the app.")
     }
 
     @Test

@@ -60,6 +60,35 @@ class PipelineTest {
     }
 
     @Test
+    fun `a bundle of two sizes draws each of them with its own methods, over the same components`() = runBlocking {
+        val called = ArrayList<String>()
+        val factory = FakeFactory { name, method, _ -> called += "$name.$method" }
+        val bundle = Bundle.open(FakeBundle(folder.resolve("sized"), sized = true).path)
+        val (first, second) = bundle.manifest.sizes.map { it.sides }
+        val pipeline = Pipeline(Session(bundle, factory))
+        for (size in listOf(second, first, null)) {
+            called.clear()
+            val done = pipeline.edit(source, "in yellow", 7u, steps = 1, size = size).last() as Progress.Done
+            val (expected, suffix) = (size ?: first) to (if (size == second) "_$second" else "")
+            assertEquals(expected, PictureSize(done.picture.width, done.picture.height))
+            assertEquals(4 * expected.width / 8 * expected.height / 8, done.latents.size)
+            val coded = listOf("vae_encoder.forward$suffix", "unet.edit$suffix", "vae_decoder.forward$suffix")
+            assertEquals(listOf("vision_encoder.forward", "text_encoder.edit") + coded, called)
+        }
+        assertEquals(COMPONENTS.sorted(), factory.opened.sorted())
+    }
+
+    @Test
+    fun `a size that the bundle lacks is refused with those it has, before anything is loaded`() = runBlocking {
+        val factory = FakeFactory()
+        val error = assertFailsWith<BundleException> {
+            Pipeline(session(factory)).generate("a red circle", 1u, size = PictureSize(64, 96)).last()
+        }
+        assertContains(error.message!!, "made for 64x64, not for 64x96. Take one of its sizes")
+        assertEquals(emptyList(), factory.opened)
+    }
+
+    @Test
     fun `the condition of a generated picture is zero, also after an edit`() = runBlocking {
         val seen = ArrayList<Boolean>()
         val factory = FakeFactory { name, method, inputs ->

@@ -78,6 +78,7 @@ class BenchTest {
             mode = mode,
             prompt = if (mode == Mode.EDIT) Runs.instruction else Runs.prompt,
             picture = if (mode == Mode.EDIT) PhoneFile("$source", sha256(source)) else null,
+            size = null,
             seed = Runs.seed,
             steps = Runs.steps,
             warmUp = 1,

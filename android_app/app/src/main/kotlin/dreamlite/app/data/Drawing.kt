@@ -11,6 +11,7 @@ import dreamlite.core.Manifest
 import dreamlite.core.Mode
 import dreamlite.core.Noise
 import dreamlite.core.Picture
+import dreamlite.core.PictureSize
 import dreamlite.core.Progress
 import dreamlite.core.Schedule
 import kotlinx.coroutines.CoroutineDispatcher
@@ -22,7 +23,7 @@ import java.nio.file.Files
 import java.nio.file.Path
 
 /** What is to be drawn. */
-data class Order(val bundle: String, val prompt: String, val seed: ULong, val source: Path?)
+data class Order(val bundle: String, val prompt: String, val seed: ULong, val source: Path?, val size: PictureSize)
 
 /** Told while drawing, on any thread. */
 interface Listener {
@@ -54,9 +55,9 @@ class Drawing(
         val known = colours.of(card.checkpoint)
         val preview = preview(painter.manifest, order, known)
         val progress = if (source == null) {
-            painter.generate(order.prompt, order.seed, card.steps)
+            painter.generate(order.prompt, order.seed, card.steps, order.size)
         } else {
-            painter.edit(source, order.prompt, order.seed, card.steps)
+            painter.edit(source, order.prompt, order.seed, card.steps, order.size)
         }
         lateinit var done: Progress.Done
         progress.collect { told ->
@@ -72,7 +73,7 @@ class Drawing(
             }
         }
         val entry = entry(card, order, mode, done)
-        history.add(entry, done.picture, source?.resized(card.width, card.height))
+        history.add(entry, done.picture, source?.resized(order.size.width, order.size.height))
         colours.keep(card.checkpoint, known.learnt(done.latents, done.picture))
         entry
     }
@@ -88,7 +89,7 @@ class Drawing(
     }
 
     private fun preview(manifest: Manifest, order: Order, known: LatentColours): Preview {
-        val (size, vae) = manifest.size to manifest.vae
+        val (size, vae) = order.size to manifest.vae
         val (across, down) = size.width / vae.scale to size.height / vae.scale
         val noise = FloatArray(vae.latentChannels * across * down).also { Noise.fill(order.seed, it) }
         val sigmas = Schedule.sigmas(manifest.defaultSteps, size.width, size.height, vae.scale, manifest.schedule)
@@ -103,8 +104,8 @@ class Drawing(
             prompt = order.prompt,
             seed = order.seed,
             steps = card.steps,
-            width = card.width,
-            height = card.height,
+            width = order.size.width,
+            height = order.size.height,
             bundle = card.name,
             precision = "${card.backend} ${card.precision}",
             created = created,

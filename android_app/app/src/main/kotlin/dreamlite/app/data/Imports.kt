@@ -133,7 +133,7 @@ class Imports(
 
         private fun label(path: Path): String = try {
             val manifest = Bundle.readManifestOf(path)
-            "${manifest.backend.key} ${manifest.size.width}x${manifest.size.height}, ${path.fileName}"
+            "${manifest.backend.key} ${manifest.sizes.joinToString { "${it.sides}" }}, ${path.fileName}"
         } catch (_: DreamLiteException) {
             path.fileName.toString()
         }

@@ -5,6 +5,7 @@ import dreamlite.core.ComponentFactory
 import dreamlite.core.Manifest
 import dreamlite.core.Mode
 import dreamlite.core.Picture
+import dreamlite.core.PictureSize
 import dreamlite.core.Pipeline
 import dreamlite.core.Progress
 import dreamlite.core.Residency
@@ -18,9 +19,9 @@ import java.nio.file.Path
 interface Painter : AutoCloseable {
     val manifest: Manifest
 
-    fun generate(prompt: String, seed: ULong, steps: Int): Flow<Progress>
+    fun generate(prompt: String, seed: ULong, steps: Int, size: PictureSize): Flow<Progress>
 
-    fun edit(picture: Picture, instruction: String, seed: ULong, steps: Int): Flow<Progress>
+    fun edit(picture: Picture, instruction: String, seed: ULong, steps: Int, size: PictureSize): Flow<Progress>
 
     /** Frees what is loaded as soon as it can be spared. */
     fun trim()
@@ -45,10 +46,10 @@ class PipelinePainters(private val factory: ComponentFactory) : PainterFactory {
         return object : Painter {
             override val manifest = bundle.manifest
 
-            override fun generate(prompt: String, seed: ULong, steps: Int) = pipeline.generate(prompt, seed, steps)
+            override fun generate(prompt: String, seed: ULong, steps: Int, size: PictureSize) = pipeline.generate(prompt, seed, steps, size)
 
-            override fun edit(picture: Picture, instruction: String, seed: ULong, steps: Int) =
-                pipeline.edit(picture, instruction, seed, steps)
+            override fun edit(picture: Picture, instruction: String, seed: ULong, steps: Int, size: PictureSize) =
+                pipeline.edit(picture, instruction, seed, steps, size)
 
             override fun trim() = session.trim()
 

@@ -2,9 +2,10 @@ package dreamlite.app.model
 
 import dreamlite.core.Manifest
 import dreamlite.core.Mode
+import dreamlite.core.PictureSize
 import dreamlite.core.memoryEstimate
 
-/** What the screens say of an imported bundle. */
+/** What the screens say of an imported bundle. [sizes]: what it can draw, its default first. */
 data class BundleCard(
     val name: String,
     val digest: String,
@@ -12,14 +13,16 @@ data class BundleCard(
     val backend: String,
     val precision: String,
     val soc: String?,
-    val width: Int,
-    val height: Int,
+    val sizes: List<PictureSize>,
     val modes: Set<Mode>,
     val steps: Int,
     val bytes: Long,
     val memory: Long,
     val licence: String,
 ) {
+    /** The wanted size if it can be drawn, else the default. */
+    fun size(wanted: PictureSize?): PictureSize = wanted?.takeIf { it in sizes } ?: sizes.first()
+
     companion object {
         /** [digest] is of the manifest: a bundle replaced under the same name has another. */
         fun of(name: String, digest: String, manifest: Manifest) = BundleCard(
@@ -29,8 +32,7 @@ data class BundleCard(
             backend = manifest.backend.key,
             precision = manifest.components.values.map { it.precision }.distinct().sorted().joinToString("+"),
             soc = manifest.htp?.soc,
-            width = manifest.size.width,
-            height = manifest.size.height,
+            sizes = manifest.sizes.map { it.sides },
             modes = manifest.modes.toSet(),
             steps = manifest.defaultSteps,
             bytes = bytesOf(manifest),
@@ -45,18 +47,21 @@ data class BundleCard(
     }
 }
 
-/** A size to choose: programs have one each, so a choice is another bundle of the same checkpoint and backend. */
-data class SizeChoice(val width: Int, val height: Int, val bundle: String, val chosen: Boolean)
+/** A size to choose, and the bundle that draws it: the one in use, or another of the same checkpoint and backend. */
+data class SizeChoice(val size: PictureSize, val bundle: String, val chosen: Boolean)
 
 object Sizes {
-    fun of(bundles: List<BundleCard>, current: BundleCard): List<SizeChoice> = bundles
-        .filter { it.checkpoint == current.checkpoint && it.backend == current.backend && it.precision == current.precision }
-        .sortedBy { it.width.toLong() * it.height }
-        .groupBy { it.width to it.height }
-        .map { (size, same) ->
-            val chosen = current in same
-            SizeChoice(size.first, size.second, if (chosen) current.name else same.first().name, chosen)
-        }
+    /** The smallest first, each once: the bundle in use comes before others that have the same size. */
+    fun of(bundles: List<BundleCard>, current: BundleCard, size: PictureSize): List<SizeChoice> {
+        val others = bundles.filter { it != current && it.isLike(current) }
+        return (listOf(current) + others).flatMap { card -> card.sizes.map { it to card } }
+            .distinctBy { it.first }
+            .sortedBy { (one, _) -> one.width.toLong() * one.height }
+            .map { (one, card) -> SizeChoice(one, card.name, card == current && one == size) }
+    }
+
+    private fun BundleCard.isLike(other: BundleCard) =
+        checkpoint == other.checkpoint && backend == other.backend && precision == other.precision
 }
 
 /** One picture that was drawn. Times in seconds, by stage as [dreamlite.core.Timings] has them. */

@@ -6,6 +6,7 @@ import dreamlite.app.model.StudioState.Ready
 import dreamlite.app.model.StudioState.Running
 import dreamlite.app.model.StudioState.Starting
 import dreamlite.core.Mode
+import dreamlite.core.PictureSize
 
 /** What can happen, from fingers, runs, imports and the phone. */
 sealed interface Event {
@@ -25,11 +26,14 @@ sealed interface Event {
 
     data class BundlePicked(val name: String) : Event
 
+    /** A size, and the bundle that draws it. */
+    data class SizePicked(val bundle: String, val size: PictureSize) : Event
+
     data class BundlesChanged(val bundles: List<BundleCard>) : Event
 
     data class PushedFound(val pushed: List<PushedBundle>) : Event
 
-    data class RunBegun(val mode: Mode, val seed: ULong, val steps: Int) : Event
+    data class RunBegun(val mode: Mode, val seed: ULong, val steps: Int, val size: PictureSize) : Event
 
     data class RunTold(val change: (RunView) -> RunView) : Event
 
@@ -82,6 +86,10 @@ object Reducer {
         is Event.LockToggled -> desk.copy(draft = desk.draft.copy(locked = !desk.draft.locked))
         is Event.SourcePicked -> desk.copy(page = Page.STUDIO, draft = desk.draft.copy(source = event.file), notice = null)
         is Event.BundlePicked -> if (desk.bundles.any { it.name == event.name }) desk.copy(current = event.name) else desk
+        is Event.SizePicked -> {
+            val known = desk.bundles.any { it.name == event.bundle && event.size in it.sizes }
+            if (known) desk.copy(current = event.bundle, draft = desk.draft.copy(size = event.size)) else desk
+        }
         is Event.PushedFound -> desk.copy(pushed = event.pushed)
         is Event.EntryShown -> desk.copy(page = Page.STUDIO, shown = event.id)
         is Event.EntryDeleted -> desk.copy(
@@ -100,7 +108,8 @@ object Reducer {
 
     private fun begun(state: Ready, event: Event.RunBegun): Running {
         val draft = state.desk.draft.copy(seed = event.seed.toString())
-        return Running(state.desk.copy(draft = draft, notice = null, page = Page.STUDIO), RunView(event.mode, event.seed, event.steps))
+        val run = RunView(event.mode, event.seed, event.steps, event.size)
+        return Running(state.desk.copy(draft = draft, notice = null, page = Page.STUDIO), run)
     }
 
     private fun drawn(desk: Desk, entry: HistoryEntry) = desk.copy(history = listOf(entry) + desk.history, shown = entry.id)

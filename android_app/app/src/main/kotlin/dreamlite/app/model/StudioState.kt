@@ -2,11 +2,21 @@ package dreamlite.app.model
 
 import dreamlite.core.Fault
 import dreamlite.core.Mode
+import dreamlite.core.PictureSize
 
 enum class Page { STUDIO, HISTORY, MODELS, PHONE }
 
-/** What the user wrote and chose. [source]: the picture to change, as a file of the app; null to draw a new one. */
-data class Draft(val prompt: String = "", val seed: String = "", val locked: Boolean = false, val source: String? = null) {
+/**
+ * What the user wrote and chose. [source]: the picture to change, as a file of the app; null to draw a new one. [size]: null
+ * until one is chosen.
+ */
+data class Draft(
+    val prompt: String = "",
+    val seed: String = "",
+    val locked: Boolean = false,
+    val source: String? = null,
+    val size: PictureSize? = null,
+) {
     val mode: Mode get() = if (source == null) Mode.GENERATE else Mode.EDIT
 }
 
@@ -57,6 +67,9 @@ data class Desk(
     val phone: PhoneFacts = PhoneFacts(),
 ) {
     val bundle: BundleCard? get() = bundles.firstOrNull { it.name == current }
+
+    /** What is drawn next: the chosen size where the bundle in use has it, else its default. */
+    val size: PictureSize? get() = bundle?.size(draft.size)
     val entry: HistoryEntry? get() = history.firstOrNull { it.id == shown }
 }
 
@@ -65,6 +78,7 @@ data class RunView(
     val mode: Mode,
     val seed: ULong,
     val steps: Int,
+    val size: PictureSize,
     val stage: String = "",
     val step: Int = 0,
     val preview: Pixels? = null,

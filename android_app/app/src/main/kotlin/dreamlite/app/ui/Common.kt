@@ -29,6 +29,7 @@ import androidx.compose.ui.semantics.liveRegion
 import androidx.compose.ui.semantics.semantics
 import androidx.compose.ui.unit.dp
 import dreamlite.app.R
+import dreamlite.app.model.BundleCard
 import dreamlite.app.model.Notice
 
 /** An icon that is a button, with the words that TalkBack reads. */
@@ -92,3 +93,7 @@ fun NoticeCard(notice: Notice, onDismiss: () -> Unit) {
         }
     }
 }
+
+/** What a bundle can draw, in words. */
+@Composable
+fun sizesOf(card: BundleCard): String = card.sizes.map { stringResource(R.string.size, it.width, it.height) }.joinToString()

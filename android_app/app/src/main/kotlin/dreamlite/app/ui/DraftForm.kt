@@ -21,6 +21,8 @@ import androidx.compose.ui.Modifier
 import androidx.compose.ui.draw.clip
 import androidx.compose.ui.layout.ContentScale
 import androidx.compose.ui.res.stringResource
+import androidx.compose.ui.semantics.contentDescription
+import androidx.compose.ui.semantics.semantics
 import androidx.compose.ui.text.input.KeyboardType
 import androidx.compose.ui.unit.dp
 import dreamlite.app.R
@@ -108,19 +110,23 @@ private fun SeedRow(draft: Draft, actions: Actions) {
     }
 }
 
-/** Programs have one size each, so the choice is between bundles of the same checkpoint. */
+/** The sizes of the bundle in use and of others like it; nothing where there is no choice. */
 @OptIn(ExperimentalLayoutApi::class)
 @Composable
 private fun SizeRow(desk: Desk, actions: Actions) {
     val current = desk.bundle ?: return
+    val choices = Sizes.of(desk.bundles, current, current.size(desk.draft.size))
+    if (choices.size < 2) return
     Column {
         Text(stringResource(R.string.sizes), style = MaterialTheme.typography.labelMedium)
         FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(4.dp)) {
-            for (choice in Sizes.of(desk.bundles, current)) {
+            for (choice in choices) {
+                val (width, height) = choice.size
+                val spoken = stringResource(R.string.size_spoken, width, height)
                 FilterChip(
                     selected = choice.chosen,
-                    onClick = { actions.tell(Event.BundlePicked(choice.bundle)) },
-                    label = { Text(stringResource(R.string.size, choice.width, choice.height)) },
+                    onClick = { actions.tell(Event.SizePicked(choice.bundle, choice.size)) },
+                    label = { Text(stringResource(R.string.size, width, height), Modifier.semantics { contentDescription = spoken }) },
                 )
             }
         }

@@ -87,7 +87,7 @@ private fun ModelCard(card: BundleCard, used: Boolean, free: Boolean, actions: A
     Card(Modifier.fillMaxWidth()) {
         Column(Modifier.padding(16.dp), Arrangement.spacedBy(4.dp)) {
             Text(card.name, style = MaterialTheme.typography.titleMedium)
-            val size = stringResource(R.string.size, card.width, card.height)
+            val size = sizesOf(card)
             val soc = card.soc
             val backend = "${card.backend} ${card.precision}"
             val kind = if (soc == null) backend else stringResource(R.string.model_soc, backend, soc)

@@ -35,7 +35,7 @@ fun PhonePage(desk: Desk, actions: Actions, modifier: Modifier) {
             Fact(stringResource(R.string.model_name), card.name)
             Fact(stringResource(R.string.model_backend), listOfNotNull(card.backend, card.soc).joinToString(" "))
             Fact(stringResource(R.string.model_precision), card.precision)
-            Fact(stringResource(R.string.sizes), stringResource(R.string.size, card.width, card.height))
+            Fact(stringResource(R.string.sizes), sizesOf(card))
         }
         desk.history.firstOrNull()?.let { Times(it) }
     }

@@ -36,6 +36,7 @@ import dreamlite.app.model.RunView
 import dreamlite.app.model.Shown
 import dreamlite.app.model.StudioState
 import dreamlite.core.Mode
+import dreamlite.core.PictureSize
 
 @Composable
 fun StudioPage(state: StudioState, pictures: PictureFiles, actions: Actions, wide: Boolean, modifier: Modifier) {
@@ -69,14 +70,21 @@ private fun Controls(state: StudioState, actions: Actions) {
 
 @Composable
 private fun Picture(state: StudioState, pictures: PictureFiles, actions: Actions) {
-    val (width, height) = state.desk.bundle?.let { it.width to it.height } ?: (1 to 1)
-    val frame = Modifier.fillMaxWidth().aspectRatio(width.toFloat() / height).clip(MaterialTheme.shapes.large)
     val entry = state.desk.entry
+    val (width, height) = sizeOf(state, entry)
+    val frame = Modifier.fillMaxWidth().aspectRatio(width.toFloat() / height).clip(MaterialTheme.shapes.large)
     when {
         state is StudioState.Running -> Going(state.run, frame)
         entry != null -> Result(state.desk, entry, pictures, actions, frame)
         else -> Empty(if (state is StudioState.NoBundle) R.string.no_bundle else R.string.empty_easel, frame)
     }
+}
+
+/** Of what the frame shows: a picture as it comes, one that was drawn, or the place of the next. */
+private fun sizeOf(state: StudioState, entry: HistoryEntry?): PictureSize = when {
+    state is StudioState.Running -> state.run.size
+    entry != null -> PictureSize(entry.width, entry.height)
+    else -> state.desk.size ?: PictureSize(1, 1)
 }
 
 @Composable

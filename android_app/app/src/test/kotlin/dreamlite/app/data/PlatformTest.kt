@@ -21,6 +21,7 @@ import dreamlite.app.turnedPhoto
 import dreamlite.core.BundleStore
 import dreamlite.core.ImageException
 import dreamlite.core.Mode
+import dreamlite.core.PictureSize
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -95,7 +96,7 @@ class PlatformTest {
     fun `a run is told to the service, and its end`() {
         var stopped = 0
         val notifier = ServiceNotifier(application)
-        notifier.show(RunView(Mode.GENERATE, 7UL, steps = 4, step = 2)) { stopped++ }
+        notifier.show(RunView(Mode.GENERATE, 7UL, steps = 4, size = PictureSize(64, 64), step = 2)) { stopped++ }
         val shown = shadowOf(application).nextStartedService
         assertEquals(RunService::class.java.name, shown.component?.className)
         assertEquals(2 to 4, shown.getIntExtra(RunService.STEP, 0) to shown.getIntExtra(RunService.STEPS, 0))

@@ -2,6 +2,7 @@ package dreamlite.app.model
 
 import dreamlite.core.Mode
 import dreamlite.core.Picture
+import dreamlite.core.PictureSize
 import java.util.Random
 import kotlin.test.Test
 import kotlin.test.assertContentEquals
@@ -99,9 +100,20 @@ class DecisionsTest {
         val small = card("a", 64)
         val large = card("b", 512)
         val cards = listOf(large, small, card("c", 64), card("d", 256).copy(checkpoint = "other"), card("e", 128).copy(precision = "int8"))
-        val sizes = Sizes.of(cards, small)
-        assertEquals(listOf(64 to "a", 512 to "b"), sizes.map { it.width to it.bundle })
+        val sizes = Sizes.of(cards, small, PictureSize(64, 64))
+        assertEquals(listOf(64 to "a", 512 to "b"), sizes.map { it.size.width to it.bundle })
         assertEquals(listOf(true, false), sizes.map { it.chosen })
+    }
+
+    @Test
+    fun `a bundle of several sizes offers them all, before another that has the same`() {
+        val (square, high) = PictureSize(64, 64) to PictureSize(64, 96)
+        val several = card("a", 64).copy(sizes = listOf(high, square))
+        val sizes = Sizes.of(listOf(card("b", 64), several), several, several.size(null))
+        assertEquals(listOf(square to "a", high to "a"), sizes.map { it.size to it.bundle })
+        assertEquals(listOf(false, true), sizes.map { it.chosen })
+        assertEquals(square, several.size(square))
+        assertEquals(high, several.size(PictureSize(512, 512)))
     }
 
     @Test
@@ -133,8 +145,9 @@ class DecisionsTest {
     }
 
     companion object {
-        fun card(name: String, side: Int) = BundleCard(
-            name, "digest-$name", "checkpoint", "xnnpack", "fp32", null, side, side, Mode.entries.toSet(), 4, 1000, 2000, "own",
-        )
+        fun card(name: String, side: Int): BundleCard {
+            val (sizes, modes) = listOf(PictureSize(side, side)) to Mode.entries.toSet()
+            return BundleCard(name, "digest-$name", "checkpoint", "xnnpack", "fp32", null, sizes, modes, 4, 1000, 2000, "own")
+        }
     }
 }

@@ -6,6 +6,7 @@ import dreamlite.app.model.StudioState.Ready
 import dreamlite.app.model.StudioState.Running
 import dreamlite.app.model.StudioState.Starting
 import dreamlite.core.Mode
+import dreamlite.core.PictureSize
 import kotlin.test.Test
 import kotlin.test.assertEquals
 import kotlin.test.assertIs
@@ -15,7 +16,7 @@ import kotlin.test.assertSame
 class ReducerTest {
     private val cards = listOf(DecisionsTest.card("a", 64), DecisionsTest.card("b", 128))
     private val desk = Desk(bundles = cards, current = "a", draft = Draft(prompt = "a red circle", seed = "7"))
-    private val running = Running(desk, RunView(Mode.GENERATE, 7UL, 4))
+    private val running = Running(desk, RunView(Mode.GENERATE, 7UL, 4, PictureSize(64, 64)))
     private val importing = Importing(desk, ImportView("c"))
     private val states = listOf(Starting(desk), NoBundle(Desk()), Ready(desk), running, importing)
 
@@ -29,7 +30,7 @@ class ReducerTest {
         assertIs<NoBundle>(state)
         val imported = state.after(Event.ImportBegun("a"), Event.ImportEnded(cards, "b", null))
         assertEquals("b", assertIs<Ready>(imported).desk.current)
-        val run = imported.after(Event.PromptTyped("a red circle"), Event.RunBegun(Mode.GENERATE, 9UL, 4))
+        val run = imported.after(Event.PromptTyped("a red circle"), Event.RunBegun(Mode.GENERATE, 9UL, 4, PictureSize(64, 64)))
         assertEquals("9", assertIs<Running>(run).desk.draft.seed)
         val done = run.after(Event.RunTold { it.copy(step = 1) }, Event.RunDone(entry("1")))
         assertEquals("1", assertIs<Ready>(done).desk.shown)
@@ -39,7 +40,7 @@ class ReducerTest {
     @Test
     fun `whatever ends a run leaves a state that can run`() {
         for (end in listOf(Event.RunDone(entry("1")), Event.RunEnded(null), Event.RunEnded(Notice(Notice.Kind.FAILED)))) {
-            assertIs<Running>(running.after(end, Event.RunBegun(Mode.GENERATE, 1UL, 4)))
+            assertIs<Running>(running.after(end, Event.RunBegun(Mode.GENERATE, 1UL, 4, PictureSize(64, 64))))
         }
         assertIs<Ready>(importing.after(Event.ImportEnded(cards, null, Notice(Notice.Kind.BAD_BUNDLE))))
         assertIs<NoBundle>(importing.after(Event.ImportEnded(emptyList(), null, null)))
@@ -47,9 +48,9 @@ class ReducerTest {
 
     @Test
     fun `second taps and late news change nothing`() {
-        val second = running.after(Event.RunBegun(Mode.EDIT, 8UL, 4))
+        val second = running.after(Event.RunBegun(Mode.EDIT, 8UL, 4, PictureSize(64, 64)))
         assertSame(running, second)
-        assertSame(importing, importing.after(Event.RunBegun(Mode.EDIT, 8UL, 4)))
+        assertSame(importing, importing.after(Event.RunBegun(Mode.EDIT, 8UL, 4, PictureSize(64, 64))))
         assertSame(running, running.after(Event.ImportBegun("x")))
         val ready = Ready(desk)
         val late = listOf(
@@ -82,6 +83,20 @@ class ReducerTest {
         assertEquals("42" to true, typed.desk.draft.seed to typed.desk.draft.locked)
         val rolled = Ready(desk).after(Event.Rolled(5UL))
         assertEquals("5" to false, rolled.desk.draft.seed to rolled.desk.draft.locked)
+    }
+
+    @Test
+    fun `a size is chosen with the bundle that draws it, and kept where another bundle lacks it`() {
+        val (square, high) = PictureSize(64, 64) to PictureSize(64, 96)
+        val sized = desk.copy(bundles = listOf(cards[0].copy(sizes = listOf(square, high)), cards[1]))
+        val picked = Ready(sized).after(Event.SizePicked("a", high))
+        assertEquals("a" to high, picked.desk.current to picked.desk.size)
+        val other = picked.after(Event.BundlePicked("b"))
+        assertEquals(high to cards[1].sizes.single(), other.desk.draft.size to other.desk.size)
+        assertEquals(high, other.after(Event.BundlePicked("a")).desk.size)
+        assertEquals(sized, Ready(sized).after(Event.SizePicked("b", high)).desk)
+        val running = assertIs<Running>(picked.after(Event.RunBegun(Mode.GENERATE, 1UL, 4, high)))
+        assertEquals(high, assertIs<Running>(running.after(Event.SizePicked("a", square))).run.size)
     }
 
     @Test

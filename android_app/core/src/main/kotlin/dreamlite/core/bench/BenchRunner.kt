@@ -110,6 +110,7 @@ public class BenchRunner(
             throw BundleException("$folder: is another bundle ($found) than was asked for (${request.bundleSha256}). Push it again.")
         }
         bundle.require(request.mode)
+        bundle.manifest.size(request.size, request.bundle)
         return bundle
     }
 

@@ -4,6 +4,7 @@ import dreamlite.core.FORWARD
 import dreamlite.core.Picture
 import dreamlite.core.Pipeline
 import dreamlite.core.Progress
+import dreamlite.core.SIZED
 import dreamlite.core.Session
 import dreamlite.core.Timings
 import dreamlite.core.componentsOf
@@ -27,11 +28,17 @@ internal class BenchRuns(
     /** Every component of the mode, as the pipeline will use it. */
     suspend fun load(): List<LoadTime> = session.alone {
         componentsOf(request.mode).map { name ->
-            val method = request.mode.key.takeIf { it in session.bundle.component(name).methods } ?: FORWARD
+            val method = methodOf(name)
             val begin = gauges.monotonicNanos()
             session.component(name).load(method)
             LoadTime(name, method, since(begin)).also { weigh() }
         }
+    }
+
+    private fun methodOf(name: String): String {
+        val manifest = session.bundle.manifest
+        val method = request.mode.key.takeIf { it in manifest.components.getValue(name).methods } ?: FORWARD
+        return if (name in SIZED) method + manifest.size(request.size).sides.suffix(manifest.size.sides) else method
     }
 
     /** The first run, whose picture is kept: every run draws the same one. */
@@ -47,9 +54,9 @@ internal class BenchRuns(
 
     private suspend fun run(pipeline: Pipeline, kind: Kind): Picture {
         val flow = if (source == null) {
-            pipeline.generate(request.prompt, request.seed, request.steps)
+            pipeline.generate(request.prompt, request.seed, request.steps, request.size)
         } else {
-            pipeline.edit(source, request.prompt, request.seed, request.steps)
+            pipeline.edit(source, request.prompt, request.seed, request.steps, request.size)
         }
         val steps = ArrayList<Double>()
         lateinit var done: Progress.Done

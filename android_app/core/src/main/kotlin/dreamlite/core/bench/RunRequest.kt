@@ -6,6 +6,7 @@ import dreamlite.core.JsonProblem
 import dreamlite.core.Manifest
 import dreamlite.core.Mode
 import dreamlite.core.Node
+import dreamlite.core.PictureSize
 import dreamlite.core.Problems
 import dreamlite.core.Unreadable
 import dreamlite.core.parseJson
@@ -19,7 +20,7 @@ public data class PhoneFile(val file: String, val sha256: String)
  * `dreamlite_mobile/device/schema.py` is the other side of it.
  *
  * With [sustainS] timed runs go on until that many seconds have passed, and at least [runs] of them. [bundleSha256] is
- * of the bundle's `manifest.json`; what is made goes into the folder [out].
+ * of the bundle's `manifest.json`, [size] one of its sizes, null the first; what is made goes into the folder [out].
  */
 public data class RunRequest(
     val id: String,
@@ -28,6 +29,7 @@ public data class RunRequest(
     val mode: Mode,
     val prompt: String,
     val picture: PhoneFile?,
+    val size: PictureSize?,
     val seed: ULong,
     val steps: Int,
     val warmUp: Int,
@@ -46,6 +48,7 @@ public data class RunRequest(
             "mode" to json(mode.key),
             "prompt" to json(prompt),
             "picture" to (picture?.let { members("file" to json(it.file), "sha256" to json(it.sha256)) } ?: Json.Null),
+            "size" to (size?.let { json(it.toString()) } ?: Json.Null),
             "seed" to json(seed),
             "steps" to json(steps),
             "warm_up" to json(warmUp),
@@ -103,6 +106,12 @@ private fun Node.readRequest(): RunRequest = members {
         mode = get("mode").choice(MODES),
         prompt = get("prompt").text(),
         picture = optional("picture") { it.members { PhoneFile(get("file").path(), get("sha256").pattern(SHA256, DIGITS)) } },
+        size = optional("size") { node ->
+            PictureSize.parse(node.text()) ?: run {
+                node.problem("must be a size such as 512x768")
+                throw Unreadable()
+            }
+        },
         seed = get("seed").seed(),
         steps = get("steps").steps(),
         warmUp = get("warm_up").long(0, MOST_WARM_UP).toInt(),

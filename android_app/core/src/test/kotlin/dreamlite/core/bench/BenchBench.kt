@@ -60,8 +60,13 @@ internal object ImageFiles : PictureFiles {
 }
 
 /** A bundle, a source picture and a place for answers in one folder, and the runner over them. */
-internal class BenchBench(private val folder: Path, private val factory: ComponentFactory, val gauges: FakeGauges = FakeGauges()) {
-    val bundle: Path = FakeBundle(folder.resolve("bundle")).path
+internal class BenchBench(
+    private val folder: Path,
+    private val factory: ComponentFactory,
+    val gauges: FakeGauges = FakeGauges(),
+    sized: Boolean = false,
+) {
+    val bundle: Path = FakeBundle(folder.resolve("bundle"), sized = sized).path
     val roots: Path = folder.resolve("answers")
     private val source = folder.resolve("source.png")
     val threads = ArrayList<Int?>()
@@ -77,6 +82,7 @@ internal class BenchBench(private val folder: Path, private val factory: Compone
         mode = mode,
         prompt = "a red circle",
         picture = if (mode == Mode.EDIT) PhoneFile("$source", sha256(source)) else null,
+        size = null,
         seed = ULong.MAX_VALUE,
         steps = 2,
         warmUp = 1,

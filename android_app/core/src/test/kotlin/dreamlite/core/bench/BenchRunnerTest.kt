@@ -5,6 +5,7 @@ import dreamlite.core.ConfigException
 import dreamlite.core.FakeFactory
 import dreamlite.core.Fault
 import dreamlite.core.Mode
+import dreamlite.core.PictureSize
 import dreamlite.core.componentsOf
 import dreamlite.core.memoryEstimate
 import dreamlite.core.sha256
@@ -55,6 +56,17 @@ class BenchRunnerTest {
     }
 
     @Test
+    fun `a request for one of several sizes loads and draws that one`() = runBlocking {
+        val bench = BenchBench(folder, FakeFactory(), FakeGauges(), sized = true)
+        val size = bench.open().manifest.sizes.last().sides
+        val request = bench.request().copy(size = size)
+        val result = bench.run(request)
+        assertEquals(listOf("generate", "generate_$size", "forward_$size"), result.load.map { it.method })
+        val picture = ImageFiles.read(Path.of(request.out).resolve(result.picture!!.file))
+        assertEquals(size, PictureSize(picture.width, picture.height))
+    }
+
+    @Test
     fun `everything is loaded before the first run, and its time is not the run's`() = runBlocking {
         val bench = bench(FakeFactory { _, _, _ -> Thread.sleep(2) })
         val result = bench.run(bench.request())
@@ -102,6 +114,7 @@ class BenchRunnerTest {
         val refusals = mapOf(
             good.copy(bundleSha256 = "0".repeat(64)) to "is another bundle",
             good.copy(bundle = "/no/bundle") to "no such folder",
+            good.copy(size = PictureSize(64, 96)) to "made for 64x64, not for 64x96",
             good.copy(picture = PhoneFile(good.picture!!.file, "0".repeat(64))) to "expected 0000",
             good.copy(picture = PhoneFile("/no/picture.png", "0".repeat(64))) to "cannot be read",
             good.copy(picture = PhoneFile("${bench.bundle}/manifest.json", good.bundleSha256)) to "is no picture",
