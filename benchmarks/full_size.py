@@ -160,8 +160,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         for name, part in row["components"].items():
             cuts = "; ".join(f"{method} {cut(found)}" for method, found in part["methods"].items())
             programs = "" if part["programs"] == 1 else f" in {part['programs']}"
+            lowering = "copied" if part["seconds"] is None else f"{part['seconds']:.0f}"
             lines.append(
-                f"| {name} | {row['backend']} | {part['precision']} | {row['size']} | {part['seconds']:.0f} "
+                f"| {name} | {row['backend']} | {part['precision']} | {row['size']} | {lowering} "
                 f"| {row['seconds']}, {row['cpu_seconds']} | {row['peak_bytes'] / 1e9:.2f} GB "
                 f"| {part['bytes'] / 1e6:,.1f} MB{programs} | {cuts} | `{row['command']}` |"
             )
