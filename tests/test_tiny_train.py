@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from dreamlite_mobile.images import vision_patches
 from dreamlite_mobile.synthetic import make_checkpoint
 from dreamlite_mobile.tiny import losses, pools, sampling, train
 from dreamlite_mobile.tiny.evaluate import asked_of, evaluate
-from dreamlite_mobile.tiny.models import create, load, save, vision_inputs
+from dreamlite_mobile.tiny.models import create, load, read_words, save, velocity, vision_inputs
+from dreamlite_mobile.tiny.recipe import BLANK
 from dreamlite_mobile.tiny.world import SIDE
 
 CPU = torch.device("cpu")
@@ -101,6 +103,29 @@ def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path, quick: None, monkey
     train.run_all(options)
     assert [line["step"] for line in log_of(tmp_path)][-1] == 2
     assert torch.load(tmp_path / "autoencoder.state")["seconds"] > resumed["seconds"]
+
+
+def test_copies_have_the_picture_beside_itself_and_words_that_tell_nothing(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watched(unet: Any, latents: Any, condition: Any, sigma: Any, words: Any, side: int) -> Any:
+        seen.append((condition, sigma, words))
+        return velocity(unet, latents, condition, sigma, words, side)
+
+    models = create(tmp_path / "checkpoint", 0, CPU)
+    pool = pools.make_pool(models, False, 6, 0, tmp_path / "scenes.pool")
+    stage = replace(train.STAGES[-2], copies=1.0)
+    run = train.start(models, stage, train.Options(tmp_path))
+    monkeypatch.setattr(losses, "velocity", watched)
+    next(losses.flow_losses(run, {False: pool}, 0)).backward()
+    (condition, sigma, words) = seen[0]
+    known = {tuple(one.flatten().tolist()) for one in pool.latents.float()}
+    assert {tuple(one.flatten().tolist()) for one in condition} <= known and sigma.min() >= losses.HIDDEN
+    blank = read_words(models, [BLANK]).states[0].half().float()
+    assert all(torch.equal(one, blank) for one in words.states)
+    assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in run.parameters())
 
 
 @pytest.mark.parametrize(("mode", "floor"), [("generate", 45.0), ("edit", 30.0)])

@@ -25,6 +25,8 @@ DROPPED = 0.1
 LEVEL_SPREAD = 1.2
 DRAFTED = 0.1
 """Weight of the layout's cross-entropy beside the velocity's squared error."""
+HIDDEN = 0.5
+"""The least noise over what is to be copied: under less of it, a picture needs no other to be seen by."""
 SUBSTEPS = 4
 """Of the teacher within one of the student's, when it shows the way."""
 REMEMBERED, REUSED = 64, 4
@@ -80,18 +82,46 @@ def flow_losses(run: Run, pools: dict[bool, Pool], seed: int) -> Losses:
     random = np.random.default_rng((seed, run.step))
     shift = shift_of(models)
     while True:
-        is_edit = bool(random.random() < run.stage.edits)
+        drawn = random.random()
+        if drawn < run.stage.copies:
+            yield copy_loss(run, pools[False], random)
+            continue
+        is_edit = bool(drawn < run.stage.copies + run.stage.edits)
         pool, is_paired = pools[is_edit], is_edit or random.random() < run.stage.paired
         rows = random.integers(len(pool), size=run.stage.batch)
         clean, condition, words = repeated(batch_of(models, pool, rows, random, DROPPED), run.stage.draws)
         layouts = pool.layouts[rows].to(models.device).repeat(run.stage.draws, 1, 1, 1)
-        noise = torch.randn_like(clean)
         level = drawn_levels(len(clean), shift, models.device)
-        wide = level.view(-1, 1, 1, 1)
-        beside = condition if is_paired else None
-        with features_of(models.unet, models.drafts) as features:
-            found = velocity(models.unet, (1 - wide) * clean + wide * noise, beside, level, words, SIDE)
-        yield F.mse_loss(found.float(), noise - clean) + DRAFTED * models.drafts(features, layouts)
+        yield flow_loss(models, clean, condition if is_paired else None, words, level, layouts)
+
+
+def flow_loss(
+    models: Models,
+    clean: torch.Tensor,
+    condition: torch.Tensor | None,
+    words: Words,
+    level: torch.Tensor,
+    layouts: torch.Tensor,
+) -> torch.Tensor:
+    """Squared error of the velocity at noise levels [B], and what the features say of the layout."""
+    noise, wide = torch.randn_like(clean), level.view(-1, 1, 1, 1)
+    with features_of(models.unet, models.drafts) as features:
+        found = velocity(models.unet, (1 - wide) * clean + wide * noise, condition, level, words, SIDE)
+    return F.mse_loss(found.float(), noise - clean) + DRAFTED * models.drafts(features, layouts)
+
+
+def copy_loss(run: Run, pool: Pool, random: np.random.Generator) -> torch.Tensor:
+    """The picture beside itself, much noise over one of the two, and words that tell nothing.
+
+    Edits alone never taught the U-Net to take what stays from the condition's half: the text tower has seen the source
+    as well, and its states say roughly what stands where, which is less right and sooner learnt. Here they say nothing.
+    """
+    models, count = run.models, run.stage.batch * run.stage.draws
+    rows = random.integers(len(pool), size=count)
+    clean = pool.latents[rows].to(models.device).float()
+    level = HIDDEN + (1 - HIDDEN) * torch.rand(count, device=models.device)
+    words = words_of(models, pool, [(0, True)] * count)
+    return flow_loss(models, clean, clean, words, level, pool.layouts[rows].to(models.device))
 
 
 def repeated(batch: tuple[torch.Tensor, torch.Tensor, Words], draws: int) -> tuple[torch.Tensor, torch.Tensor, Words]:

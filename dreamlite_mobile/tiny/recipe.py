@@ -23,7 +23,8 @@ class Stage:
 
     `batch`: examples in a step; `draws`: noise levels drawn for each, since reading an instruction and its picture
     costs more than a step of the U-Net; `learns`: the networks that are trained; `edits`: the share of edit batches;
-    `paired`: of batches without an edit, the share that has the (blank) condition's half beside the target's, at twice
+    `copies`: the share of batches in which the target is the condition itself, beside words that tell nothing;
+    `paired`: of batches that are neither, the share that has the (blank) condition's half beside the target's, at twice
     the cost.
     """
 
@@ -34,6 +35,7 @@ class Stage:
     learns: tuple[str, ...]
     draws: int = 1
     edits: float = 0.0
+    copies: float = 0.0
     paired: float = 1.0
 
 
@@ -44,7 +46,7 @@ STAGES = (
     Stage("reading", 3_500, 12, 3e-3, ("text_encoder", "reader"), draws=2, edits=0.4),
     Stage("text", 13_000, 16, 2e-3, DRAWING, paired=0.0),
     Stage("edit", 1_200, 8, 1.5e-3, DRAWING, draws=2, edits=0.75, paired=0.5),
-    Stage("joint", 8_200, 8, 1.5e-3, DRAWING, draws=2, edits=0.5, paired=0.7),
+    Stage("joint", 10_300, 8, 1.5e-3, DRAWING, draws=2, edits=0.45, copies=0.1, paired=0.7),
     Stage("distil", 1_200, 16, 5e-4, ("unet",), edits=0.5),
 )
 
