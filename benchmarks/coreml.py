@@ -10,29 +10,20 @@ the JSON is written after every precision.
 
 import argparse
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from benchmarks.compared import compared, decibels, row_json, told
 from dreamlite_mobile.bundle import Bundle, open_bundle
-from dreamlite_mobile.bundle_checks import geometry
 from dreamlite_mobile.checkpoint import Checkpoint, open_checkpoint
-from dreamlite_mobile.cli.judge import Judgement, JudgeRequest, judge_pictures, side_of
 from dreamlite_mobile.cli.scoring import Scorer
 from dreamlite_mobile.cli.shared import quiet_libraries
-from dreamlite_mobile.components import component_specs
 from dreamlite_mobile.errors import ConfigError
-from dreamlite_mobile.parity.reference import reference_components
 from dreamlite_mobile.parity.report import scores_json
-from dreamlite_mobile.parity.rows import Row
-from dreamlite_mobile.parity.run import Side, compare_components, sample_cases, worst_rows
-from dreamlite_mobile.parity.schema import level
-from dreamlite_mobile.parity.thresholds import complaint, measured_and_floor
 from dreamlite_mobile.parity.versions import versions
 from dreamlite_mobile.runtime.coreml import function_name
 from dreamlite_mobile.runtime.mil.checks import CONSTANTS
@@ -67,37 +58,6 @@ def bundles(checkpoint: Checkpoint, precisions: list[str], size: int, work: Path
         if made[-1].manifest.checkpoint.sha256 != checkpoint.identity:
             raise ConfigError(f"--work {work}: {folder.name} was made from other weights; choose another folder")
         yield made[-1]
-
-
-def compared(bundle: Bundle, checkpoint: Checkpoint) -> list[Row]:
-    """Every component on samples and on a real run, and whole pictures, against torch: the worst of each output."""
-    request = JudgeRequest(bundle.path)
-    judgement = Judgement(bundle, request, bundle.path.name)
-    shape, modes = geometry(bundle.manifest), list(bundle.manifest.modes)
-    cases = sample_cases(component_specs(shape, modes))
-    with ExitStack() as stack:
-        sides = [
-            Side("torch", reference_components(checkpoint, shape, modes)),
-            side_of(bundle, checkpoint, stack, request, list(bundle.manifest.components)),
-        ]
-        judge_pictures(judgement, bundle, checkpoint, sides, modes, cases)
-        for rows in compare_components(sides[0], sides[1:], cases, notify=told):
-            judgement.rows.extend(rows)
-    return worst_rows(judgement.rows)
-
-
-def row_json(row: Row) -> dict[str, Any]:
-    """One output at its worst input."""
-    metric, measured, least = measured_and_floor(row)
-    return {
-        "output": f"{row.component}.{row.method} {row.output}",
-        "precision": row.precision,
-        "metric": metric,
-        "db": level(measured),
-        "floor_db": least,
-        "worst_input": row.origin,
-        "passed": complaint(row) is None,
-    }
 
 
 def held(bundle: Bundle) -> dict[str, Any]:
@@ -151,17 +111,6 @@ def print_tables(found: dict[str, Any]) -> None:
         cells = (one["score"][index] for one in by.values())
         told_scores = (f"{cell['before']['overall']:.3f} -> {cell['after']['overall']:.3f}" for cell in cells)
         print(f"| score, {group['group']} ({group['pictures']}) | {' | '.join(told_scores)} |")
-
-
-def decibels(row: dict[str, Any]) -> str:
-    """`49.8 (45)`, in bold where it is below its floor."""
-    text = row["db"] if isinstance(row["db"], str) else f"{row['db']:.1f}"
-    return f"{text if row['passed'] else f'**{text}**'} ({row['floor_db']:g})"
-
-
-def told(text: str) -> None:
-    """Progress, on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from export.precision import LINEAR
 
 if TYPE_CHECKING:
     from export.calibration import Calibration
+    from export.qnn_score import ScoreJudge
     from export.workers import Limits
 
 SAMPLE_SEED = 0
@@ -81,6 +82,13 @@ class Streaming(Protocol):
     """A backend that gives layers their final form while a checkpoint is read, before the next one is."""
 
     def preparing(self, component: str, precision: str) -> Callable[[nn.Module], Filled]: ...
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """A backend whose plans the score may decide about."""
+
+    judge: "ScoreJudge | None"
 
 
 class XnnpackExporter:

@@ -14,13 +14,13 @@ from PIL import Image
 
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.components import MODES, ComponentSpec, Geometry, MethodSpec, sample_inputs
-from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
 from dreamlite_mobile.parity.rows import digest
 from dreamlite_mobile.parity.run import Case, Recorder
-from dreamlite_mobile.pipeline import Pipeline, Stages, finish
+from dreamlite_mobile.pipeline import Pipeline, Stages
 from dreamlite_mobile.prompt import PromptEncoder
 from dreamlite_mobile.runtime import Array
+from dreamlite_mobile.tiny.evaluate import asked_of
 from dreamlite_mobile.tiny.score import edits, prompts
 from dreamlite_mobile.tiny.world import render
 
@@ -39,12 +39,14 @@ class Calibration:
     """`calls`: (component, method) -> the inputs of each call, in the order of the graph.
 
     `pictures`: drawn in each mode, with `steps` steps (0: only read about). `sha256` names every number of the calls.
+    `right`: of these pictures, those that show what was asked for; only square ones are judged.
     """
 
     pictures: int
     steps: int
     calls: Mapping[tuple[str, str], tuple[Inputs, ...]]
     sha256: str
+    right: int = 0
 
 
 def trajectories(
@@ -64,15 +66,11 @@ def trajectories(
         CheckpointError: weights that cannot be read.
     """
     pipeline, cases = recorded(checkpoint, geometry, encoder, modes)
-    asked, changes = prompts(pictures, seed=SEED), edits(pictures, seed=SEED)
+    side, right = min(geometry.width, geometry.height), 0
     for mode in (mode for mode in MODES if mode in modes):
-        for index in range(pictures):
-            noise = initial_latents(SEED + index, pipeline.latents_shape)
-            if mode == "generate":
-                finish(pipeline.generate(asked[index].caption, noise, STEPS))
-            else:
-                picture = render(changes[index].edit.before, min(geometry.width, geometry.height))
-                finish(pipeline.edit(Image.fromarray(picture), changes[index].instruction, noise, STEPS))
+        for index, asked in enumerate(asked_of(mode, pictures, side, SEED)):
+            picture = asked.draw(pipeline, SEED + index, STEPS)
+            right += picture.width == picture.height and asked.judged(picture).judged.right
     calls = {
         (name, method): (
             *real_calls(cases, name, method, signature),
@@ -81,7 +79,7 @@ def trajectories(
         for name, spec in specs.items()
         for method, signature in spec.methods.items()
     }
-    return Calibration(pictures, STEPS, calls, digest_of(cases))
+    return Calibration(pictures, STEPS, calls, digest_of(cases), right)
 
 
 def readings(

@@ -16,7 +16,7 @@ from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.images import check_size
 from dreamlite_mobile.measure import Cost
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
-from export.backends import Cutting, Exporter, Tell, exporter, silent
+from export.backends import Cutting, Exporter, Judging, Tell, exporter, silent
 from export.embeddings import Storage, write_rows
 from export.manifest import EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity, step_table_file
 from export.parts import Notify, make_parts
@@ -227,7 +227,12 @@ def calibrate(plan: Plan, notify: Notify) -> None:
     request = plan.request
     limits = None if request.cutting is None else request.cutting.limits
     draw = partial(run, request.checkpoint, plan.geometry, plan.encoder, request.modes, plan.specs)
-    plan.exporter.calibration = draw() if limits is None else apart("calibration", draw, limits)
+    found = draw() if limits is None else apart("calibration", draw, limits)
+    plan.exporter.calibration = found
+    if found.right and isinstance(plan.exporter, Judging):
+        from export.qnn_score import ScoreJudge
+
+        plan.exporter.judge = ScoreJudge(request.checkpoint, plan.geometry, plan.encoder, request.modes)
 
 
 def write_tables(plan: Plan, writer: BundleWriter) -> EmbeddingsEntry | None:

@@ -31,6 +31,7 @@ from export.workers import Job, Limits, apart, run_told
 if TYPE_CHECKING:
     from export.calibration import Calibration
     from export.qnn import Quantisation
+    from export.qnn_score import ScoreJudge
 
 FP16_BYTES = 2.0
 
@@ -73,6 +74,7 @@ class QnnExporter:
         self.sdk = find_sdk()
         self.target = self.soc.soc
         self.calibration: Calibration | None = None
+        self.judge: ScoreJudge | None = None
         self.made_for = HtpEntry(
             soc=self.soc.soc,
             chipset=self.soc.chipset,
@@ -213,7 +215,8 @@ class QnnExporter:
             )
         calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
         seen = activations(modules, calls)
-        return Quantisation(planned(spec.name, precision, modules, calls), calls, seen)
+        judge = None if self.judge is None else partial(self.judge.verdict, spec.name, precision, modules)
+        return Quantisation(planned(spec.name, precision, modules, calls, judge), calls, seen)
 
 
 class CompileShard:

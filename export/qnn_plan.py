@@ -6,7 +6,7 @@ those that lose most get 8). In w8a8mix, layers that bear it take and give 8-bit
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
 from export.precision import WIDTHS, Widths
-from export.qnn_short import FEWER, bearers, decibels_as_loss, loss, outputs, short_layers, some_of, worst_db
+from export.qnn_short import FEWER, Judge, bearers, decibels_as_loss, loss, outputs, short_layers, some_of, worst_db
 from export.rounding import round_weights
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -38,7 +38,8 @@ class WeightPlan:
     """Which bits each layer's weights get: the names of those with `bits` and of those with `wide_bits`.
 
     `weights_db`: what that alone keeps of the outputs, at the worst of all calibration calls. `short`: layers that take
-    and give 8-bit activations; `short_db`: what those keep besides.
+    and give 8-bit activations; `short_db`: what those keep besides. `score_loss`: the share of judged pictures that
+    they turn wrong, less those that they turn right; None where no score was taken.
     """
 
     component: str
@@ -50,11 +51,15 @@ class WeightPlan:
     weights_db: float | None = None
     short: tuple[str, ...] = ()
     short_db: float | None = None
+    score_loss: float | None = None
 
 
 @torch.no_grad()
-def planned(component: str, precision: str, modules: Modules, calls: Calls) -> WeightPlan:
+def planned(component: str, precision: str, modules: Modules, calls: Calls, judge: Judge | None = None) -> WeightPlan:
     """The plan of a component's methods, which share their layers; what it gives few bits is rounded in place.
+
+    Args:
+        judge: asked whether layers may have 8-bit activations, once they keep enough of the outputs.
 
     Raises:
         ExportError: a precision that the HTP has no integers for.
@@ -78,8 +83,8 @@ def planned(component: str, precision: str, modules: Modules, calls: Calls) -> W
             if kept_db >= widths.enough_db:
                 break
     if widths.short_db is not None:
-        short, short_db = short_layers(modules, calls, widths.short_db, plan.narrow)
-        plan = replace(plan, short=tuple(short), short_db=short_db)
+        found = short_layers(modules, calls, widths.short_db, plan.narrow, judge)
+        plan = replace(plan, short=found.layers, short_db=found.kept_db, score_loss=found.score_loss)
     return plan
 
 
@@ -114,9 +119,11 @@ def wide_layers(
         bearing = bearing[: int(len(bearing) * FEWER)]
 
 
-def on_grid(modules: Modules, calls: Calls, bits: int) -> dict[str, torch.Tensor]:
-    """Every layer's weights rounded to so many bits, so that errors cancel; the layers keep theirs."""
-    layers = layers_of(modules)
+def on_grid(modules: Modules, calls: Calls, bits: int, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
+    """The weights of these layers, by default of all, rounded to so many bits so that errors cancel; the layers keep
+    theirs."""
+    known = layers_of(modules)
+    layers = known if names is None else {name: known[name] for name in names}
     whole = {name: layer.weight.data for name, layer in layers.items()}
     round_weights(modules, calls, layers, bits)
     found = {name: nearest(layer, bits) for name, layer in layers.items()}

@@ -7,6 +7,7 @@ is then measured as a whole.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +28,30 @@ FEWER = 0.8
 Modules = Mapping[str, nn.Module]
 Calls = Mapping[str, Sequence[Inputs]]
 Ranges = Mapping[nn.Module, tuple[Observer, Observer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The share of pictures turned wrong less those turned right, and whether so many may be lost."""
+
+    loss: float
+    enough: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """Layers that take and give 8-bit activations, and the SNR in dB that all of them keep together.
+
+    `score_loss`: as their judge found it, None without one.
+    """
+
+    layers: tuple[str, ...] = ()
+    kept_db: float = math.inf
+    score_loss: float | None = None
+
+
+Judge = Callable[[], Verdict]
+"""Asked of the network as it is at that moment."""
 
 
 def some_of(calls: Calls, count: int = TRIED) -> dict[str, list[Inputs]]:
@@ -80,11 +105,14 @@ def bearers(losses: Mapping[str, float], gains: Mapping[str, float], most: float
 
 
 @torch.no_grad()
-def short_layers(modules: Modules, calls: Calls, enough_db: float, among: Iterable[str]) -> tuple[list[str], float]:
-    """The layers whose inputs and outputs may have 8 bits, and the SNR in dB that all of them keep together.
+def short_layers(
+    modules: Modules, calls: Calls, enough_db: float, among: Iterable[str], judge: Judge | None = None
+) -> Short:
+    """The layers whose inputs and outputs may have 8 bits.
 
     Gains are multiply-adds; the fp32 network around them stays as it is. Layers are tried on calls that their ranges
-    were not taken from: what new pictures exceed them by costs more than the steps.
+    were not taken from: what new pictures exceed them by costs more than the steps. Where the judge says that too much
+    is lost, the layers that lose most for their gain have 16 bits again.
     """
     some, others = some_of(calls), {method: others_of(given) for method, given in calls.items()}
     known = dict(next(iter(modules.values())).named_modules())
@@ -99,10 +127,12 @@ def short_layers(modules: Modules, calls: Calls, enough_db: float, among: Iterab
     while chosen:
         with shortened([layers[name] for name in chosen], ranges):
             kept_db = worst_db(outputs(modules, some), wanted)
-        if kept_db >= enough_db:
-            return [name for name in layers if name in chosen], kept_db
+            verdict = judge() if judge is not None and kept_db >= enough_db else None
+        if kept_db >= enough_db and (verdict is None or verdict.enough):
+            names = tuple(name for name in layers if name in chosen)
+            return Short(names, kept_db, None if verdict is None else verdict.loss)
         chosen = chosen[: int(len(chosen) * FEWER)]
-    return [], math.inf
+    return Short()
 
 
 def observer() -> MinMaxObserver:

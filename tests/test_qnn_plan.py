@@ -7,7 +7,7 @@ from torch import nn
 from dreamlite_mobile.errors import ExportError
 from export.precision import WIDTHS
 from export.qnn_plan import layers_of, nearest, planned
-from export.qnn_short import bearers, short_layers
+from export.qnn_short import Verdict, bearers, short_layers
 
 
 class Tower(nn.Module):
@@ -105,17 +105,33 @@ def test_a_layer_whose_activations_8_bits_would_spoil_keeps_16() -> None:
         x[0, 0, 0] = 3000.0
     tower.loud.weight[:, 0] /= 3000
     tower.soft.weight[:, 0] = 0
-    short, short_db = short_layers({"generate": tower}, calls, 33.0, ["loud", "soft"])
-    assert short == ["soft"] and 33.0 < short_db < 200.0
+    found = short_layers({"generate": tower}, calls, 33.0, ["loud", "soft"])
+    assert found.layers == ("soft",) and 33.0 < found.kept_db < 200.0 and found.score_loss is None
     modules = {"generate": Tower().requires_grad_(False)}
-    easy, easy_db = short_layers(modules, rows(), 33.0, ["loud", "soft"])
-    assert easy == ["loud", "soft"] and 33.0 < easy_db < 60.0
-    assert short_layers(modules, rows(), 33.0, ["loud"])[0] == ["loud"]
+    easy = short_layers(modules, rows(), 33.0, ["loud", "soft"])
+    assert easy.layers == ("loud", "soft") and 33.0 < easy.kept_db < 60.0
+    assert short_layers(modules, rows(), 33.0, ["loud"]).layers == ("loud",)
+
+
+def test_layers_get_16_bits_again_while_the_score_loses_too_much() -> None:
+    """The judge sees the network as it would be, and is not asked of what keeps too little already."""
+    tower, asked = Tower().requires_grad_(False), []
+    wanted = tower(rows()["generate"][-1][0])
+
+    def judge() -> Verdict:
+        asked.append(not torch.equal(tower(rows()["generate"][-1][0]), wanted))
+        return Verdict(0.1, False) if len(asked) == 1 else Verdict(0.03, True)
+
+    found = short_layers({"generate": tower}, rows(), 33.0, ["loud", "soft"], judge)
+    assert asked == [True, True] and len(found.layers) == 1 and found.score_loss == 0.03
+    assert short_layers({"generate": tower}, rows(), 33.0, ["loud", "soft"], lambda: Verdict(0.1, False)).layers == ()
+    assert short_layers({"generate": tower}, rows(), 200.0, ["loud", "soft"], judge).layers == () and len(asked) == 2
 
 
 def test_a_plan_of_8_bit_activations_names_their_layers() -> None:
-    plan = planned("unet", "w8a8mix", {"generate": Tower().requires_grad_(False)}, rows())
+    plan = planned("unet", "w8a8mix", {"generate": Tower().requires_grad_(False)}, rows(), lambda: Verdict(0.02, True))
     assert plan.short == ("loud", "soft") and plan.bits == 8 and plan.short_db is not None and plan.short_db > 33
+    assert plan.score_loss == 0.02
 
 
 def test_layers_get_more_bits_until_all_together_keep_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What the numbers watch knows of a bundle beforehand: its weight codes, and the ranges of its integer activations."""
 
 import json
+from typing import Any
 
 from torch import nn
 
@@ -62,8 +63,8 @@ def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> Codes:
 
 
 def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Place, Span]]:
-    """The codes of components in integers, and what their activations can stand for: from the calibration that the
-    manifest tells of, run again."""
+    """The codes of components in integers, and what their activations can stand for: from the bundle's plans and the
+    calibration that the manifest tells of, run again."""
     manifest = bundle.manifest
     calibration = None if manifest.htp is None else manifest.htp.calibration
     narrow = [name for name, entry in manifest.components.items() if entry.precision != "fp16"]
@@ -72,7 +73,7 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
     if calibration is None or not narrow:
         return codes, spans
     from export.calibration import trajectories
-    from export.qnn_plan import layers_of, planned
+    from export.qnn_plan import on_grid
     from export.qnn_quantize import ROOM
 
     shape, modes = bundle_geometry(manifest), list(manifest.modes)
@@ -81,12 +82,11 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
     for name, spec in specs.items():
         calls = {method: known.calls[name, method] for method in spec.methods}
         ranges = spans_of(name, methods_of(bundle, checkpoint, name, REFERENCE), calls, ROOM)
-        modules = methods_of(bundle, checkpoint, name, HTP)
-        plan = planned(name, manifest.components[name].precision, modules, calls)
-        short = {place: (low / ROOM, high / ROOM) for place, (low, high) in ranges.items() if place[2] in plan.short}
+        plan = plan_of(bundle, name)
+        short = {place: (low / ROOM, high / ROOM) for place, (low, high) in ranges.items() if place[2] in plan["short"]}
         spans |= ranges | short
-        layers = layers_of(modules)
-        codes[name] = {layer: symmetric_ends(layers[layer].weight, plan.bits) for layer in plan.narrow}
+        rounded = on_grid(methods_of(bundle, checkpoint, name, HTP), calls, plan["bits"], plan["narrow"])
+        codes[name] = {layer: symmetric_ends(weight, plan["bits"]) for layer, weight in rounded.items()}
     return codes, spans
 
 
@@ -94,10 +94,18 @@ def divided_layers(bundle: Bundle) -> dict[str, dict[str, float]]:
     """Component -> layer -> what its output is divided by, as the plans of fp16 components tell it."""
     from export.htp import plan_file
 
-    found = {}
-    for name, entry in bundle.manifest.components.items():
-        if entry.precision == "fp16" and plan_file(name) in bundle.manifest.files:
-            found[name] = json.loads(bundle.file(plan_file(name)).read_text())["divisors"]
+    return {
+        name: plan_of(bundle, name)["divisors"]
+        for name, entry in bundle.manifest.components.items()
+        if entry.precision == "fp16" and plan_file(name) in bundle.manifest.files
+    }
+
+
+def plan_of(bundle: Bundle, component: str) -> dict[str, Any]:
+    """What the bundle tells of a component for the HTP."""
+    from export.htp import plan_file
+
+    found: dict[str, Any] = json.loads(bundle.file(plan_file(component)).read_text())
     return found
 
 

@@ -12,7 +12,7 @@ from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.pipeline import Array, Pipeline, Run, finish
 from dreamlite_mobile.progress import Advance
-from dreamlite_mobile.tiny.score import Judged, Score, edits, judge_edited, judge_generated, prompts, score
+from dreamlite_mobile.tiny.score import SEED, Judged, Score, edits, judge_edited, judge_generated, prompts, score
 from dreamlite_mobile.tiny.world import Pixels, render
 
 GROUPS = ("generate", "generate, held out", "edit", "edit, held out")
@@ -70,9 +70,7 @@ def evaluate(
     for group in (group for mode in modes for group in MODES[mode]):
         made[group] = []
         for index, asked in enumerate(asked_of(group, count, pipeline.width)):
-            noise = initial_latents(seed + index, pipeline.latents_shape)
-            picture = finish(asked.start(pipeline, noise, steps)).picture
-            made[group].append(Made(asked.judge(np.asarray(picture)), picture, asked.source))
+            made[group].append(asked.judged(asked.draw(pipeline, seed + index, steps)))
             advance(1)
     return Evaluation(made)
 
@@ -96,20 +94,28 @@ class Asked:
     judge: Callable[[Pixels], Judged]
     source: Image.Image | None = None
 
+    def draw(self, pipeline: Pipeline, seed: int, steps: int) -> Image.Image:
+        """The picture that a pipeline makes of it."""
+        return finish(self.start(pipeline, initial_latents(seed, pipeline.latents_shape), steps)).picture
+
     def start(self, pipeline: Pipeline, noise: Array, steps: int) -> Run:
         if self.source is None:
             return pipeline.generate(self.words, noise, steps)
         return pipeline.edit(self.source, self.words, noise, steps)
 
+    def judged(self, picture: Image.Image) -> Made:
+        """A picture of it, with its judgement."""
+        return Made(self.judge(np.asarray(picture)), picture, self.source)
 
-def asked_of(group: str, count: int, side: int) -> list[Asked]:
-    """What a group asks for, the same for the same arguments."""
+
+def asked_of(group: str, count: int, side: int, seed: int = SEED) -> list[Asked]:
+    """What a group asks for, the same for the same arguments; of more, the first are those of fewer."""
     held = group.endswith("held out")
     if group in MODES["generate"]:
-        return [Asked(one.caption, partial(judge_generated, one)) for one in prompts(count, held)]
+        return [Asked(one.caption, partial(judge_generated, one)) for one in prompts(count, held, seed)]
     return [
         Asked(one.instruction, partial(judge_edited, one), Image.fromarray(render(one.edit.before, side)))
-        for one in edits(count, held)
+        for one in edits(count, held, seed)
     ]
 
 
