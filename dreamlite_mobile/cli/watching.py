@@ -72,7 +72,8 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
     if calibration is None or not narrow:
         return codes, spans
     from export.calibration import trajectories
-    from export.qnn_plan import layers_of, planned
+    from export.htp import plan_file
+    from export.qnn_plan import layers_of
     from export.qnn_quantize import ROOM
 
     shape, modes = bundle_geometry(manifest), list(manifest.modes)
@@ -81,12 +82,12 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
     for name, spec in specs.items():
         calls = {method: known.calls[name, method] for method in spec.methods}
         ranges = spans_of(name, methods_of(bundle, checkpoint, name, REFERENCE), calls, ROOM)
-        modules = methods_of(bundle, checkpoint, name, HTP)
-        plan = planned(name, manifest.components[name].precision, modules, calls)
-        short = {place: (low / ROOM, high / ROOM) for place, (low, high) in ranges.items() if place[2] in plan.short}
+        plan = json.loads(bundle.file(plan_file(name)).read_text())
+        short = {place: (low / ROOM, high / ROOM) for place, (low, high) in ranges.items() if place[2] in plan["short"]}
         spans |= ranges | short
-        layers = layers_of(modules)
-        codes[name] = {layer: symmetric_ends(layers[layer].weight, plan.bits) for layer in plan.narrow}
+        layers = layers_of(methods_of(bundle, checkpoint, name, HTP))
+        # a channel's largest weight is not rounded, so its ends are those of the weights as they were
+        codes[name] = {layer: symmetric_ends(layers[layer].weight, plan["bits"]) for layer in plan["narrow"]}
     return codes, spans
 
 
