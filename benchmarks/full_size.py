@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamlite_mobile.bundle import Bundle, open_bundle
+from dreamlite_mobile.components import sizes_text
 from dreamlite_mobile.files import write_atomic
 from export.memory import tree_bytes
 
@@ -82,7 +83,7 @@ def exported(checkpoint: Path, options: list[str], keep: Path | None = None) -> 
             "command": shlex.join(["python", "-m", "benchmarks.full_size", "export", checkpoint.name, *options]),
             "backend": manifest.backend,
             "target": manifest.target,
-            "size": f"{manifest.size.width}x{manifest.size.height}",
+            "size": sizes_text(bundle.sizes),
             "seconds": round(watched.seconds),
             "cpu_seconds": round(watched.cpu_seconds),
             "peak_bytes": watched.peak_bytes,

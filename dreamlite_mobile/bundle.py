@@ -15,7 +15,7 @@ from dreamlite_mobile.bundle_fields import Mode, check_relative
 from dreamlite_mobile.bundle_files import AGAIN, file_problems, read_manifest, write_manifest
 from dreamlite_mobile.bundle_programs import ComponentEntry
 from dreamlite_mobile.bundle_schema import FileEntry, Manifest, SizeEntry
-from dreamlite_mobile.components import Size, component_specs, size_suffix, size_text
+from dreamlite_mobile.components import Size, component_specs, size_suffix, size_text, sizes_text
 from dreamlite_mobile.errors import BundleError, OutputError, unknown_name
 from dreamlite_mobile.files import Progress, sha256_file, staged_folder
 
@@ -74,7 +74,7 @@ class Bundle:
         """The same bundle, drawing another of its sizes, or None for the first; BundleError naming those it has."""
         if size is not None and size not in self.sizes:
             raise BundleError(
-                f"{self.path}: made for {', '.join(map(size_text, self.sizes))}, not for {size_text(size)}. "
+                f"{self.path}: made for {sizes_text(self.sizes)}, not for {size_text(size)}. "
                 f"Take one of its sizes, or export it again with --size {size_text(size)} too."
             )
         return replace(self, chosen=size)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dreamlite_mobile.components import COMPONENTS, Geometry, Size, TensorSpec, component_specs, size_text
+from dreamlite_mobile.components import COMPONENTS, Geometry, Size, TensorSpec, component_specs, size_text, sizes_text
 from dreamlite_mobile.config import DreamLiteConfig
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _components(manifest: "Manifest") -> Iterator[str]:
             continue
         expected = specs[name].methods
         if set(component.methods) != set(expected):
-            sizes = ", ".join(size_text(size.sides) for size in manifest.sizes)
+            sizes = sizes_text(size.sides for size in manifest.sizes)
             yield f"{name} has methods {sorted(component.methods)}, expected for {sizes}: {sorted(expected)}"
             continue
         for method, entry in component.methods.items():

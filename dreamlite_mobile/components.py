@@ -140,6 +140,16 @@ def size_text(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
+def sizes_text(sizes: Iterable[Size]) -> str:
+    """`512x512, 512x768`."""
+    return ", ".join(map(size_text, sizes))
+
+
+def sized_method(component: str, method: str, suffix: str) -> str:
+    """What a component's method is called for the size whose methods end with `suffix`: the towers have one for all."""
+    return method + suffix if component in SIZED else method
+
+
 def method_specs(name: str, geometry: Geometry, modes: Iterable[str]) -> dict[str, MethodSpec]:
     """The methods of a component for these modes and for every size of the geometry, size by size."""
     modes = list(modes)

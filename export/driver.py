@@ -10,7 +10,7 @@ from dreamlite_mobile.bundle import Bundle, BundleWriter, open_bundle
 from dreamlite_mobile.bundle_fields import Backend, Mode, Precision
 from dreamlite_mobile.bundle_schema import MOST_SIZES, EmbeddingsEntry
 from dreamlite_mobile.checkpoint import Checkpoint
-from dreamlite_mobile.components import ComponentSpec, Geometry, Size, component_specs, size_text
+from dreamlite_mobile.components import ComponentSpec, Geometry, Size, component_specs, size_text, sizes_text
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.images import check_size
@@ -160,7 +160,7 @@ def check_sizes(request: ExportRequest) -> None:
         raise ConfigError(f"--size: {len(request.sizes)} sizes; one bundle holds at most {MOST_SIZES}. Make two.")
     if request.further and request.backend not in SIZES_BACKENDS:
         raise ConfigError(
-            f"--size {', '.join(map(size_text, request.sizes))}: several sizes in one {request.backend} bundle are not "
+            f"--size {sizes_text(request.sizes)}: several sizes in one {request.backend} bundle are not "
             f"supported; supported: {', '.join(SIZES_BACKENDS)}. Make one bundle per size: --size "
             f"{size_text(request.sizes[0])} alone first."
         )

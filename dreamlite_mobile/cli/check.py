@@ -20,6 +20,7 @@ from dreamlite_mobile.cli.shared import (
     stdout,
     table,
 )
+from dreamlite_mobile.components import sizes_text
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.parity.tolerance import TOLERANCE_DB
 
@@ -58,7 +59,7 @@ def inspect(bundle: BundleArgument, json_output: JsonOption = False) -> None:
     tools = {name: version for name, version in manifest.tools.model_dump().items() if version}
     facts = [
         ["backend", f"{manifest.backend} ({manifest.target})"],
-        ["size", ", ".join(f"{size.width}x{size.height}" for size in manifest.sizes)],
+        ["size", sizes_text(size.sides for size in manifest.sizes)],
         ["modes", ", ".join(manifest.modes)],
         ["checkpoint", f"{manifest.checkpoint.source} (sha256 {manifest.checkpoint.sha256[:12]}...)"],
         ["made with", ", ".join(f"{name} {version}" for name, version in tools.items())],

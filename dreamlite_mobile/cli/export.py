@@ -21,7 +21,7 @@ from dreamlite_mobile.cli.shared import (
     table,
     with_qnn,
 )
-from dreamlite_mobile.components import MODES, check_names, size_text
+from dreamlite_mobile.components import MODES, check_names, sizes_text
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.progress import task
 
@@ -291,7 +291,7 @@ def show_exported(done: "Exported", json_output: bool = False) -> None:
             ]
         )
     table(
-        f"{bundle.path}: {', '.join(map(size_text, bundle.sizes))}, {done.seconds:.0f} s",
+        f"{bundle.path}: {sizes_text(bundle.sizes)}, {done.seconds:.0f} s",
         ["component", "precision", "size", "time", "peak memory", "delegates"],
         rows,
         right=(2, 3, 4),

@@ -8,7 +8,7 @@ from dreamlite_mobile.bundle import Bundle, open_bundle
 from dreamlite_mobile.bundle_schema import Manifest
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.cli.shared import stderr
-from dreamlite_mobile.components import size_text
+from dreamlite_mobile.components import size_text, sizes_text
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.progress import task
 
@@ -41,7 +41,7 @@ def referee_for(bundle: Bundle, folder: Path) -> Bundle:
     for what, found, wanted in (
         ("backend", its.backend, "onnx"),
         ("checkpoint", its.checkpoint.sha256, mine.checkpoint.sha256),
-        ("sizes", ", ".join(map(size_text, referee.sizes)), ", ".join(map(size_text, bundle.sizes))),
+        ("sizes", sizes_text(referee.sizes), sizes_text(bundle.sizes)),
         ("methods", sorted(methods_of(its) & methods_of(mine)), sorted(methods_of(mine))),
     ):
         if found != wanted:

@@ -19,7 +19,7 @@ from dreamlite_mobile.cli.report_parts import (
     verdict,
 )
 from dreamlite_mobile.cli.shared import print_json, stdout, table
-from dreamlite_mobile.components import size_text
+from dreamlite_mobile.components import sizes_text
 from dreamlite_mobile.errors import ParityError
 from dreamlite_mobile.parity.diff import Diff, check_diff, compare_reports, diff_entry
 from dreamlite_mobile.parity.page import DelegateRow, Page, StageTime, write_page
@@ -136,7 +136,7 @@ def bundle_json(judgement: Judgement) -> dict[str, Any]:
         "bundle": judgement.label,
         "backend": manifest.backend,
         "target": manifest.target,
-        "size": sizes_text(judgement),
+        "size": sizes_text(judgement.bundle.sizes),
         "checkpoint": manifest.checkpoint.sha256,
         "precision": {name: part.precision for name, part in manifest.components.items()},
         "parity": parity_json(judgement.rows),
@@ -212,14 +212,9 @@ def bundle_facts(judgement: Judgement) -> dict[str, str]:
     return {
         "backend": f"{manifest.backend} ({manifest.target})",
         "precision": "/".join(dict.fromkeys(part.precision for part in manifest.components.values())),
-        "size": sizes_text(judgement),
+        "size": sizes_text(judgement.bundle.sizes),
         "checkpoint": f"{manifest.checkpoint.source} ({manifest.checkpoint.sha256[:12]})",
     }
-
-
-def sizes_text(judgement: Judgement) -> str:
-    """Every size that was compared, the default first."""
-    return ", ".join(map(size_text, judgement.bundle.sizes))
 
 
 def picture_groups(judgement: Judgement) -> list[PictureGroup]:

@@ -74,11 +74,11 @@ def chosen_size(bundle: "Bundle", size: str | None, what: str) -> "Bundle":
     Raises:
         ConfigError: no size. BundleError: one that the bundle does not have.
     """
-    from dreamlite_mobile.components import size_text
+    from dreamlite_mobile.components import size_text, sizes_text
     from dreamlite_mobile.images import parse_size
 
     if size is None and len(bundle.sizes) > 1:
-        others = ", ".join(map(size_text, bundle.sizes[1:]))
+        others = sizes_text(bundle.sizes[1:])
         notice(f"{bundle.path.name}: {size_text(bundle.sizes[0])}, its first size, is {what}; it also has {others}")
     return bundle.at(None if size is None else parse_size(size))
 

@@ -20,7 +20,7 @@ from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_checks import geometry
 from dreamlite_mobile.bundle_fields import Mode, check_relative
 from dreamlite_mobile.bundle_programs import MethodEntry
-from dreamlite_mobile.components import SIZED, component_specs, sample_inputs
+from dreamlite_mobile.components import component_specs, sample_inputs, sized_method
 from dreamlite_mobile.device import sync
 from dreamlite_mobile.device.errors import DeviceError, RunnerError
 from dreamlite_mobile.device.link import Link, Output, quoted
@@ -158,7 +158,7 @@ def parts_of(name: str, bundle: Bundle, folder: str, modes: Sequence[Mode]) -> l
     found = []
     for component, described in component_specs(geometry(bundle.manifest, bundle.size.sides), modes).items():
         for call, method in described.methods.items():
-            key = call + bundle.suffix if component in SIZED else call
+            key = sized_method(component, call, bundle.suffix)
             spec = bundle.manifest.components[component].methods[key]
             if spec.then:
                 raise ConfigError(f"{bundle.path}: {component}.{key} is cut into several programs; runners take one")

@@ -7,7 +7,7 @@ from typing import Any
 
 from dreamlite_mobile.bundle_checks import geometry
 from dreamlite_mobile.bundle_schema import Manifest
-from dreamlite_mobile.components import FORWARD, SIZED, TWO_METHODS, Size, component_specs, size_suffix
+from dreamlite_mobile.components import FORWARD, TWO_METHODS, Size, component_specs, size_suffix, sized_method
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.latency.networks import WHOLE, method_work
 from dreamlite_mobile.latency.rates import EXTRAPOLATED, PRECISIONS, Part, Predicted, Rates, check_precision, predict
@@ -162,7 +162,7 @@ def calls_of(
         tell(f"counting {name}")
         method = mode if name in TWO_METHODS else FORWARD
         part = manifest.components[name]
-        entry, wanted = part.methods[method + (suffix if name in SIZED else "")], precision or part.precision
+        entry, wanted = part.methods[sized_method(name, method, suffix)], precision or part.precision
         counted = entry.traffic if manifest.backend == "qnn" and wanted == part.precision else None
         calls.append(
             Call(

@@ -86,7 +86,7 @@ def flow_losses(run: Run, pools: dict[bool, Pool], seed: int) -> Losses:
         if drawn < run.stage.copies:
             yield copy_loss(run, pools[False], random)
             continue
-        is_edit = bool(drawn < run.stage.copies + run.stage.edits)
+        is_edit = drawn < run.stage.copies + run.stage.edits
         pool, is_paired = pools[is_edit], is_edit or random.random() < run.stage.paired
         rows = random.integers(len(pool), size=run.stage.batch)
         clean, condition, words = repeated(batch_of(models, pool, rows, random, DROPPED), run.stage.draws)
