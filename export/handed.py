@@ -5,6 +5,7 @@ So ranges of a shard can be found where neither the other shards nor the values 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import overload
 
@@ -104,6 +105,14 @@ class ShardCalls(Sequence[Inputs]):
         for call in range(len(self)):
             for tensor in self.part.outputs:
                 yield read_value(handed_file(self.folder, self.method, call, tensor.name))
+
+    def spans(self) -> list[tuple[float, float]]:
+        """The least and the largest value of each output over all calls."""
+        found = [(inf, -inf)] * len(self.part.outputs)
+        for index, result in enumerate(self.results()):
+            low, high = found[index % len(found)]
+            found[index % len(found)] = min(low, float(result.min())), max(high, float(result.max()))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

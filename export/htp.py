@@ -99,7 +99,7 @@ class QnnExporter:
             codes=integers,
         )
         if len(shards) > 1:
-            written = self.write_shards(spec, shards, precision, folder)
+            written = self.write_shards(spec, modules, shards, precision, folder)
             return replace(written, documents=(*documents, *written.documents))
         whole = partial(self.write_whole, spec, modules, precision, folder)
         written = whole() if self.cutting.limits is None else apart(spec.name, whole, self.cutting.limits)
@@ -134,7 +134,9 @@ class QnnExporter:
         delegates = {name: Delegates(count=report.delegates) for name, report in compiled.reports.items()}
         return Written((file,), dict.fromkeys(spec.methods, file), delegates, compiled.traffic, documents=documents)
 
-    def write_shards(self, spec: ComponentSpec, shards: list[Shard], precision: str, folder: Path) -> Written:
+    def write_shards(
+        self, spec: ComponentSpec, modules: Mapping[str, nn.Module], shards: list[Shard], precision: str, folder: Path
+    ) -> Written:
         """Several programs; integers are planned shard by shard.
 
         Raises:
@@ -148,9 +150,11 @@ class QnnExporter:
                 f"{spec.name}: {precision} in {len(shards)} shards is not supported; take one (--shards 1), or "
                 "--precision w8a16"
             )
+        from export.qnn_plan import layers_of
+
         known = self.known_calls(spec, precision)
         calls = {name: known.calls[spec.name, name] for name in spec.methods}
-        written, plans = made(calls, known.sha256).write(folder)
+        written, plans = made(calls, known.sha256, layers_of(modules).keys()).write(folder)
         return replace(written, documents=(write_plan(folder, spec.name, told_together(plans)),))
 
     def known_calls(self, spec: ComponentSpec, precision: str) -> "Calibration":

@@ -1,7 +1,7 @@
 """HTP components in several shards: compiled by workers or found in a cache, and what the manifest says of them."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,7 +52,8 @@ class ShardRecord(Kept):
 class ShardWriter:
     """Compiles a component's shards for one chip.
 
-    Integers need `calls`, the component's calibration calls by method, and `sha256`, which names them.
+    Integers need `calls`, the component's calibration calls by method, `sha256`, which names them, and the names of
+    the `layers` that have bits of their own.
     """
 
     spec: ComponentSpec
@@ -64,6 +65,7 @@ class ShardWriter:
     tell: Tell
     calls: Calls | None = None
     sha256: str = ""
+    layers: Collection[str] = ()
 
     def write(self, folder: Path) -> tuple[Written, list[dict[str, Any]]]:
         """One program per shard (`<component>.1.pte`), each compiled by a worker or found in the cache; their plans.
@@ -102,7 +104,7 @@ class ShardWriter:
         if self.calls is not None:
             self.tell(f"{self.spec.name}: what its {len(self.shards)} shards hand on in calibration")
             record_handed(self.shards, self.spec, self.calls, handed)
-            put_back(self.shards)
+            put_back(self.shards, self.layers)
         # a network in integers is compiled from fp32, however few bytes its weights will have
         bytes_each = 1 if self.calls is None else 2
         jobs = [
@@ -188,7 +190,11 @@ class CompileShard:
             spec.name, self.writer.precision, modules, given, parts=len(self.writer.shards), given=Results(given)
         )
         met = {name: (marks(part.method.inputs), marks(part.method.outputs)) for name, part in parts.items()}
-        return Quantisation(plan, given, seen, met)
+        spans = {
+            name: [span if is_met else None for span, is_met in zip(given[name].spans(), met[name][1], strict=True)]
+            for name in parts
+        }
+        return Quantisation(plan, given, seen, met, spans)
 
 
 def told(integers: "Quantisation") -> dict[str, Any]:

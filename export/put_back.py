@@ -1,6 +1,6 @@
 """Traced shards with their layers in place again: what counts, rounds or plans layers finds them under their names."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,26 +12,29 @@ from export.shards import Shard
 WEIGHT = ".weight"
 
 
-def put_back(shards: Sequence[Shard]) -> None:
+def put_back(shards: Sequence[Shard], names: Collection[str]) -> None:
     """Make modules of the linear layers and convolutions of traced shards, in place; their methods share them.
 
     They hold the parameters that the graphs did, so nothing is copied.
+
+    Args:
+        names: of those that are layers of their own, not parts of one of another kind.
     """
     for shard in shards:
         known: dict[str, nn.Module] = {}
         for part in shard.parts.values():
             for graph_module in [module for module in part.module.modules() if isinstance(module, GraphModule)]:
-                put_back_layers(graph_module, known)
+                put_back_layers(graph_module, names, known)
 
 
-def put_back_layers(graph_module: GraphModule, known: dict[str, nn.Module]) -> None:
+def put_back_layers(graph_module: GraphModule, names: Collection[str], known: dict[str, nn.Module]) -> None:
     """The layers of one graph; `known` are those that another method of the shard has made."""
     graph = graph_module.graph
     for node in [node for node in graph.nodes if node.target in MAKERS]:
         weight, bias = node.args[1], node.args[2] if len(node.args) > 2 else None
-        if weight.op != "get_attr" or not str(weight.target).endswith(WEIGHT):
-            continue
         name = str(weight.target).removesuffix(WEIGHT)
+        if weight.op != "get_attr" or name not in names:
+            continue
         if name not in known:
             known[name] = layer(node, graph_module.get_parameter(str(weight.target)), parameter(graph_module, bias))
         graph_module.set_submodule(name, known[name])

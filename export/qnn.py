@@ -31,7 +31,7 @@ from export.lean_tracing import lean_edge
 from export.outliers import Activation
 from export.qnn_codes import Codes, Met, PlannedCodes, codes_of, stay_codes
 from export.qnn_plan import WeightPlan
-from export.qnn_quantize import quantised
+from export.qnn_quantize import Spans, quantised
 from export.targets import Target
 from export.xnnpack import Lowered, Methods, cut_report
 
@@ -44,13 +44,15 @@ class Quantisation:
     """What integers need: which bits, and the calls of each method that their ranges are taken from.
 
     `activations`: the largest numbers of each layer on these calls, in fp32. `met`: of each method of a shard, which
-    inputs and outputs are handed from shard to shard as 16-bit codes.
+    inputs and outputs are handed from shard to shard as 16-bit codes; `spans`: the ranges of those outputs before this
+    shard was rounded, of which the shards that take them know.
     """
 
     plan: WeightPlan
     calls: Mapping[str, Sequence[Inputs]]
     activations: tuple[Activation, ...] = ()
     met: Mapping[str, Met] = field(default_factory=dict)
+    spans: Mapping[str, Spans] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,14 @@ def lower(methods: Methods, soc: Target, share: bool = True, integers: Quantisat
             programs = {name: guarded(name, module, inputs) for name, (module, inputs) in methods.items()}
             if integers is not None:
                 programs = {
-                    name: quantised(program, methods[name][1], integers.calls[name], integers.plan, soc)
+                    name: quantised(
+                        program,
+                        methods[name][1],
+                        integers.calls[name],
+                        integers.plan,
+                        soc,
+                        integers.spans.get(name, ()),
+                    )
                     for name, program in programs.items()
                 }
             met = {} if integers is None else integers.met
