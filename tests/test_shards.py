@@ -20,6 +20,7 @@ from export import shards as shards_module
 from export.backends import Cutting, exporter
 from export.driver import geometry_of, prompt_encoder
 from export.handed import ShardCalls, read_value, record_handed, write_value
+from export.htp import QnnExporter
 from export.htp_shards import IN_SHARD, ShardRecord, check_codes
 from export.put_back import put_back
 from export.qnn_plan import layers_of
@@ -131,6 +132,13 @@ def test_layers_put_back_compute_the_same_under_their_own_names(tmp_path: Path, 
     wanted_layers = layers_of(modules)
     assert found.keys() == wanted_layers.keys()
     assert all(found[layer].weight is module.weight for layer, module in wanted_layers.items())
+
+
+def test_eight_bit_activations_are_not_cut(tmp_path: Path) -> None:
+    made = QnnExporter(None, True, Cutting(2))
+    with pytest.raises(ExportError, match=r"w8a8mix in 2 shards is not supported; take one \(--shards 1\)"):
+        made.write_shards(*subject("unet"), shards_of("unet", 2), "w8a8mix", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_told_with_the_mend(tmp_path: Path) -> None:
