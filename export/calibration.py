@@ -6,7 +6,7 @@ seeded sample of unit normals is added, so that ranges leave room for prompts of
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,7 @@ PICTURES = 12
 READ = 4
 """Prompts, and edits where that is a mode, that a text tower is asked alone."""
 Inputs = tuple[torch.Tensor, ...]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,13 @@ def trajectories(
     modes: Sequence[str],
     specs: Mapping[str, ComponentSpec],
     pictures: int = PICTURES,
+    tell: Tell = lambda _: None,
 ) -> Calibration:
     """Draw pictures, and edits where that is a mode, and keep what the components were given.
 
     Args:
         specs: the components to keep inputs of.
+        tell: told of each picture.
 
     Raises:
         CheckpointError: weights that cannot be read.
@@ -69,6 +72,7 @@ def trajectories(
     side, right = min(geometry.width, geometry.height), 0
     for mode in (mode for mode in MODES if mode in modes):
         for index, asked in enumerate(asked_of(mode, pictures, side, SEED)):
+            tell(f"calibration: {mode}, picture {index + 1} of {pictures}")
             picture = asked.draw(pipeline, SEED + index, STEPS)
             right += picture.width == picture.height and asked.judged(picture).judged.right
     calls = {

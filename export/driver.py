@@ -222,10 +222,11 @@ def calibrate(plan: Plan, notify: Notify) -> None:
         return
     from export.calibration import readings, trajectories
 
-    run = trajectories if is_drawn else readings
-    notify("calibration")
     request = plan.request
     limits = None if request.cutting is None else request.cutting.limits
+    # a forked worker cannot print beside the progress that is shown here
+    run = partial(trajectories, tell=plan.exporter.tell if limits is None else silent) if is_drawn else readings
+    notify("calibration")
     draw = partial(run, request.checkpoint, plan.geometry, plan.encoder, request.modes, plan.specs)
     found = draw() if limits is None else apart("calibration", draw, limits)
     plan.exporter.calibration = found

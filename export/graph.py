@@ -7,6 +7,7 @@ from typing import Any
 
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.bundle_checks import MANIFEST_NAME
+from dreamlite_mobile.components import size_text
 from dreamlite_mobile.errors import BundleError, ConfigError, DreamLiteError, OutputError
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.measure import measured
@@ -84,7 +85,13 @@ def plan_cell(cell: Cell, request: ExportRequest, out: Path, force: bool) -> Pla
     pieces = tuple(piece_task(plan, component) for component in plan.specs)
     place = out / cell.name
     needs = tuple(piece.key for piece in pieces)
-    asked = {"size": [request.width, request.height], "modes": request.modes, "source": request.source}
+    asked = {
+        "sizes": request.sizes,
+        "modes": request.modes,
+        "source": request.source,
+        "embeddings": request.embeddings,
+        "prefix": request.precompute_prefix,
+    }
     key = piece_key({"bundle": cell.name, "pieces": needs, **asked})
     bundle = Task(cell.name, key, request, PROCESS_BYTES, needs, out=place, replace=force)
     return Planned(cell, pieces, bundle, unchanged=not force and is_finished(bundle, place))
@@ -94,8 +101,8 @@ def piece_task(plan: Plan, component: str) -> Task:
     """The task of one component; what it is called says what sets it apart."""
     request = plan.request
     soc = [] if request.soc is None else [request.soc]
-    size = f"{request.width}x{request.height}"
-    name = " ".join([component, request.source, request.backend, *soc, plan.precisions[component], size])
+    sizes = "+".join(map(size_text, request.sizes))
+    name = " ".join([component, request.source, request.backend, *soc, plan.precisions[component], sizes])
     return Task(name, key_of(plan, component), request, lowering_bytes(plan, component), component=component)
 
 

@@ -1,32 +1,26 @@
 """HTP components: planned, cut into shards, compiled (several at a time, or found in a cache), described."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from math import inf
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
-from torch.fx import GraphModule
 
-from dreamlite_mobile.bundle_programs import Delegates, HandedSpec, ShardEntry, Traffic
-from dreamlite_mobile.bundle_schema import CalibrationEntry, FileEntry, HtpEntry, Needs, ToolVersions
-from dreamlite_mobile.components import COMPONENTS, ComponentSpec, TensorSpec
+from dreamlite_mobile.bundle_programs import Delegates
+from dreamlite_mobile.bundle_schema import CalibrationEntry, HtpEntry, Needs, ToolVersions
+from dreamlite_mobile.components import COMPONENTS, ComponentSpec
 from dreamlite_mobile.errors import ConfigError, ExportError
-from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.networks.form import FORMS
 from export.backends import Cutting, Tell, Written, example_inputs, silent
-from export.manifest import tool_versions
-from export.pieces import Kept, Pieces, piece_key
+from export.htp_shards import ShardWriter, told, told_together
 from export.precision import WIDTHS
-from export.shards import Shard, cut_component, shard_digest, shard_memory, shard_room
+from export.shards import Shard, cut_component, shard_room
 from export.targets import DEFAULT_SOC, TARGETS, target
-from export.workers import Job, Limits, apart, run_told
+from export.workers import apart
 
 if TYPE_CHECKING:
     from export.calibration import Calibration
@@ -34,13 +28,6 @@ if TYPE_CHECKING:
     from export.qnn_score import ScoreJudge
 
 FP16_BYTES = 2.0
-
-
-class ShardRecord(Kept):
-    """What a compiled shard leaves beside its program: how each method was cut, what it moves."""
-
-    delegates: dict[str, Delegates]
-    traffic: dict[str, Traffic]
 
 
 class QnnExporter:
@@ -111,14 +98,11 @@ class QnnExporter:
             limit,
             lambda _, weight: weight.numel() * (1.0 if integers else FP16_BYTES),
             inf if self.cutting.max_memory is None else shard_room(self.cutting.max_memory),
+            codes=integers,
         )
         if len(shards) > 1:
-            if integers:
-                raise ExportError(
-                    f"{spec.name}: {precision} in {len(shards)} shards is not supported yet; take one shard "
-                    f"(--shards 1) or {spec.name}=fp16"
-                )
-            return replace(self.write_shards(spec, shards, folder), documents=documents)
+            written = self.write_shards(spec, modules, shards, precision, folder)
+            return replace(written, documents=(*documents, *written.documents))
         whole = partial(self.write_whole, spec, modules, precision, folder)
         written = whole() if self.cutting.limits is None else apart(spec.name, whole, self.cutting.limits)
         return replace(written, documents=(*documents, *written.documents))
@@ -131,8 +115,8 @@ class QnnExporter:
 
         calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
         found = keep_in_range(modules, calls)
-        told = {"component": spec.name, "precision": "fp16"} | asdict(found) | {"divisors": found.divisors}
-        return (write_plan(folder, spec.name, told),)
+        plan = {"component": spec.name, "precision": "fp16"} | asdict(found) | {"divisors": found.divisors}
+        return (write_plan(folder, spec.name, plan),)
 
     def write_whole(
         self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str, folder: Path
@@ -144,8 +128,7 @@ class QnnExporter:
         integers = None if precision == "fp16" else self.quantisation(spec, modules, precision)
         documents: tuple[str, ...] = ()
         if integers is not None:
-            told = asdict(integers.plan) | {"activations": [asdict(one) for one in integers.activations]}
-            documents = (write_plan(folder, spec.name, told),)
+            documents = (write_plan(folder, spec.name, told(integers)),)
         methods = {name: (modules[name], example_inputs(method)) for name, method in spec.methods.items()}
         compiled = lower(methods, self.soc, self.htp.shared_weights, integers)
         with (folder / file).open("wb") as stream:
@@ -153,94 +136,53 @@ class QnnExporter:
         delegates = {name: Delegates(count=report.delegates) for name, report in compiled.reports.items()}
         return Written((file,), dict.fromkeys(spec.methods, file), delegates, compiled.traffic, documents=documents)
 
-    def write_shards(self, spec: ComponentSpec, shards: list[Shard], folder: Path) -> Written:
-        """One program per shard, each compiled by a worker or found in the cache."""
-        files = [f"{spec.name}.{index}.pte" for index in range(1, len(shards) + 1)]
-        with TemporaryDirectory(prefix="dreamlite-shards-") as scratch:
-            pieces = Pieces(self.cutting.cache or Path(scratch))
-            keys = [self.shard_key(shard, file) for shard, file in zip(shards, files, strict=True)]
-            names = [shard_name(spec.name, index, shards) for index in range(len(shards))]
-            missing = []
-            for name, key, shard, file in zip(names, keys, shards, files, strict=True):
-                if pieces.find(key, ShardRecord) is None:
-                    memory = shard_memory(shard.volume)
-                    missing.append(Job(name, operators(shard), CompileShard(self, shard, file, pieces, key), memory))
-                else:
-                    self.tell(f"{name}: finished before")
-            self.compile_missing(missing)
-            records = []
-            for name, key, file in zip(names, keys, files, strict=True):
-                piece = pieces.find(key, ShardRecord)
-                if piece is None:
-                    raise ExportError(f"{name}: was compiled and is gone from {pieces.folder}; export again")
-                shutil.copyfile(piece.folder / file, folder / file)
-                records.append(piece.record)
-        return described(spec, shards, files, records)
+    def write_shards(
+        self, spec: ComponentSpec, modules: Mapping[str, nn.Module], shards: list[Shard], precision: str, folder: Path
+    ) -> Written:
+        """Several programs; integers are planned shard by shard.
 
-    def compile_missing(self, jobs: list[Job]) -> None:
-        """Run the compilers, saying what is done and what is left."""
-        if not jobs:
-            return
-        from export import qnn  # noqa: F401 - imported once, before the workers are forked
+        Raises:
+            ExportError: a precision whose plan needs the whole component.
+        """
+        made = partial(ShardWriter, spec, shards, self.soc, self.made_for, self.cutting, precision, self.tell)
+        if precision == "fp16":
+            return made().write(folder)[0]
+        if WIDTHS[precision].short_db is not None:
+            raise ExportError(
+                f"{spec.name}: {precision} in {len(shards)} shards is not supported; take one (--shards 1), or "
+                "--precision w8a16"
+            )
+        from export.qnn_plan import layers_of
 
-        for _ in run_told(jobs, self.cutting.limits or Limits.of_machine(), self.tell):
-            pass
+        known = self.known_calls(spec, precision)
+        calls = {name: known.calls[spec.name, name] for name in spec.methods}
+        written, plans = made(calls, known.sha256, layers_of(modules).keys()).write(folder)
+        return replace(written, documents=(write_plan(folder, spec.name, told_together(plans)),))
 
-    def shard_key(self, shard: Shard, file: str) -> str:
-        """Of all that a shard's bytes depend on."""
-        return piece_key(
-            {
-                "shard": shard_digest(shard),
-                "file": file,
-                "htp": self.made_for.model_dump(mode="json"),
-                "tools": tool_versions().model_dump(mode="json"),
-                "precision": "fp16",
-            }
-        )
-
-    def quantisation(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str) -> "Quantisation":
-        """The plan of a component and its calibration calls; its weights are rounded in place.
+    def known_calls(self, spec: ComponentSpec, precision: str) -> "Calibration":
+        """What the component is given in calibration.
 
         Raises:
             ExportError: no calibration, as where one block of a bundle is exported alone.
         """
-        from export.outliers import activations
-        from export.qnn import Quantisation
-        from export.qnn_plan import planned
-
         if self.calibration is None:
             raise ExportError(
                 f"{spec.name}: {precision} needs ranges from the calibration of a whole export, which a part has not; "
                 "look for the block in an fp16 bundle of the same checkpoint"
             )
-        calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
+        return self.calibration
+
+    def quantisation(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], precision: str) -> "Quantisation":
+        """The plan of a component and its calibration calls; its weights are rounded in place."""
+        from export.outliers import activations
+        from export.qnn import Quantisation
+        from export.qnn_plan import planned
+
+        known = self.known_calls(spec, precision)
+        calls = {name: known.calls[spec.name, name] for name in spec.methods}
         seen = activations(modules, calls)
         judge = None if self.judge is None else partial(self.judge.verdict, spec.name, precision, modules)
-        return Quantisation(planned(spec.name, precision, modules, calls, judge), calls, seen)
-
-
-class CompileShard:
-    """A worker's job: compile one shard and put it into the cache."""
-
-    def __init__(self, exporter: QnnExporter, shard: Shard, file: str, pieces: Pieces, key: str) -> None:
-        self.exporter, self.shard, self.file, self.pieces, self.key = exporter, shard, file, pieces, key
-
-    def __call__(self) -> None:
-        from export.qnn import lower
-
-        exporter, file = self.exporter, self.file
-        methods = {name: (part.module.eval(), seeded(part.method.inputs)) for name, part in self.shard.parts.items()}
-        compiled = lower(methods, exporter.soc, exporter.made_for.shared_weights)
-        with TemporaryDirectory(prefix="dreamlite-shard-") as scratch:
-            path = Path(scratch) / file
-            with path.open("wb") as stream:
-                compiled.write(stream)
-            record = ShardRecord(
-                delegates={name: Delegates(count=report.delegates) for name, report in compiled.reports.items()},
-                traffic=compiled.traffic,
-                files={file: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))},
-            )
-            self.pieces.add(self.key, path.parent, record)
+        return Quantisation(planned(spec.name, precision, modules, calls, judge=judge), calls, seen)
 
 
 def plan_file(component: str) -> str:
@@ -248,62 +190,7 @@ def plan_file(component: str) -> str:
     return f"{component}.plan.json"
 
 
-def write_plan(folder: Path, component: str, told: Mapping[str, Any]) -> str:
+def write_plan(folder: Path, component: str, plan: Mapping[str, Any]) -> str:
     """Write a component's plan; gives the file's name."""
-    (folder / plan_file(component)).write_text(json.dumps(told, indent=1) + "\n")
+    (folder / plan_file(component)).write_text(json.dumps(plan, indent=1) + "\n")
     return plan_file(component)
-
-
-def shard_name(component: str, index: int, shards: list[Shard]) -> str:
-    """How messages call a shard."""
-    begins = shards[index].begins
-    return f"{component} shard {index + 1} of {len(shards)}" + (f" (from {begins})" if begins else "")
-
-
-def operators(shard: Shard) -> float:
-    """Operators of a shard's methods, which is what compiling takes time for."""
-    modules = [module for part in shard.parts.values() for module in part.module.modules()]
-    return float(sum(len(module.graph.nodes) for module in modules if isinstance(module, GraphModule)))
-
-
-def seeded(inputs: tuple[TensorSpec, ...]) -> tuple[torch.Tensor, ...]:
-    """Inputs of the right shape and dtype; fp16 compilation looks at nothing else."""
-    source = torch.Generator().manual_seed(0)
-    return tuple(torch.randn(spec.shape, generator=source).to(getattr(torch, spec.dtype)) for spec in inputs)
-
-
-def described(spec: ComponentSpec, shards: list[Shard], files: list[str], records: list[ShardRecord]) -> Written:
-    """What the manifest says of a component in shards."""
-    entries = {
-        method: tuple(
-            ShardEntry(
-                inputs=handed(shard.parts[method].method.inputs),
-                outputs=handed(shard.parts[method].method.outputs),
-                traffic=record.traffic[method],
-            )
-            for shard, record in zip(shards, records, strict=True)
-        )
-        for method in spec.methods
-    }
-    return Written(
-        tuple(files),
-        dict.fromkeys(spec.methods, files[0]),
-        {name: Delegates(count=sum(record.delegates[name].count for record in records)) for name in spec.methods},
-        {name: total([record.traffic[name] for record in records]) for name in spec.methods},
-        dict.fromkeys(spec.methods, tuple(files[1:])),
-        entries,
-    )
-
-
-def handed(specs: tuple[TensorSpec, ...]) -> tuple[HandedSpec, ...]:
-    return tuple(HandedSpec.model_validate({"name": s.name, "shape": s.shape, "dtype": s.dtype}) for s in specs)
-
-
-def total(parts: list[Traffic]) -> Traffic:
-    """The traffic of all of them."""
-    return Traffic(
-        read_bytes=sum(part.read_bytes for part in parts),
-        written_bytes=sum(part.written_bytes for part in parts),
-        spilled_bytes=sum(part.spilled_bytes for part in parts),
-        filled_bytes=sum(part.filled_bytes for part in parts),
-    )

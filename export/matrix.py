@@ -12,29 +12,36 @@ from pydantic import Field, ValidationError
 
 from dreamlite_mobile.bundle_fields import Backend
 from dreamlite_mobile.bundle_files import describe
-from dreamlite_mobile.components import COMPONENTS, MODES, check_names
+from dreamlite_mobile.components import COMPONENTS, MODES, Size, check_names, size_text, sizes_text
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.images import parse_size
 from dreamlite_mobile.strict import Strict
+from export.embeddings import Storage
 from export.precision import PRESETS
 from export.targets import DEFAULT_SOC, target
 
 BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx", "qnn", "coreml")
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
+OneSize = str | int
 USUAL = "usual"
 """The precision of a cell where none is named: the backend's first of each component."""
 
 
 class MatrixFile(Strict):
-    """What `export-matrix` reads. Each list multiplies the cells; `socs` only those of qnn."""
+    """What `export-matrix` reads. Each list multiplies the cells; `socs` only those of qnn.
+
+    One of `sizes` may be a list: a bundle of several. `embeddings` and `precompute_prefix` are as `export` has them.
+    """
 
     checkpoints: Names
     backends: Names
-    sizes: Annotated[tuple[str | int, ...], Field(min_length=1)]
+    sizes: Annotated[tuple[OneSize | Annotated[tuple[OneSize, ...], Field(min_length=1)], ...], Field(min_length=1)]
     precisions: Names | dict[str, Names] | None = None
     socs: Names | None = None
     components: Names | None = None
     modes: Names = MODES
+    embeddings: Storage = "stored"
+    precompute_prefix: bool = False
     skip_unsupported: bool = False
 
     def precisions_of(self, backend: str) -> tuple[str | None, ...]:
@@ -42,6 +49,16 @@ class MatrixFile(Strict):
         wanted = self.precisions
         found = wanted.get(backend) if isinstance(wanted, dict) else wanted
         return found or (None,)
+
+    @property
+    def bundles(self) -> tuple[tuple[Size, ...], ...]:
+        """The picture sizes of each bundle, its default first.
+
+        Raises:
+            ConfigError: one that is no size.
+        """
+        listed = [size if isinstance(size, tuple) else (size,) for size in self.sizes]
+        return tuple(tuple(parse_size(str(one)) for one in sizes) for sizes in listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +69,7 @@ class Cell:
     checkpoint: str
     backend: Backend
     precision: str | None
-    width: int
-    height: int
+    sizes: tuple[Size, ...]
     soc: str | None
 
 
@@ -96,8 +112,7 @@ def check_lists(said: MatrixFile) -> None:
     for preset in {name.partition(",")[0] for name in presets}:
         if "=" not in preset and preset not in PRESETS:
             raise ConfigError(unknown_name("precision", preset, PRESETS))
-    for size in said.sizes:
-        parse_size(str(size))
+    _ = said.bundles
     for soc in said.socs or ():
         target(soc)
     if said.socs and "qnn" not in said.backends:
@@ -113,10 +128,9 @@ def cells_of(said: MatrixFile, labels: Mapping[str, str]) -> list[Cell]:
     cells: dict[str, Cell] = {}
     for checkpoint, backend in product(said.checkpoints, said.backends):
         socs = [target(soc).soc for soc in said.socs or (DEFAULT_SOC,)] if backend == "qnn" else [None]
-        for soc, precision, size in product(socs, said.precisions_of(backend), said.sizes):
-            width, height = parse_size(str(size))
-            name = "-".join(named(labels[checkpoint], backend, soc, precision, f"{width}x{height}"))
-            cells[name] = Cell(name, checkpoint, cast("Backend", backend), precision, width, height, soc)
+        for soc, precision, sizes in product(socs, said.precisions_of(backend), said.bundles):
+            name = "-".join(named(labels[checkpoint], backend, soc, precision, "+".join(map(size_text, sizes))))
+            cells[name] = Cell(name, checkpoint, cast("Backend", backend), precision, sizes, soc)
     return list(cells.values())
 
 
@@ -137,6 +151,6 @@ def as_json(cell: Cell) -> dict[str, Any]:
         "checkpoint": cell.checkpoint,
         "backend": cell.backend,
         "precision": cell.precision or USUAL,
-        "size": f"{cell.width}x{cell.height}",
+        "size": sizes_text(cell.sizes),
         "soc": cell.soc,
     }

@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from executorch.backends.qualcomm.utils.utils import (
     generate_qnn_executorch_compiler_spec,
     qnn_edge_config,
 )
-from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir import EdgeProgramManager, ExecutorchBackendConfig, to_edge_transform_and_lower
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from torch import nn
 from torch.export import ExportedProgram
@@ -29,8 +29,9 @@ from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
 from export.lean_tracing import lean_edge
 from export.outliers import Activation
+from export.qnn_codes import Codes, Met, PlannedCodes, codes_of, stay_codes
 from export.qnn_plan import WeightPlan
-from export.qnn_quantize import quantised
+from export.qnn_quantize import Spans, quantised
 from export.targets import Target
 from export.xnnpack import Lowered, Methods, cut_report
 
@@ -42,19 +43,24 @@ TRAFFIC = re.compile(r"^(spill|fill|write_total|read_total)_bytes=(\d+)$", re.MU
 class Quantisation:
     """What integers need: which bits, and the calls of each method that their ranges are taken from.
 
-    `activations`: the largest numbers of each layer on these calls, in fp32.
+    `activations`: the largest numbers of each layer on these calls, in fp32. `met`: of each method of a shard, which
+    inputs and outputs are handed from shard to shard as 16-bit codes; `spans`: the ranges of those outputs before this
+    shard was rounded, of which the shards that take them know.
     """
 
     plan: WeightPlan
     calls: Mapping[str, Sequence[Inputs]]
     activations: tuple[Activation, ...] = ()
+    met: Mapping[str, Met] = field(default_factory=dict)
+    spans: Mapping[str, Spans] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled(Lowered):
-    """A finished program, how each method was cut, and its traffic."""
+    """A finished program, how each method was cut, its traffic, what codes stand for that it takes and gives."""
 
     traffic: dict[str, Traffic]
+    codes: dict[str, tuple[Codes, Codes]]
 
 
 def lower(methods: Methods, soc: Target, share: bool = True, integers: Quantisation | None = None) -> Compiled:
@@ -76,21 +82,33 @@ def lower(methods: Methods, soc: Target, share: bool = True, integers: Quantisat
             programs = {name: guarded(name, module, inputs) for name, (module, inputs) in methods.items()}
             if integers is not None:
                 programs = {
-                    name: quantised(program, methods[name][1], integers.calls[name], integers.plan, soc)
+                    name: quantised(
+                        program,
+                        methods[name][1],
+                        integers.calls[name],
+                        integers.plan,
+                        soc,
+                        integers.spans.get(name, ()),
+                    )
                     for name, program in programs.items()
                 }
-            edge = delegated(programs, spec)
+            met = {} if integers is None else integers.met
+            edge = delegated(programs, spec, met)
             reports = {name: cut_report(edge.exported_program(name).graph_module, {}) for name in methods}
-            program = edge.to_executorch()
+            codes = {name: codes_of(edge.exported_program(name), *met[name]) for name in met}
+            labelled: dict[str, Any] = {name: PlannedCodes(*ends) for name, ends in met.items()}
+            program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=labelled))
     except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError, KeyError) as error:
         raise ExportError(f"QNN could not compile {', '.join(methods)} for {soc.soc}: {error}") from error
     outside = {name: report.outside for name, report in reports.items() if report.outside}
     if outside:
         raise ExportError(f"QNN left operators outside its delegate, which a phone would run on the CPU: {outside}")
-    return Compiled(program, reports, traffic_of(said.text, list(methods)))
+    return Compiled(program, reports, traffic_of(said.text, list(methods)), codes)
 
 
-def delegated(programs: Mapping[str, ExportedProgram], spec: list[CompileSpec]) -> EdgeProgramManager:
+def delegated(
+    programs: Mapping[str, ExportedProgram], spec: list[CompileSpec], met: Mapping[str, Met]
+) -> EdgeProgramManager:
     """Each program as a call of its compiled context.
 
     What `to_edge_transform_and_lower_to_qnn` does, without tracing and decomposing everything twice more.
@@ -100,7 +118,10 @@ def delegated(programs: Mapping[str, ExportedProgram], spec: list[CompileSpec]) 
     for name, program in programs.items():
         manager = get_qnn_pass_manager_cls()()
         traced[name] = manager.transform_for_export_pipeline(program)
-        passes[name] = manager.get_to_edge_transform_passes(program, compiler_specs=spec)
+        jobs = manager.get_capture_program_passes()
+        if name in met:
+            stay_codes(jobs, program, *met[name])
+        passes[name] = manager.get_to_edge_transform_passes(program, passes_job=jobs, compiler_specs=spec)
     with QnnManagerContext(specs):
         return to_edge_transform_and_lower(
             traced,

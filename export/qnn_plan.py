@@ -5,6 +5,7 @@ errors cancel (`rounding`). Where it is not, as with random weights, the layers 
 those that lose most get 8). In w8a8mix, layers that bear it take and give 8-bit activations (`qnn_short`).
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,18 +56,31 @@ class WeightPlan:
 
 
 @torch.no_grad()
-def planned(component: str, precision: str, modules: Modules, calls: Calls, judge: Judge | None = None) -> WeightPlan:
+def planned(
+    component: str,
+    precision: str,
+    modules: Modules,
+    calls: Calls,
+    *,
+    judge: Judge | None = None,
+    parts: int = 1,
+    given: Iterable[torch.Tensor] | None = None,
+) -> WeightPlan:
     """The plan of a component's methods, which share their layers; what it gives few bits is rounded in place.
 
     Args:
         judge: asked whether layers may have 8-bit activations, once they keep enough of the outputs.
+        parts: how many the component is cut into, of which this is one. Errors of parts add up, so each has to keep
+            more: 3 dB for two of them.
+        given: what the methods give on the calls, if it is known; gone through several times.
 
     Raises:
         ExportError: a precision that the HTP has no integers for.
     """
     widths = widths_of(component, precision)
+    widths = replace(widths, enough_db=widths.enough_db + 10 * math.log10(parts))
     layers = layers_of(modules)
-    wanted = list(outputs(modules, calls))
+    wanted = list(outputs(modules, calls)) if given is None else given
     whole = {name: layer.weight.data for name, layer in layers.items()}
     few = on_grid(modules, calls, widths.few)
     put(layers, few)

@@ -15,9 +15,10 @@ from torchao.quantization.pt2e import MinMaxObserver
 from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
 from export.qnn_apart import keep_whole
-from export.qnn_biases import make_room
+from export.qnn_biases import attribute, make_room
 from export.qnn_plan import WeightPlan
 from export.targets import Target
 
@@ -25,6 +26,9 @@ WEIGHTS = {4: QuantDtype.use_16a4w, 8: QuantDtype.use_16a8w, 16: QuantDtype.use_
 """Bits of weights beside 16-bit activations."""
 ROOM = 2.0
 """Without it the tiny autoencoder's decoder loses 10 to 15 dB on pictures that calibration did not draw."""
+
+Spans = Sequence[tuple[float, float] | None]
+"""Of each output, its least and largest value, where they are known."""
 
 
 class RoomyObserver(MinMaxObserver):
@@ -37,11 +41,14 @@ class RoomyObserver(MinMaxObserver):
 
 @torch.no_grad()
 def quantised(
-    program: ExportedProgram, example: Inputs, calls: Sequence[Inputs], plan: WeightPlan, soc: Target
+    program: ExportedProgram, example: Inputs, calls: Sequence[Inputs], plan: WeightPlan, soc: Target, spans: Spans = ()
 ) -> ExportedProgram:
     """A traced method with quantisers and dequantisers around every operator, as the HTP's compiler wants it.
 
     Torch runs it as it is, in fp32 between the quantisers, and the HTP follows that within 55 dB and more.
+
+    Args:
+        spans: of each output, the least and the largest value that its range is taken from, in place of those seen.
     """
     quantiser = QnnQuantizer(soc_model=QcomChipset[soc.soc])
     quantiser.set_default_quant_config(QuantDtype.use_16a16w, act_observer=RoomyObserver)
@@ -59,6 +66,12 @@ def quantised(
     for inputs in calls:
         prepared(*inputs)
     make_room(prepared)
+    for result, span in zip(prepared.graph.output_node().args[0], spans, strict=False):
+        if span is not None:
+            observer = attribute(prepared, result)
+            if not isinstance(observer, MinMaxObserver):
+                raise ExportError(f"{result}: handed to another shard and not observed; cut it elsewhere (--shards)")
+            observer.min_val, observer.max_val = map(torch.tensor, span)
     return torch.export.export(convert_pt2e(prepared), example)
 
 

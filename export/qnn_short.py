@@ -79,12 +79,12 @@ def outputs(modules: Modules, calls: Calls) -> Iterator[torch.Tensor]:
             yield from (given,) if isinstance(given, torch.Tensor) else given
 
 
-def worst_db(found: Iterable[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
+def worst_db(found: Iterable[torch.Tensor], wanted: Iterable[torch.Tensor]) -> float:
     """SNR in dB of the worst output."""
     return min(compare(x.numpy(), y.numpy()).snr_db for x, y in zip(found, wanted, strict=True))
 
 
-def loss(found: Iterable[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
+def loss(found: Iterable[torch.Tensor], wanted: Iterable[torch.Tensor]) -> float:
     """The largest squared error of any output, over its own squares."""
     return decibels_as_loss(worst_db(found, wanted))
 

@@ -44,7 +44,10 @@ COMPILER_FACTOR = 19
 """What compiling holds: so much, and so many times the weights in fp16. The published U-Net at 1024x1024 took
 16.9 GB for its 780 MB in one piece, 6.9 GB for the largest of six; a tiny one takes 0.7."""
 HANDED_ON = "float16"
-"""Between shards: what the HTP computes in, half of what fp32 would move."""
+"""Between shards: what the HTP computes in, half of what fp32 would move. Integers hand on 16-bit codes under that
+name, the only one of 16 bits whose tensors ExecuTorch's Java classes take back."""
+Code = tuple[float, int]
+"""Scale and zero point: what a 16-bit code of a handed-on value stands for."""
 PICTURE_RANK = 4
 
 
@@ -64,10 +67,12 @@ def cut_component(
     limit: float,
     weigh: Weigh,
     room: float = inf,
+    codes: bool = False,
 ) -> list[Shard]:
     """The component's shards; a single one is the modules as they are.
 
     Args:
+        codes: hand on values that the compiler turns into 16-bit codes; else they are rounded to fp16 here.
         wanted: how many, or None for what suits the component.
         limit: most bytes of weights that one shard may hold.
         room: most that memory has room to compile, where the choice is free.
@@ -90,7 +95,9 @@ def cut_component(
     if max(volumes) > limit:
         refuse(spec.name, volumes, limit, known)
     cut = {
-        name: [with_boundaries(part, method) for part in parts(one, [place_of(spec.name, one, at) for at in chosen])]
+        name: [
+            with_boundaries(part, method, codes) for part in parts(one, [place_of(spec.name, one, at) for at in chosen])
+        ]
         for (name, one), method in zip(traced.items(), spec.methods.values(), strict=True)
     }
     return [
@@ -211,17 +218,19 @@ class Boundaries(nn.Module):
     """A part that takes and gives fp16, and pictures with their channels last, where it meets another part.
 
     It is how the HTP holds them: a picture handed on with its channels first is transposed in memory on both sides.
+    With `codes`, fp32 stays: quantisation makes 16-bit codes of it.
     """
 
-    def __init__(self, module: nn.Module, takes: Sequence[bool], gives: Sequence[bool]) -> None:
+    def __init__(self, module: nn.Module, takes: Sequence[bool], gives: Sequence[bool], codes: bool = False) -> None:
         super().__init__()
-        self.module, self.takes, self.gives = module, tuple(takes), tuple(gives)
+        self.module, self.takes, self.gives, self.codes = module, tuple(takes), tuple(gives), codes
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """In the order of the part."""
         taken = [channels_first(x).float() if met else x for x, met in zip(inputs, self.takes, strict=True)]
         made = self.module(*taken)
-        return tuple(channels_last(x).half() if met else x for x, met in zip(made, self.gives, strict=True))
+        given = [channels_last(x) if met else x for x, met in zip(made, self.gives, strict=True)]
+        return tuple(x.half() if met and not self.codes else x for x, met in zip(given, self.gives, strict=True))
 
 
 def channels_first(x: torch.Tensor) -> torch.Tensor:
@@ -234,7 +243,7 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.permute(0, 2, 3, 1) if x.dim() == PICTURE_RANK else x
 
 
-def with_boundaries(part: Part, whole: MethodSpec) -> Part:
+def with_boundaries(part: Part, whole: MethodSpec, codes: bool = False) -> Part:
     """The part with what it hands on, and takes from others, as `Boundaries` says."""
     own = {*whole.inputs, *whole.outputs}
 
@@ -248,7 +257,7 @@ def with_boundaries(part: Part, whole: MethodSpec) -> Part:
     method = MethodSpec(tuple(map(met, part.method.inputs)), tuple(map(met, part.method.outputs)))
     takes = [spec.dtype == HANDED_ON for spec in method.inputs]
     gives = [spec.dtype == HANDED_ON for spec in method.outputs]
-    return Part(Boundaries(part.module, takes, gives), method)
+    return Part(Boundaries(part.module, takes, gives, codes), method)
 
 
 def shard_digest(shard: Shard) -> str:

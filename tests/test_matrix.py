@@ -47,7 +47,7 @@ def matrix(folder: Path, **said: object) -> Path:
     [
         (
             {"precission": ["w8"]},
-            "unknown key 'precission'; known: backends, checkpoints, components, modes, precisions",
+            "unknown key 'precission'; known: backends, checkpoints, components, embeddings, modes,",
         ),
         ({"precission": ["w8"]}, "Did you mean 'precisions'?"),
         ({"backends": ["onx"]}, "unknown backend 'onx'; known: coreml, onnx, qnn, xnnpack. Did you mean 'onnx'?"),
@@ -55,6 +55,10 @@ def matrix(folder: Path, **said: object) -> Path:
         ({"precisions": ["w88"]}, "unknown precision 'w88'"),
         ({"precisions": {"qnn": ["fp16"]}}, "unknown backend 'qnn'; known: onnx"),
         ({"sizes": ["64x"]}, "size '64x': not a size"),
+        ({"sizes": [[SIZE, "64x"]]}, "size '64x': not a size"),
+        ({"embeddings": "int4"}, "embeddings: Input should be 'stored', 'fp16' or 'int8'"),
+        ({"backends": ["coreml"], "precompute_prefix": True}, "precompute-prefix: coreml programs with a precomputed"),
+        ({"backends": ["qnn"], "sizes": [[SIZE, "64x96"]]}, "several sizes in one qnn bundle are not supported"),
         ({"socs": ["SM8650"]}, "socs SM8650: only qnn files are for one chip"),
         ({"backends": ["qnn"], "socs": ["SM8651"]}, "unknown SoC 'SM8651'"),
         ({"skip_unsupported": "yes"}, "skip_unsupported: Input should be a valid boolean"),
@@ -89,6 +93,22 @@ def test_components_that_cells_share_are_made_once(run, tmp_path: Path) -> None:
     bundles = [task for task in found.data["tasks"] if not task["for"]]
     assert len(pieces) + len(bundles) + len(found.data["skipped"]) == len({*pieces}) + 6
     assert all("cannot be" in reason for reason in found.data["skipped"].values())
+
+
+def test_a_list_among_the_sizes_is_one_bundle_of_them(run, tmp_path: Path) -> None:
+    """And what is asked of tables and prefixes is in what a bundle is known by."""
+
+    def tasks(**said: object) -> dict[str, Any]:
+        file = matrix(tmp_path, sizes=[[SIZE, "64x96"], SIZE], components=["vae_decoder", "text_encoder"], **said)
+        found = run("export-matrix", file, "--out", tmp_path / "out", "--dry-run", "--json")
+        assert found.code == 0, found.err
+        return {task["task"]: task for task in found.data["tasks"]}
+
+    label = f"{tiny_checkpoint().name}-onnx-usual"
+    plain, asked = tasks(), tasks(embeddings="int8", precompute_prefix=True)
+    assert {f"{label}-64x64+64x96", f"{label}-64x64"} <= plain.keys() == asked.keys()
+    assert plain["vae_decoder tiny onnx fp32 64x64+64x96"]["for"] == [f"{label}-64x64+64x96"]
+    assert all(asked[name]["key"] != task["key"] for name, task in plain.items() if not task["for"])
 
 
 @pytest.mark.parametrize(

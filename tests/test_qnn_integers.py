@@ -12,12 +12,13 @@ from dreamlite_mobile import bundle_files
 
 pytestmark = [pytest.mark.qnn, pytest.mark.slow]
 COMPONENTS = ("--components", "text_encoder,vae_decoder")
+SHARDS = 2
 
 
 @cache
 def integers() -> Path:
-    """Two components in 8-bit weights and 16-bit activations, for one mode."""
-    return exported("w8a16", "w8a16")
+    """Two components in 8-bit weights and 16-bit activations, for one mode; one that can be cut in two shards."""
+    return exported("w8a16", "w8a16", more=("--shards", str(SHARDS)))
 
 
 @cache
@@ -26,8 +27,8 @@ def fewer() -> Path:
     return exported("w8a8mix", "w4a16", "w8a8mix")
 
 
-def exported(precision: str, *precisions: str) -> Path:
-    asked = ("--emulator", "--precision", precision, "--modes", "generate", *COMPONENTS)
+def exported(precision: str, *precisions: str, more: tuple[str, ...] = ()) -> Path:
+    asked = ("--emulator", "--precision", precision, "--modes", "generate", *COMPONENTS, *more)
     return compiled(f"qnn-{precision}", *asked, precisions=precisions)
 
 
@@ -62,7 +63,7 @@ def test_fewer_bits_reach_their_floors_on_the_emulator() -> None:
     assert tower["weights_db"] > 27
     assert decoder["bits"] == 8 and decoder["short"] and set(decoder["short"]) <= set(decoder["narrow"])
     whole, short = (bundle_files.read_manifest(bundle).files for bundle in (integers(), fewer()))
-    assert short["text_encoder.pte"].bytes < whole["text_encoder.pte"].bytes
+    assert short["text_encoder.pte"].bytes < sum(whole[f"text_encoder.{index}.pte"].bytes for index in (1, SHARDS))
 
 
 def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_are_wide() -> None:
@@ -79,8 +80,13 @@ def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_
         assert plan["bits"] == 8 and plan["weights_db"] > 35
         assert {row["layer"] for row in plan["activations"]} >= {*plan["narrow"]}
         assert all(row["overflow"] == 0 and 0 <= row["peak"] < 65504 for row in plan["activations"])
-    methods = [spec for part in manifest.components.values() for spec in part.methods.values()]
-    assert all(spec.delegates is not None and spec.delegates.count == 1 for spec in methods)
+    tower, decoder = (part.methods for part in manifest.components.values())
+    assert tower["generate"].delegates and tower["generate"].delegates.count == SHARDS
+    assert decoder["forward"].delegates and decoder["forward"].delegates.count == 1
+    shards = plans["text_encoder"]["shards"]
+    assert len(shards) == SHARDS and min(shards) == plans["text_encoder"]["weights_db"]
+    handed = [tensor for tensor in tower["generate"].shards[0].outputs if tensor.name.startswith("part")]
+    assert handed and {tensor.dtype for tensor in handed} == {"float16"}
 
 
 SEAM = """

@@ -129,7 +129,9 @@ def test_layers_get_16_bits_again_while_the_score_loses_too_much() -> None:
 
 
 def test_a_plan_of_8_bit_activations_names_their_layers() -> None:
-    plan = planned("unet", "w8a8mix", {"generate": Tower().requires_grad_(False)}, rows(), lambda: Verdict(0.02, True))
+    plan = planned(
+        "unet", "w8a8mix", {"generate": Tower().requires_grad_(False)}, rows(), judge=lambda: Verdict(0.02, True)
+    )
     assert plan.short == ("loud", "soft") and plan.bits == 8 and plan.short_db is not None and plan.short_db > 33
     assert plan.score_loss == 0.02
 

@@ -7,17 +7,23 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_files import tiny_checkpoint
+from torch import nn
 
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle_checks import _shards
 from dreamlite_mobile.bundle_programs import HandedSpec, MethodEntry, ShardEntry, TensorSpec
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import MODES, ComponentSpec, component_specs, sample_inputs
-from dreamlite_mobile.errors import ConfigError, ExportError
+from dreamlite_mobile.errors import ConfigError, ExportError, OutputError
 from dreamlite_mobile.networks.form import HTP
 from export import shards as shards_module
 from export.backends import Cutting, exporter
 from export.driver import geometry_of, prompt_encoder
+from export.handed import ShardCalls, read_value, record_handed, write_value
+from export.htp import QnnExporter
+from export.htp_shards import IN_SHARD, ShardRecord, check_codes
+from export.put_back import put_back
+from export.qnn_plan import layers_of
 from export.shards import (
     PLANS,
     Shard,
@@ -54,8 +60,8 @@ def subject(name: str) -> tuple[ComponentSpec, dict[str, torch.nn.Module]]:
     return spec, component_methods(checkpoint, name, HTP, geometry, list(spec.methods))
 
 
-def shards_of(name: str, wanted: int | None, limit: float = UNLIMITED) -> list[Shard]:
-    return cut_component(*subject(name), wanted, limit, two_bytes)
+def shards_of(name: str, wanted: int | None, limit: float = UNLIMITED, codes: bool = False) -> list[Shard]:
+    return cut_component(*subject(name), wanted, limit, two_bytes, codes=codes)
 
 
 def run_chain(shards: list[Shard], method: str, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -80,6 +86,77 @@ def test_a_chain_of_shards_is_the_component(name: str, wanted: int) -> None:
             found = run_chain(shards, method, dict(inputs))[described.outputs[0].name]
         assert found.dtype == torch.float32
         assert 0 < (found - whole).norm() / whole.norm() < 1e-3
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("unet", 6), ("text_encoder", 2)])
+def test_what_calibration_hands_on_leads_to_what_the_component_gives(tmp_path: Path, name: str, wanted: int) -> None:
+    """Oracle: the uncut module, in fp32: values that become codes are not rounded before ranges are taken of them."""
+    spec, modules = subject(name)
+    shards = shards_of(name, wanted, codes=True)
+    calls = {
+        method: [
+            tuple(torch.from_numpy(array) for array in sample_inputs(described, seed).values()) for seed in range(2)
+        ]
+        for method, described in spec.methods.items()
+    }
+    record_handed(shards, spec, calls, tmp_path / "handed")
+    for method, described in spec.methods.items():
+        last = shards[-1].parts[method]
+        given = ShardCalls(tmp_path / "handed", method, described, calls[method], last.method)
+        assert len(given) == 2
+        for inputs, handed in zip(calls[method], given, strict=True):
+            with torch.no_grad():
+                whole, (found,) = modules[method](*inputs), last.module(*handed)
+            assert (found - whole).norm() / whole.norm() < 1e-5
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("unet", 3), ("text_encoder", 2)])
+def test_layers_put_back_compute_the_same_under_their_own_names(tmp_path: Path, name: str, wanted: int) -> None:
+    """Oracle: the graphs without them. Methods share them, and every layer of the component is in one shard."""
+    spec, modules = subject(name)
+    shards = shards_of(name, wanted, codes=True)
+    calls = {
+        method: [tuple(torch.from_numpy(array) for array in sample_inputs(described, 3).values())]
+        for method, described in spec.methods.items()
+    }
+    record_handed(shards, spec, calls, tmp_path / "before")
+    put_back(shards, layers_of(modules).keys())
+    record_handed(shards, spec, calls, tmp_path / "after")
+    for path in (tmp_path / "before").iterdir():
+        assert torch.equal(read_value(path), read_value(tmp_path / "after" / path.name)), path.name
+    found: dict[str, nn.Module] = {}
+    for shard in shards:
+        for part in shard.parts.values():
+            for layer, module in layers_of({name: part.module}).items():
+                assert found.setdefault(layer.removeprefix(IN_SHARD), module) is module
+    wanted_layers = layers_of(modules)
+    assert found.keys() == wanted_layers.keys()
+    assert all(found[layer].weight is module.weight for layer, module in wanted_layers.items())
+
+
+def test_eight_bit_activations_are_not_cut(tmp_path: Path) -> None:
+    made = QnnExporter(None, True, Cutting(2))
+    with pytest.raises(ExportError, match=r"w8a8mix in 2 shards is not supported; take one \(--shards 1\)"):
+        made.write_shards(*subject("unet"), shards_of("unet", 2), "w8a8mix", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"hands from shard to shard cannot be written: .*TMPDIR"):
+        write_value(tmp_path / "gone" / "value.safetensors", torch.zeros(1))
+
+
+@pytest.mark.parametrize(("second", "words"), [((0.5, 7), None), ((0.5, 9), "from 9"), ((1.0, 7), "steps of 1 ")])
+def test_shards_that_take_a_code_for_something_else_are_refused(second: tuple[float, int], words: str | None) -> None:
+    records = [
+        ShardRecord(files={}, delegates={}, traffic={}, plan={}, codes={"edit": {"part1_0": code}})
+        for code in ((0.5, 7), second)
+    ]
+    if words is None:
+        check_codes("unet", records)
+        return
+    with pytest.raises(ExportError, match=rf"unet.edit: shard 2 takes 'part1_0' in .*{words}.*--shards"):
+        check_codes("unet", records)
 
 
 def test_the_plan_cuts_the_unet_at_its_blocks() -> None:

@@ -129,17 +129,21 @@ def request_of(
     """What one export of that cell would be asked. A local folder is recorded by its name only."""
     from export.driver import ExportRequest
 
+    (width, height), *further = cell.sizes
     return ExportRequest(
         checkpoint=checkpoint,
         source=checkpoint.path.name if cell.checkpoint in local else cell.checkpoint,
         backend=cell.backend,
-        width=cell.width,
-        height=cell.height,
+        width=width,
+        height=height,
         precision=cell.precision,
         modes=cast("tuple[Mode, ...]", tuple(mode for mode in MODES if mode in said.modes)),
         components=said.components,
         cache=cache.resolve(),
         soc=cell.soc,
+        embeddings=said.embeddings,
+        precompute_prefix=said.precompute_prefix,
+        further=tuple(further),
     )
 
 

@@ -1,0 +1,291 @@
+"""HTP components in several shards: compiled by workers or found in a cache, and what the manifest says of them."""
+
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule
+
+from dreamlite_mobile.bundle_programs import Delegates, HandedSpec, ShardEntry, Traffic
+from dreamlite_mobile.bundle_schema import FileEntry, HtpEntry
+from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
+from dreamlite_mobile.errors import ExportError
+from dreamlite_mobile.files import sha256_file
+from export.backends import Cutting, Tell, Written
+from export.calibration import Inputs
+from export.handed import Calls, Results, ShardCalls, record_handed
+from export.manifest import tool_versions
+from export.pieces import Kept, Pieces, piece_key
+from export.put_back import put_back
+from export.shards import HANDED_ON, Code, Shard, shard_digest, shard_memory
+from export.targets import Target
+from export.workers import Job, Limits, run_told
+
+if TYPE_CHECKING:
+    from export.qnn import Quantisation
+
+IN_SHARD = "module."
+"""What the names of a shard's layers begin with."""
+SAME_SCALE = 1e-4
+"""Two shards' scales of one value may differ by so much of themselves: fp32 rounds in another order."""
+
+
+class ShardRecord(Kept):
+    """What a compiled shard leaves beside its program: how each method was cut, what it moves.
+
+    Of integers `plan` tells as a component's plan does, and `codes` what those stand for that are handed on, by method
+    and value; fp16 has neither.
+    """
+
+    delegates: dict[str, Delegates]
+    traffic: dict[str, Traffic]
+    plan: dict[str, Any]
+    codes: dict[str, dict[str, Code]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardWriter:
+    """Compiles a component's shards for one chip.
+
+    Integers need `calls`, the component's calibration calls by method, `sha256`, which names them, and the names of
+    the `layers` that have bits of their own.
+    """
+
+    spec: ComponentSpec
+    shards: Sequence[Shard]
+    soc: Target
+    made_for: HtpEntry
+    cutting: Cutting
+    precision: str
+    tell: Tell
+    calls: Calls | None = None
+    sha256: str = ""
+    layers: Collection[str] = ()
+
+    def write(self, folder: Path) -> tuple[Written, list[dict[str, Any]]]:
+        """One program per shard (`<component>.1.pte`), each compiled by a worker or found in the cache; their plans.
+
+        Raises:
+            ExportError: a shard that cannot be compiled, or shards that disagree on what a code stands for.
+            OutputError: no room for what calibration hands on.
+        """
+        files = [f"{self.spec.name}.{index}.pte" for index in range(1, len(self.shards) + 1)]
+        with TemporaryDirectory(prefix="dreamlite-shards-") as scratch:
+            pieces = Pieces(self.cutting.cache or Path(scratch, "pieces"))
+            keys = [self.key(shard, file) for shard, file in zip(self.shards, files, strict=True)]
+            missing = [index for index, key in enumerate(keys) if pieces.find(key, ShardRecord) is None]
+            for index in sorted({*range(len(keys))} - {*missing}):
+                self.tell(f"{self.name(index)}: finished before")
+            if missing:
+                self.compile_missing(missing, keys, files, pieces, Path(scratch, "handed"))
+            records = []
+            for index, (key, file) in enumerate(zip(keys, files, strict=True)):
+                piece = pieces.find(key, ShardRecord)
+                if piece is None:
+                    raise ExportError(
+                        f"{self.name(index)}: was compiled and is gone from {pieces.folder}; export again"
+                    )
+                shutil.copyfile(piece.folder / file, folder / file)
+                records.append(piece.record)
+        check_codes(self.spec.name, records)
+        return described(self.spec, self.shards, files, records), [record.plan for record in records]
+
+    def compile_missing(
+        self, missing: Sequence[int], keys: Sequence[str], files: Sequence[str], pieces: Pieces, handed: Path
+    ) -> None:
+        """Run the compilers, saying what is done and what is left. What calibration hands on goes through `handed`."""
+        from export import qnn  # noqa: F401 - imported once, before the workers are forked
+
+        if self.calls is not None:
+            self.tell(f"{self.spec.name}: what its {len(self.shards)} shards hand on in calibration")
+            record_handed(self.shards, self.spec, self.calls, handed)
+            put_back(self.shards, self.layers)
+        # a network in integers is compiled from fp32, however few bytes its weights will have
+        bytes_each = 1 if self.calls is None else 2
+        jobs = [
+            Job(
+                self.name(index),
+                operators(self.shards[index]),
+                CompileShard(self, index, files[index], pieces, keys[index], handed),
+                shard_memory(bytes_each * self.shards[index].volume),
+            )
+            for index in missing
+        ]
+        for _ in run_told(jobs, self.cutting.limits or Limits.of_machine(), self.tell):
+            pass
+
+    def key(self, shard: Shard, file: str) -> str:
+        """Of all that a shard's bytes depend on."""
+        return piece_key(
+            {
+                "shard": shard_digest(shard),
+                "file": file,
+                "htp": self.made_for.model_dump(mode="json"),
+                "tools": tool_versions().model_dump(mode="json"),
+                "precision": self.precision,
+                "parts": 1 if self.calls is None else len(self.shards),
+                "calibration": self.sha256,
+            }
+        )
+
+    def name(self, index: int) -> str:
+        """How messages call a shard."""
+        begins = self.shards[index].begins
+        return f"{self.spec.name} shard {index + 1} of {len(self.shards)}" + (f" (from {begins})" if begins else "")
+
+
+@dataclass(frozen=True, slots=True)
+class CompileShard:
+    """A worker's job: compile one shard and put it into the cache."""
+
+    writer: ShardWriter
+    index: int
+    file: str
+    pieces: Pieces
+    key: str
+    handed: Path
+
+    def __call__(self) -> None:
+        from export.qnn import lower
+
+        writer, parts = self.writer, self.writer.shards[self.index].parts
+        integers = None if writer.calls is None else self.quantisation(writer.calls)
+        methods: dict[str, tuple[nn.Module, Inputs]] = {
+            name: (part.module.eval(), seeded(part.method.inputs) if integers is None else integers.calls[name][0])
+            for name, part in parts.items()
+        }
+        compiled = lower(methods, writer.soc, writer.made_for.shared_weights, integers)
+        with TemporaryDirectory(prefix="dreamlite-shard-") as scratch:
+            path = Path(scratch) / self.file
+            with path.open("wb") as stream:
+                compiled.write(stream)
+            record = ShardRecord(
+                delegates={name: Delegates(count=report.delegates) for name, report in compiled.reports.items()},
+                traffic=compiled.traffic,
+                plan={} if integers is None else told(integers),
+                codes={name: named(parts[name].method, *codes) for name, codes in compiled.codes.items()},
+                files={self.file: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))},
+            )
+            self.pieces.add(self.key, path.parent, record)
+
+    def quantisation(self, calls: Calls) -> "Quantisation":
+        """The shard's own plan, and what it was given in calibration; its weights are rounded in place."""
+        from export.outliers import activations
+        from export.qnn import Quantisation
+        from export.qnn_plan import planned
+
+        spec, parts = self.writer.spec, self.writer.shards[self.index].parts
+        given = {
+            name: ShardCalls(self.handed, name, spec.methods[name], calls[name], part.method)
+            for name, part in parts.items()
+        }
+        modules = {name: part.module for name, part in parts.items()}
+        seen = activations(modules, given)
+        plan = planned(
+            spec.name, self.writer.precision, modules, given, parts=len(self.writer.shards), given=Results(given)
+        )
+        met = {name: (marks(part.method.inputs), marks(part.method.outputs)) for name, part in parts.items()}
+        spans = {
+            name: [span if is_met else None for span, is_met in zip(given[name].spans(), met[name][1], strict=True)]
+            for name in parts
+        }
+        return Quantisation(plan, given, seen, met, spans)
+
+
+def told(integers: "Quantisation") -> dict[str, Any]:
+    """Which bits a component or a shard has, and its layers' largest numbers, for its plan file."""
+
+    def own(name: str) -> str:
+        return name.removeprefix(IN_SHARD)
+
+    plan = integers.plan
+    plan = replace(plan, narrow=tuple(map(own, plan.narrow)), wide=tuple(map(own, plan.wide)))
+    return asdict(plan) | {"activations": [asdict(replace(one, layer=own(one.layer))) for one in integers.activations]}
+
+
+def told_together(plans: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The plan of a component of its shards' plans; `weights_db` is the worst shard's, `shards` has each one's."""
+    together = {key: [one for plan in plans for one in plan[key]] for key in ("narrow", "wide", "short", "activations")}
+    kept = [plan["weights_db"] for plan in plans]
+    return {**plans[0], **together, "weights_db": min(kept), "shards": kept}
+
+
+def operators(shard: Shard) -> float:
+    """Operators of a shard's methods, which is what compiling takes time for."""
+    modules = [module for part in shard.parts.values() for module in part.module.modules()]
+    return float(sum(len(module.graph.nodes) for module in modules if isinstance(module, GraphModule)))
+
+
+def seeded(inputs: tuple[TensorSpec, ...]) -> tuple[torch.Tensor, ...]:
+    """Inputs of the right shape and dtype; fp16 compilation looks at nothing else."""
+    source = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(spec.shape, generator=source).to(getattr(torch, spec.dtype)) for spec in inputs)
+
+
+def marks(specs: Sequence[TensorSpec]) -> tuple[bool, ...]:
+    """Which of them are handed from shard to shard."""
+    return tuple(spec.dtype == HANDED_ON for spec in specs)
+
+
+def named(method: MethodSpec, taken: Sequence[Code | None], given: Sequence[Code | None]) -> dict[str, Code]:
+    """By name, what the codes stand for that a method takes and gives."""
+    specs = (*method.inputs, *method.outputs)
+    return {spec.name: code for spec, code in zip(specs, (*taken, *given), strict=True) if code is not None}
+
+
+def check_codes(component: str, records: Sequence[ShardRecord]) -> None:
+    """Refuse (ExportError) shards of which one takes a code for another number than the one before it gave it for."""
+    known: dict[tuple[str, str], Code] = {}
+    for index, record in enumerate(records, 1):
+        for method, codes in record.codes.items():
+            for value, (scale, zero) in codes.items():
+                first_scale, first_zero = known.setdefault((method, value), (scale, zero))
+                if abs(scale / first_scale - 1) > SAME_SCALE or abs(zero - first_zero) > 1:
+                    raise ExportError(
+                        f"{component}.{method}: shard {index} takes '{value}' in steps of {scale:g} from {zero}, it is "
+                        f"given in steps of {first_scale:g} from {first_zero}; cut it elsewhere (--shards)"
+                    )
+
+
+def described(
+    spec: ComponentSpec, shards: Sequence[Shard], files: Sequence[str], records: Sequence[ShardRecord]
+) -> Written:
+    """What the manifest says of a component in shards."""
+    entries = {
+        method: tuple(
+            ShardEntry(
+                inputs=handed(shard.parts[method].method.inputs),
+                outputs=handed(shard.parts[method].method.outputs),
+                traffic=record.traffic[method],
+            )
+            for shard, record in zip(shards, records, strict=True)
+        )
+        for method in spec.methods
+    }
+    return Written(
+        tuple(files),
+        dict.fromkeys(spec.methods, files[0]),
+        {name: Delegates(count=sum(record.delegates[name].count for record in records)) for name in spec.methods},
+        {name: total([record.traffic[name] for record in records]) for name in spec.methods},
+        dict.fromkeys(spec.methods, tuple(files[1:])),
+        entries,
+    )
+
+
+def handed(specs: tuple[TensorSpec, ...]) -> tuple[HandedSpec, ...]:
+    return tuple(HandedSpec.model_validate({"name": s.name, "shape": s.shape, "dtype": s.dtype}) for s in specs)
+
+
+def total(parts: list[Traffic]) -> Traffic:
+    """The traffic of all of them."""
+    return Traffic(
+        read_bytes=sum(part.read_bytes for part in parts),
+        written_bytes=sum(part.written_bytes for part in parts),
+        spilled_bytes=sum(part.spilled_bytes for part in parts),
+        filled_bytes=sum(part.filled_bytes for part in parts),
+    )
