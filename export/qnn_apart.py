@@ -42,10 +42,9 @@ def keep_whole(graph_module: GraphModule) -> list[str]:
 
 
 def would_be_cut(x: Node, groups: int) -> bool:
-    """Whether a group of x's channels may lie in two parts of a concatenation, the network's or the compiler's; or is
-    one channel, which goes wrong as well (32 channels in 32 groups, first in the second resnet of a small U-Net)."""
+    """Whether a group of x's channels may lie in two parts of a concatenation, the network's or the compiler's."""
     width = x.meta["val"].shape[CHANNELS] // groups
-    if DEPTH % width or width == 1:
+    if DEPTH % width:
         return True
     if x.target is not torch.ops.aten.cat.default or len(x.args) < 2 or x.args[1] != CHANNELS:
         return False
