@@ -4,6 +4,8 @@ The HTP adds a bias to the sums of a layer with 8-bit weights in steps of the in
 an activation that calibration hardly ever saw above zero the step is tiny, and a bias of ordinary size does not fit: it
 would be clipped without a word (the trained tiny autoencoder's encoder went from 46 to 6 dB). There the input gets a
 wider range.
+
+Biases of norms have steps of their own, and the largest lies at the end of its range: its sign turns there.
 """
 
 from typing import Any
@@ -13,6 +15,8 @@ from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e import MinMaxObserver
 
 BIASED = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default, torch.ops.aten.conv_transpose2d.input)
+WHOLE = 2**31 - 1
+LITTLE = 1 + 2.0**-16
 LARGEST = 2.0**29
 """The largest code of a bias: a quarter of what 32 bits hold, for the products are added to it."""
 
@@ -23,6 +27,7 @@ def make_room(prepared: GraphModule) -> list[str]:
     Returns:
         the names of those layers' operators.
     """
+    keep_largest(prepared)
     found = []
     for node in prepared.graph.nodes:
         if node.target not in BIASED or len(node.args) < 3 or not isinstance(node.args[2], Node):
@@ -36,6 +41,16 @@ def make_room(prepared: GraphModule) -> list[str]:
             seen.max_val = seen.max_val + (least - step) * (seen.quant_max - seen.quant_min)
             found.append(node.name)
     return found
+
+
+def keep_largest(prepared: GraphModule) -> None:
+    """Widen, in place, the ranges of tensors with 32-bit codes of their own (biases of norms) by a little.
+
+    The largest code is none that fp32 has: it becomes 2^31, which turns to -2^31.
+    """
+    for seen in prepared.modules():
+        if isinstance(seen, MinMaxObserver) and seen.quant_max == WHOLE:
+            seen.min_val, seen.max_val = seen.min_val * LITTLE, seen.max_val * LITTLE
 
 
 def source(node: Node) -> Node:

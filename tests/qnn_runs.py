@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bundles import exported
 from checkpoint_files import tiny_checkpoint
 from outcome import Outcome
 from run_folder import made_once
@@ -43,6 +44,12 @@ def said(script: str, *arguments: object) -> Any:
 def dreamlite(*arguments: object) -> Outcome:
     """The product's own command."""
     return python(START, *arguments)
+
+
+def parity(made: Path) -> Outcome:
+    """A bundle of the tiny checkpoint, judged; the ONNX referee is the one that other tests use too."""
+    known = ("--checkpoint", tiny_checkpoint(), "--referee", exported("fp32", "onnx"))
+    return dreamlite("parity", made, *known, "--json")
 
 
 def compiled(name: str, *more: str, precisions: Iterable[str] = ("fp16",)) -> Path:

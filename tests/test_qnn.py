@@ -1,15 +1,24 @@
 """HTP files in fp16: compiled for the Xiaomi 14's chip, run on the emulator, held to torch."""
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkpoint_files import tiny_checkpoint
+from outcome import Outcome
 from PIL import Image
-from qnn_runs import SIZE, bundle, compiled, dreamlite, python, said
+from qnn_runs import SIZE, bundle, compiled, dreamlite, parity, python, said
 
 from dreamlite_mobile import bundle_files
+from dreamlite_mobile.bundle import open_bundle
+from dreamlite_mobile.cli.export import cutting_of, planned
+from dreamlite_mobile.cli.judge import JudgeRequest, judge
+from dreamlite_mobile.errors import BundleError, ConfigError
+from dreamlite_mobile.runtime.load import load_component
 
 pytestmark = [pytest.mark.qnn, pytest.mark.slow]
 SHARDS = 3
@@ -86,12 +95,12 @@ def test_for_the_phone_both_methods_share_their_weights(tmp_path: Path) -> None:
     phone = compiled("qnn-phone", "--components", "text_encoder")
     shared, own = bundle_files.read_manifest(phone), bundle_files.read_manifest(bundle())
     assert shared.files["text_encoder.pte"].bytes < 0.6 * own.files["text_encoder.pte"].bytes
-    done = dreamlite("parity", phone, "--checkpoint", tiny_checkpoint())
-    assert done.code == 1 and "share their weights" in done.err and "Export it again with --emulator" in done.err
+    with pytest.raises(BundleError, match=r"share their weights[^.]*\. Export it again with --emulator"):
+        judge(JudgeRequest(phone, str(tiny_checkpoint())))
 
 
 def test_the_emulator_reaches_every_floor() -> None:
-    done = dreamlite("parity", bundle(), "--checkpoint", tiny_checkpoint(), "--json")
+    done = parity(bundle())
     assert done.code == 0, done.err
     rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"] and row["precision"] == "fp16"]
     assert {row["component"] for row in rows} >= {
@@ -124,30 +133,35 @@ def test_a_bundle_of_a_newer_qnn_is_refused(tmp_path: Path) -> None:
     text = json.dumps(manifest)
     (newer / "manifest.json").write_text(text)
     bundle_files.write_manifest(newer, bundle_files.Manifest.model_validate_json(text))
-    done = dreamlite("generate", newer, "a red circle", "--out", tmp_path / "a.png", "--emulator")
-    assert done.code == 1 and "compiled by QNN 2.99.0" in done.err and "QNN_SDK_ROOT" in done.err
+    with pytest.raises(BundleError, match=r"compiled by QNN 2\.99\.0.*QNN_SDK_ROOT"):
+        load_component(open_bundle(newer), "unet", emulator=True)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "cut", "message"),
     [
-        (("--soc", "SM8651"), "--soc: unknown SoC 'SM8651'"),
-        (("--soc", "SM8350"), "--soc SM8350: its HTP (V68) computes in integers only"),
-        (("--shards", "few"), "--shards few: expected auto or a number"),
-        (("--jobs", "0"), "--jobs 0: expected 1 or more"),
-        (("--max-memory", "0GB"), "--max-memory 0GB: expected a positive number and a unit"),
-        (("--precision", "w8"), "text_encoder cannot be 'w8' with this backend; supported: fp16, w8a16, w4a16"),
+        ({"soc": "SM8651"}, (), "--soc: unknown SoC 'SM8651'"),
+        ({"soc": "SM8350"}, (), "--soc SM8350: its HTP (V68) computes in integers only"),
+        ({"precision": "w8"}, (), "text_encoder cannot be 'w8' with this backend; supported: fp16, w8a16, w4a16"),
+        ({}, ("few", None, None), "--shards few: expected auto or a number"),
+        ({}, ("auto", 0, None), "--jobs 0: expected 1 or more"),
+        ({}, ("auto", None, "0GB"), "--max-memory 0GB: expected a positive number and a unit"),
     ],
 )
-def test_what_cannot_be_is_refused_before_work(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
-    out = tmp_path / "b"
-    done = dreamlite("export", tiny_checkpoint(), "--out", out, "--backend", "qnn", "--size", SIZE, *options)
-    assert done.code == 1 and message in done.err, done.err
-    assert not out.exists()
+def test_what_cannot_be_is_refused_before_work(options: dict[str, str], cut: tuple[Any, ...], message: str) -> None:
+    asked = {"backend": "qnn", "precision": None, "sizes": [str(SIZE)]} | options
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        planned(str(tiny_checkpoint()), **asked, cutting=cutting_of(*cut, None) if cut else None)
 
 
-def test_a_soc_means_nothing_to_other_backends(tmp_path: Path) -> None:
-    done = dreamlite("export", tiny_checkpoint(), "--out", tmp_path / "b", "--soc", "SM8650", "--size", SIZE)
+def test_the_command_leaves_nothing_of_what_it_refuses(tmp_path: Path) -> None:
+    asked = ("--backend", "qnn", "--size", SIZE, "--soc", "SM8651")
+    done = dreamlite("export", tiny_checkpoint(), "--out", tmp_path / "b", *asked)
+    assert done.code == 1 and "--soc: unknown SoC 'SM8651'" in done.err and not (tmp_path / "b").exists()
+
+
+def test_a_soc_means_nothing_to_other_backends(run: Callable[..., Outcome], tmp_path: Path) -> None:
+    done = run("export", tiny_checkpoint(), "--out", tmp_path / "b", "--soc", "SM8650", "--size", SIZE)
     assert done.code == 1 and "--soc SM8650: xnnpack files are for every chip" in done.err
 
 

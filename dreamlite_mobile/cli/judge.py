@@ -45,6 +45,7 @@ from dreamlite_mobile.parity.tokens import TOKENS, token_precision, token_rows
 from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.progress import task
 from dreamlite_mobile.runtime.load import load_embeddings
+from dreamlite_mobile.runtime.qnn import check_qnn
 from dreamlite_mobile.runtime.rounding import Rounding
 from dreamlite_mobile.runtime.session import Session, prompt_encoder
 
@@ -124,8 +125,10 @@ def judge(request: JudgeRequest) -> Judgement:
 
 
 def opened(request: JudgeRequest) -> Bundle:
-    """The bundle, every file of it checked, and the components to walk through among its own."""
+    """The bundle, every file of it checked, one that can run here, and the components to walk through among its own."""
     bundle = open_checked(request.bundle)
+    if bundle.manifest.backend == "qnn":
+        check_qnn(bundle)
     for name in request.blocks:
         bundle.component(name)
     if request.score is not None:
