@@ -101,6 +101,7 @@ def psnr_db(found: Made, expected: Made) -> float | None:
 def measured(checkpoint: Checkpoint, precision: str, work: Path, count: int) -> dict[str, Any]:
     """Everything about one precision."""
     bundle = bundle_of(checkpoint, precision, work)
+    parity = parity_of(bundle, checkpoint)
     with ExitStack() as stack:
         open_once = once(lambda: stack.enter_context(Session(bundle, emulator=True)).pipeline())
         after = drawn(folder_of(work, f"{precision}-pictures"), count, open_once)
@@ -109,7 +110,7 @@ def measured(checkpoint: Checkpoint, precision: str, work: Path, count: int) -> 
     precisions = {name: entry.precision for name, entry in bundle.manifest.components.items()}
     return {
         "components": precisions,
-        "parity": parity_of(bundle, checkpoint),
+        "parity": parity,
         "pictures": pictures_json(scored),
         "score": scores_json(scored),
         "loss": scored.loss(),

@@ -42,9 +42,10 @@ def keep_whole(graph_module: GraphModule) -> list[str]:
 
 
 def would_be_cut(x: Node, groups: int) -> bool:
-    """Whether a group of x's channels may lie in two parts of a concatenation, the network's or the compiler's."""
+    """Whether a group of x's channels may lie in two parts of a concatenation, the network's or the compiler's; or is
+    one channel, which goes wrong as well (32 channels in 32 groups, 4 x 8 pixels, at the start of a block: 12 dB)."""
     width = x.meta["val"].shape[CHANNELS] // groups
-    if DEPTH % width:
+    if DEPTH % width or width == 1:
         return True
     if x.target is not torch.ops.aten.cat.default or len(x.args) < 2 or x.args[1] != CHANNELS:
         return False

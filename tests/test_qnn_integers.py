@@ -5,8 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from checkpoint_files import tiny_checkpoint
-from qnn_runs import compiled, dreamlite, said
+from qnn_runs import compiled, parity, said
 
 from dreamlite_mobile import bundle_files
 
@@ -34,7 +33,7 @@ def exported(precision: str, *precisions: str, more: tuple[str, ...] = ()) -> Pa
 
 def test_integers_reach_their_floors_on_the_emulator() -> None:
     """On a seeded sample that calibration did not see. The numbers watch knows the codes and what can be held."""
-    done = dreamlite("parity", integers(), "--checkpoint", tiny_checkpoint(), "--json")
+    done = parity(integers())
     assert done.code == 0, done.err
     numbers = done.data["bundles"][0]["numbers"]
     assert all(one["span"][0] <= 0 <= one["span"][1] and one["beyond_span"] is not None for one in numbers)
@@ -49,7 +48,7 @@ def test_integers_reach_their_floors_on_the_emulator() -> None:
 
 def test_fewer_bits_reach_their_floors_on_the_emulator() -> None:
     """And the plans say which layers have 4-bit weights, and which 8-bit activations."""
-    done = dreamlite("parity", fewer(), "--checkpoint", tiny_checkpoint(), "--json")
+    done = parity(fewer())
     assert done.code == 0, done.err
     rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"]]
     assert {(row["component"], row["precision"]) for row in rows} == {
