@@ -3,7 +3,8 @@
 It normalises each part of a concatenation by itself, be it one of the network or one that it makes itself where it
 works on some channels after others (64, then 32 of 96). Where a group has channels of two parts the result is noise:
 64 + 32 channels in 8 groups -9 dB, 64 + 64 in 8 groups are right, and in fp16 both are. A reshape in front of the norm
-keeps it whole, whatever else reads its input; a product with one does so only sometimes.
+keeps it whole, whatever else reads its input; a product with one does so only sometimes. Not so where there are few
+pixels: groups of 6 of 192 channels are right at 8 x 16, noise at 4 x 8 (benchmarks/htp.md).
 """
 
 from itertools import accumulate
