@@ -46,8 +46,8 @@ STAGES = (
     Stage("reading", 3_500, 12, 3e-3, ("text_encoder", "reader"), draws=2, edits=0.4),
     Stage("text", 13_000, 16, 2e-3, DRAWING, paired=0.0),
     Stage("edit", 1_200, 8, 1.5e-3, DRAWING, draws=2, edits=0.75, paired=0.5),
-    Stage("joint", 13_300, 8, 1.5e-3, DRAWING, draws=2, edits=0.45, copies=0.2, paired=0.7),
-    Stage("distil", 1_200, 16, 5e-4, ("unet",), edits=0.5),
+    Stage("joint", 16_800, 8, 1.5e-3, DRAWING, draws=2, edits=0.4, copies=0.15, paired=0.7),
+    Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
 )
 
 
