@@ -3,8 +3,7 @@
 It normalises each part of a concatenation by itself, be it one of the network or one that it makes itself where it
 works on some channels after others (64, then 32 of 96). Where a group has channels of two parts the result is noise:
 64 + 32 channels in 8 groups -9 dB, 64 + 64 in 8 groups are right, and in fp16 both are. A reshape in front of the norm
-keeps it whole, whatever else reads its input; a product with one does so only sometimes. Not so where there are few
-pixels: groups of 6 of 192 channels are right at 8 x 16, noise at 4 x 8 (benchmarks/htp.md).
+keeps it whole, whatever else reads its input; a product with one does so only sometimes.
 """
 
 from itertools import accumulate
@@ -43,10 +42,9 @@ def keep_whole(graph_module: GraphModule) -> list[str]:
 
 
 def would_be_cut(x: Node, groups: int) -> bool:
-    """Whether a group of x's channels may lie in two parts of a concatenation, the network's or the compiler's; or is
-    one channel, which goes wrong as well (32 channels in 32 groups, 4 x 8 pixels, at the start of a block: 12 dB)."""
+    """Whether a group of x's channels may lie in two parts of a concatenation, the network's or the compiler's."""
     width = x.meta["val"].shape[CHANNELS] // groups
-    if DEPTH % width or width == 1:
+    if DEPTH % width:
         return True
     if x.target is not torch.ops.aten.cat.default or len(x.args) < 2 or x.args[1] != CHANNELS:
         return False
