@@ -51,9 +51,10 @@ def test_loading_never_holds_two_copies(dtype: str, bound: float, tmp_path: Path
 
 
 def test_quantising_while_loading_holds_one_layer_in_float32(tmp_path: Path) -> None:
-    """Of 16 layers (1.1 GB in float32) the codes of all, a quarter, and up to 0.4 GB that making those of one takes."""
+    """Of 16 layers (1.1 GB in float32) the codes of all, a quarter, up to 0.4 GB that making those of one takes, and as
+    much of the mapped file as the kernel leaves there: on a busy machine 0.9 GB were seen. Whole they would be 1.3."""
     growth, loaded = grown(tmp_path / "t.safetensors", "F16", 16, QUANTISE)
-    assert growth <= 0.75 * loaded
+    assert growth <= loaded
 
 
 def grown(file: Path, dtype: str, count: int, prepare: str) -> tuple[int, int]:
