@@ -7,6 +7,7 @@ Ranges of activations are the largest and smallest values of calibration runs, d
 from collections.abc import Callable, Sequence
 
 import torch
+from executorch.backends.qualcomm.quantizer.observers.concat_observer import ConcatObserver
 from executorch.backends.qualcomm.quantizer.quantizer import ModuleQConfig, QnnQuantizer, QuantDtype
 from executorch.backends.qualcomm.serialization.qc_schema import QcomChipset
 from torch.export import ExportedProgram
@@ -69,9 +70,10 @@ def quantised(
     for result, span in zip(prepared.graph.output_node().args[0], spans, strict=False):
         if span is not None:
             observer = attribute(prepared, result)
-            if not isinstance(observer, MinMaxObserver):
+            if not isinstance(observer, MinMaxObserver | ConcatObserver):
                 raise ExportError(f"{result}: handed to another shard and not observed; cut it elsewhere (--shards)")
-            observer.min_val, observer.max_val = map(torch.tensor, span)
+            room = 1.0 if isinstance(observer, RoomyObserver) else ROOM
+            observer.min_val, observer.max_val = (torch.tensor(room * end) for end in span)
     return torch.export.export(convert_pt2e(prepared), example)
 
 
