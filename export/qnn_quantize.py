@@ -66,6 +66,9 @@ def quantised(
     prepared = prepare_pt2e(traced, quantiser)
     for inputs in calls:
         prepared(*inputs)
+    for seen in prepared.modules():
+        if isinstance(seen, ConcatObserver):  # what it joins has room already
+            seen.min_val, seen.max_val = seen.min_val * ROOM, seen.max_val * ROOM
     make_room(prepared)
     for result, span in zip(prepared.graph.output_node().args[0], spans, strict=False):
         if span is not None:
