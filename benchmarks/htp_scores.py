@@ -11,6 +11,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,9 @@ def measured(checkpoint: Checkpoint, precision: str, work: Path, count: int) -> 
     bundle = bundle_of(checkpoint, precision, work)
     parity = parity_of(bundle, checkpoint)
     with ExitStack() as stack:
-        open_once = once(lambda: stack.enter_context(Session(bundle, emulator=True)).pipeline())
+        open_once = cache(lambda: stack.enter_context(Session(bundle, emulator=True)).pipeline())
         after = drawn(folder_of(work, f"{precision}-pictures"), count, open_once)
-    reference = once(lambda: reference_of(str(checkpoint.path), SIZE))
+    reference = cache(lambda: reference_of(str(checkpoint.path), SIZE))
     scored = Scored(drawn(folder_of(work, "fp32-pictures"), count, reference), after)
     precisions = {name: entry.precision for name, entry in bundle.manifest.components.items()}
     return {
@@ -116,18 +117,6 @@ def measured(checkpoint: Checkpoint, precision: str, work: Path, count: int) -> 
         "loss": scored.loss(),
         "complaint": scored.complaint(precisions.values()),
     }
-
-
-def once(make: Callable[[], Pipeline]) -> Callable[[], Pipeline]:
-    """What `make` gives, made when it is first asked for."""
-    made: list[Pipeline] = []
-
-    def ask() -> Pipeline:
-        if not made:
-            made.append(make())
-        return made[0]
-
-    return ask
 
 
 def folder_of(work: Path, name: str) -> Path:

@@ -6,7 +6,7 @@ seeded sample of unit normals is added, so that ranges leave room for prompts of
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ from dreamlite_mobile.runtime import Array
 from dreamlite_mobile.tiny.evaluate import asked_of
 from dreamlite_mobile.tiny.score import edits, prompts
 from dreamlite_mobile.tiny.world import render
+from export.backends import Tell, silent
 
 SEED = 515_151
 """Of prompts and noise; the score's and the parity run's are others."""
@@ -32,7 +33,8 @@ PICTURES = 12
 READ = 4
 """Prompts, and edits where that is a mode, that a text tower is asked alone."""
 Inputs = tuple[torch.Tensor, ...]
-Tell = Callable[[str], None]
+Calls = Mapping[str, Sequence[Inputs]]
+"""Of one component, by method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class Calibration:
     sha256: str
     right: int = 0
 
+    def calls_of(self, spec: ComponentSpec) -> dict[str, tuple[Inputs, ...]]:
+        """The calls of each of a component's methods."""
+        return {method: self.calls[spec.name, method] for method in spec.methods}
+
 
 def trajectories(
     checkpoint: Checkpoint,
@@ -57,7 +63,7 @@ def trajectories(
     modes: Sequence[str],
     specs: Mapping[str, ComponentSpec],
     pictures: int = PICTURES,
-    tell: Tell = lambda _: None,
+    tell: Tell = silent,
 ) -> Calibration:
     """Draw pictures, and edits where that is a mode, and keep what the components were given.
 

@@ -7,13 +7,12 @@ from typing import Any
 
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.bundle_checks import MANIFEST_NAME
-from dreamlite_mobile.components import size_text
 from dreamlite_mobile.errors import BundleError, ConfigError, DreamLiteError, OutputError
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.measure import measured
 from export.driver import ExportRequest, Plan, calibrate, plan_export, run_export
 from export.estimate import PROCESS_BYTES, lowering_bytes
-from export.matrix import Cell
+from export.matrix import Cell, sizes_label
 from export.parts import key_of, make_piece
 from export.pieces import Kept, Pieces, piece_key
 
@@ -101,8 +100,9 @@ def piece_task(plan: Plan, component: str) -> Task:
     """The task of one component; what it is called says what sets it apart."""
     request = plan.request
     soc = [] if request.soc is None else [request.soc]
-    sizes = "+".join(map(size_text, request.sizes))
-    name = " ".join([component, request.source, request.backend, *soc, plan.precisions[component], sizes])
+    name = " ".join(
+        [component, request.source, request.backend, *soc, plan.precisions[component], sizes_label(request.sizes)]
+    )
     return Task(name, key_of(plan, component), request, lowering_bytes(plan, component), component=component)
 
 

@@ -15,10 +15,8 @@ from safetensors.torch import save_file
 
 from dreamlite_mobile.components import ComponentSpec, MethodSpec
 from dreamlite_mobile.errors import OutputError
-from export.calibration import Inputs
+from export.calibration import Calls, Inputs
 from export.shards import Shard
-
-Calls = Mapping[str, Sequence[Inputs]]
 
 
 @torch.no_grad()

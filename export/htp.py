@@ -100,11 +100,11 @@ class QnnExporter:
             inf if self.cutting.max_memory is None else shard_room(self.cutting.max_memory),
             codes=integers,
         )
+        whole = partial(self.write_whole, spec, modules, precision, folder)
         if len(shards) > 1:
             written = self.write_shards(spec, modules, shards, precision, folder)
-            return replace(written, documents=(*documents, *written.documents))
-        whole = partial(self.write_whole, spec, modules, precision, folder)
-        written = whole() if self.cutting.limits is None else apart(spec.name, whole, self.cutting.limits)
+        else:
+            written = whole() if self.cutting.limits is None else apart(spec.name, whole, self.cutting.limits)
         return replace(written, documents=(*documents, *written.documents))
 
     def write_range(self, spec: ComponentSpec, modules: Mapping[str, nn.Module], folder: Path) -> tuple[str, ...]:
@@ -113,8 +113,7 @@ class QnnExporter:
             return ()
         from export.fp16_range import keep_in_range
 
-        calls = {name: self.calibration.calls[spec.name, name] for name in spec.methods}
-        found = keep_in_range(modules, calls)
+        found = keep_in_range(modules, self.calibration.calls_of(spec))
         plan = {"component": spec.name, "precision": "fp16"} | asdict(found) | {"divisors": found.divisors}
         return (write_plan(folder, spec.name, plan),)
 
@@ -154,13 +153,12 @@ class QnnExporter:
             )
         from export.qnn_plan import layers_of
 
-        known = self.known_calls(spec, precision)
-        calls = {name: known.calls[spec.name, name] for name in spec.methods}
-        written, plans = made(calls, known.sha256, layers_of(modules).keys()).write(folder)
+        known = self.calibrated_for(spec, precision)
+        written, plans = made(known.calls_of(spec), known.sha256, layers_of(modules).keys()).write(folder)
         return replace(written, documents=(write_plan(folder, spec.name, told_together(plans)),))
 
-    def known_calls(self, spec: ComponentSpec, precision: str) -> "Calibration":
-        """What the component is given in calibration.
+    def calibrated_for(self, spec: ComponentSpec, precision: str) -> "Calibration":
+        """The calibration that a component in integers needs.
 
         Raises:
             ExportError: no calibration, as where one block of a bundle is exported alone.
@@ -178,8 +176,7 @@ class QnnExporter:
         from export.qnn import Quantisation
         from export.qnn_plan import planned
 
-        known = self.known_calls(spec, precision)
-        calls = {name: known.calls[spec.name, name] for name in spec.methods}
+        calls = self.calibrated_for(spec, precision).calls_of(spec)
         seen = activations(modules, calls)
         judge = None if self.judge is None else partial(self.judge.verdict, spec.name, precision, modules)
         return Quantisation(planned(spec.name, precision, modules, calls, judge=judge), calls, seen)

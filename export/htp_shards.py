@@ -17,12 +17,12 @@ from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.files import sha256_file
 from export.backends import Cutting, Tell, Written
-from export.calibration import Inputs
-from export.handed import Calls, Results, ShardCalls, record_handed
+from export.calibration import Calls, Inputs
+from export.handed import Results, ShardCalls, record_handed
 from export.manifest import tool_versions
 from export.pieces import Kept, Pieces, piece_key
 from export.put_back import put_back
-from export.shards import HANDED_ON, Code, Shard, shard_digest, shard_memory
+from export.shards import Code, Shard, marks, shard_digest, shard_memory
 from export.targets import Target
 from export.workers import Job, Limits, run_told
 
@@ -78,9 +78,12 @@ class ShardWriter:
         with TemporaryDirectory(prefix="dreamlite-shards-") as scratch:
             pieces = Pieces(self.cutting.cache or Path(scratch, "pieces"))
             keys = [self.key(shard, file) for shard, file in zip(self.shards, files, strict=True)]
-            missing = [index for index, key in enumerate(keys) if pieces.find(key, ShardRecord) is None]
-            for index in sorted({*range(len(keys))} - {*missing}):
-                self.tell(f"{self.name(index)}: finished before")
+            missing = []
+            for index, key in enumerate(keys):
+                if pieces.find(key, ShardRecord) is None:
+                    missing.append(index)
+                else:
+                    self.tell(f"{self.name(index)}: finished before")
             if missing:
                 self.compile_missing(missing, keys, files, pieces, Path(scratch, "handed"))
             records = []
@@ -103,7 +106,7 @@ class ShardWriter:
 
         if self.calls is not None:
             self.tell(f"{self.spec.name}: what its {len(self.shards)} shards hand on in calibration")
-            record_handed(self.shards, self.spec, self.calls, handed)
+            record_handed(self.shards[: missing[-1] + 1], self.spec, self.calls, handed)
             put_back(self.shards, self.layers)
         # a network in integers is compiled from fp32, however few bytes its weights will have
         bytes_each = 1 if self.calls is None else 2
@@ -225,11 +228,6 @@ def seeded(inputs: tuple[TensorSpec, ...]) -> tuple[torch.Tensor, ...]:
     """Inputs of the right shape and dtype; fp16 compilation looks at nothing else."""
     source = torch.Generator().manual_seed(0)
     return tuple(torch.randn(spec.shape, generator=source).to(getattr(torch, spec.dtype)) for spec in inputs)
-
-
-def marks(specs: Sequence[TensorSpec]) -> tuple[bool, ...]:
-    """Which of them are handed from shard to shard."""
-    return tuple(spec.dtype == HANDED_ON for spec in specs)
 
 
 def named(method: MethodSpec, taken: Sequence[Code | None], given: Sequence[Code | None]) -> dict[str, Code]:

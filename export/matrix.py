@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -129,9 +129,14 @@ def cells_of(said: MatrixFile, labels: Mapping[str, str]) -> list[Cell]:
     for checkpoint, backend in product(said.checkpoints, said.backends):
         socs = [target(soc).soc for soc in said.socs or (DEFAULT_SOC,)] if backend == "qnn" else [None]
         for soc, precision, sizes in product(socs, said.precisions_of(backend), said.bundles):
-            name = "-".join(named(labels[checkpoint], backend, soc, precision, "+".join(map(size_text, sizes))))
+            name = "-".join(named(labels[checkpoint], backend, soc, precision, sizes_label(sizes)))
             cells[name] = Cell(name, checkpoint, cast("Backend", backend), precision, sizes, soc)
     return list(cells.values())
+
+
+def sizes_label(sizes: Sequence[Size]) -> str:
+    """Of a bundle's sizes, in names of cells and tasks."""
+    return "+".join(map(size_text, sizes))
 
 
 def named(label: str, backend: str, soc: str | None, precision: str | None, size: str) -> Iterator[str]:

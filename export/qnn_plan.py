@@ -7,14 +7,14 @@ those that lose most get 8). In w8a8mix, layers that bear it take and give 8-bit
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from dreamlite_mobile.errors import ExportError
-from export.calibration import Inputs
+from export.calibration import Calls
 from export.precision import WIDTHS, Widths
 from export.qnn_short import FEWER, Judge, bearers, decibels_as_loss, loss, outputs, short_layers, some_of, worst_db
 from export.rounding import round_weights
@@ -31,7 +31,6 @@ WIDE = {
 found by giving one kind of layer at a time 8 bits (benchmarks/htp.md)."""
 
 Modules = Mapping[str, nn.Module]
-Calls = Mapping[str, Sequence[Inputs]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase a
 
 from dreamlite_mobile.networks.hooks import hooked, run_calls
 from dreamlite_mobile.parity.metrics import compare
-from export.calibration import Inputs
+from export.calibration import Calls, Inputs
 
 SHORT = (nn.Linear, nn.Conv2d)
 """Kinds of layers that may take and give 8-bit activations: those with most of the work."""
@@ -26,7 +26,6 @@ TRIED = 3
 FEWER = 0.8
 """Of the layers chosen: those left for another try, where all together lose too much."""
 Modules = Mapping[str, nn.Module]
-Calls = Mapping[str, Sequence[Inputs]]
 Ranges = Mapping[nn.Module, tuple[Observer, Observer]]
 
 

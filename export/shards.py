@@ -255,9 +255,12 @@ def with_boundaries(part: Part, whole: MethodSpec, codes: bool = False) -> Part:
         return replace(spec, shape=shape, dtype=HANDED_ON)
 
     method = MethodSpec(tuple(map(met, part.method.inputs)), tuple(map(met, part.method.outputs)))
-    takes = [spec.dtype == HANDED_ON for spec in method.inputs]
-    gives = [spec.dtype == HANDED_ON for spec in method.outputs]
-    return Part(Boundaries(part.module, takes, gives, codes), method)
+    return Part(Boundaries(part.module, marks(method.inputs), marks(method.outputs), codes), method)
+
+
+def marks(specs: Sequence[TensorSpec]) -> tuple[bool, ...]:
+    """Which of them are handed from shard to shard."""
+    return tuple(spec.dtype == HANDED_ON for spec in specs)
 
 
 def shard_digest(shard: Shard) -> str:

@@ -18,6 +18,7 @@ from dreamlite_mobile.errors import ConfigError, ExportError, OutputError
 from dreamlite_mobile.networks.form import HTP
 from export import shards as shards_module
 from export.backends import Cutting, exporter
+from export.calibration import Inputs
 from export.driver import geometry_of, prompt_encoder
 from export.handed import ShardCalls, read_value, record_handed, write_value
 from export.htp import QnnExporter
@@ -64,6 +65,14 @@ def shards_of(name: str, wanted: int | None, limit: float = UNLIMITED, codes: bo
     return cut_component(*subject(name), wanted, limit, two_bytes, codes=codes)
 
 
+def sampled(spec: ComponentSpec, *seeds: int) -> dict[str, list[Inputs]]:
+    """A call of each method for each seed."""
+    return {
+        method: [tuple(map(torch.from_numpy, sample_inputs(described, seed).values())) for seed in seeds]
+        for method, described in spec.methods.items()
+    }
+
+
 def run_chain(shards: list[Shard], method: str, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for shard in shards:
         part = shard.parts[method]
@@ -93,12 +102,7 @@ def test_what_calibration_hands_on_leads_to_what_the_component_gives(tmp_path: P
     """Oracle: the uncut module, in fp32: values that become codes are not rounded before ranges are taken of them."""
     spec, modules = subject(name)
     shards = shards_of(name, wanted, codes=True)
-    calls = {
-        method: [
-            tuple(torch.from_numpy(array) for array in sample_inputs(described, seed).values()) for seed in range(2)
-        ]
-        for method, described in spec.methods.items()
-    }
+    calls = sampled(spec, 0, 1)
     record_handed(shards, spec, calls, tmp_path / "handed")
     for method, described in spec.methods.items():
         last = shards[-1].parts[method]
@@ -115,10 +119,7 @@ def test_layers_put_back_compute_the_same_under_their_own_names(tmp_path: Path, 
     """Oracle: the graphs without them. Methods share them, and every layer of the component is in one shard."""
     spec, modules = subject(name)
     shards = shards_of(name, wanted, codes=True)
-    calls = {
-        method: [tuple(torch.from_numpy(array) for array in sample_inputs(described, 3).values())]
-        for method, described in spec.methods.items()
-    }
+    calls = sampled(spec, 3)
     record_handed(shards, spec, calls, tmp_path / "before")
     put_back(shards, layers_of(modules).keys())
     record_handed(shards, spec, calls, tmp_path / "after")

@@ -80,7 +80,7 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
     specs = component_specs(shape, modes, narrow)
     known = trajectories(checkpoint, shape, prompt_encoder(bundle), modes, specs, calibration.pictures)
     for name, spec in specs.items():
-        calls = {method: known.calls[name, method] for method in spec.methods}
+        calls = known.calls_of(spec)
         ranges = spans_of(name, methods_of(bundle, checkpoint, name, REFERENCE), calls, ROOM)
         plan = plan_of(bundle, name)
         short = {place: (low / ROOM, high / ROOM) for place, (low, high) in ranges.items() if place[2] in plan["short"]}
