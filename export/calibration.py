@@ -29,7 +29,7 @@ SEED = 515_151
 """Of prompts and noise; the score's and the parity run's are others."""
 STEPS = 4
 PICTURES = 12
-"""Drawn in each mode."""
+"""Drawn in each mode, where nobody asks for another number."""
 READ = 4
 """Prompts, and edits where that is a mode, that a text tower is asked alone."""
 Inputs = tuple[torch.Tensor, ...]

@@ -1,6 +1,7 @@
 """One export: a checkpoint, a backend, a size -> a bundle. Knows no backend's insides."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from export.backends import Cutting, Exporter, Judging, Tell, exporter, silent
 from export.embeddings import Storage, write_rows
 from export.manifest import EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity, step_table_file
 from export.parts import Notify, make_parts
-from export.precision import component_precisions
+from export.precision import WIDTHS, component_precisions
 from export.workers import apart
 
 PREFIX_BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx")
@@ -41,6 +42,7 @@ class ExportRequest:
     `embeddings`: how the token table is stored (see `export.embeddings`).
     `precompute_prefix`: the text tower holds keys and values of the constant prefix and runs only what follows.
     `further`: picture sizes beside the first, over the same weights.
+    `calibration_pictures`: drawn in each mode to see what integers have to hold, instead of `calibration.PICTURES`.
     """
 
     checkpoint: Checkpoint
@@ -61,6 +63,7 @@ class ExportRequest:
     embeddings: Storage = "stored"
     precompute_prefix: bool = False
     further: tuple[Size, ...] = ()
+    calibration_pictures: int | None = None
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -146,7 +149,22 @@ def plan_export(request: ExportRequest) -> Plan:
     )
     specs = component_specs(geometry, request.modes, request.components)
     precisions = component_precisions(request.precision, specs, chosen.precisions)
+    check_calibration(request.calibration_pictures, chosen, precisions)
     return Plan(request, geometry, encoder, chosen, specs, precisions)
+
+
+def check_calibration(pictures: int | None, chosen: Exporter, precisions: Mapping[str, Precision]) -> None:
+    """Refuse (ConfigError) a number of pictures that is none, or that nothing of this export would look at."""
+    if pictures is None:
+        return
+    if pictures < 1:
+        raise ConfigError(f"--calibration-pictures {pictures}: expected 1 or more")
+    if set(chosen.calibrated).isdisjoint(precisions.values()):
+        found = ", ".join(dict.fromkeys(precisions.values()))
+        raise ConfigError(
+            f"--calibration-pictures {pictures}: {found} needs no calibration; supported: --backend qnn with "
+            f"{', '.join(WIDTHS)}. Leave it out."
+        )
 
 
 def check_sizes(request: ExportRequest) -> None:
@@ -220,12 +238,17 @@ def calibrate(plan: Plan, notify: Notify) -> None:
     is_drawn = not set(plan.exporter.calibrated).isdisjoint(plan.precisions.values())
     if not is_drawn and not (plan.exporter.reads_first and "text_encoder" in plan.specs):
         return
-    from export.calibration import readings, trajectories
+    from export.calibration import PICTURES, readings, trajectories
 
     request = plan.request
     limits = None if request.cutting is None else request.cutting.limits
     # a forked worker cannot print beside the progress that is shown here
-    run = partial(trajectories, tell=plan.exporter.tell if limits is None else silent) if is_drawn else readings
+    drawn = partial(
+        trajectories,
+        pictures=request.calibration_pictures or PICTURES,
+        tell=plan.exporter.tell if limits is None else silent,
+    )
+    run = drawn if is_drawn else readings
     notify("calibration")
     draw = partial(run, request.checkpoint, plan.geometry, plan.encoder, request.modes, plan.specs)
     found = draw() if limits is None else apart("calibration", draw, limits)

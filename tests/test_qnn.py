@@ -143,12 +143,15 @@ def test_a_bundle_of_a_newer_qnn_is_refused(tmp_path: Path) -> None:
         ({"soc": "SM8651"}, (), "--soc: unknown SoC 'SM8651'"),
         ({"soc": "SM8350"}, (), "--soc SM8350: its HTP (V68) computes in integers only"),
         ({"precision": "w8"}, (), "text_encoder cannot be 'w8' with this backend; supported: fp16, w8a16, w4a16"),
+        ({"precision": "w8a16", "calibration_pictures": 0}, (), "--calibration-pictures 0: expected 1 or more"),
+        ({"calibration_pictures": 4}, (), "--calibration-pictures 4: fp16 needs no calibration"),
+        ({"backend": "onnx", "calibration_pictures": 4}, (), "4: fp32 needs no calibration; supported: --backend qnn"),
         ({}, ("few", None, None), "--shards few: expected auto or a number"),
         ({}, ("auto", 0, None), "--jobs 0: expected 1 or more"),
         ({}, ("auto", None, "0GB"), "--max-memory 0GB: expected a positive number and a unit"),
     ],
 )
-def test_what_cannot_be_is_refused_before_work(options: dict[str, str], cut: tuple[Any, ...], message: str) -> None:
+def test_what_cannot_be_is_refused_before_work(options: dict[str, Any], cut: tuple[Any, ...], message: str) -> None:
     asked = {"backend": "qnn", "precision": None, "sizes": [str(SIZE)]} | options
     with pytest.raises(ConfigError, match=re.escape(message)):
         planned(str(tiny_checkpoint()), **asked, cutting=cutting_of(*cut, None) if cut else None)

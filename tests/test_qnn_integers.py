@@ -12,6 +12,8 @@ from dreamlite_mobile import bundle_files
 pytestmark = [pytest.mark.qnn, pytest.mark.slow]
 COMPONENTS = ("--components", "text_encoder,vae_decoder")
 SHARDS = 2
+FEWER = 8
+"""Pictures of calibration."""
 
 
 @cache
@@ -22,8 +24,8 @@ def integers() -> Path:
 
 @cache
 def fewer() -> Path:
-    """The same two with 4-bit weights, and with 8-bit activations."""
-    return exported("w8a8mix", "w4a16", "w8a8mix")
+    """The same two with 4-bit weights, and with 8-bit activations, calibrated on fewer pictures."""
+    return exported("w8a8mix", "w4a16", "w8a8mix", more=("--calibration-pictures", str(FEWER)))
 
 
 def exported(precision: str, *precisions: str, more: tuple[str, ...] = ()) -> Path:
@@ -69,6 +71,8 @@ def test_a_bundle_in_integers_tells_what_it_was_calibrated_on_and_which_weights_
     manifest = bundle_files.read_manifest(integers())
     assert manifest.htp is not None and manifest.htp.calibration is not None
     assert (manifest.htp.calibration.steps, manifest.htp.calibration.pictures) == (4, 12)
+    of_fewer = bundle_files.read_manifest(fewer()).htp
+    assert of_fewer is not None and of_fewer.calibration is not None and of_fewer.calibration.pictures == FEWER
     assert set(manifest.documents) == {"text_encoder.plan.json", "vae_decoder.plan.json"}
     plans = {
         name: json.loads((integers() / f"{name}.plan.json").read_text()) for name in ("text_encoder", "vae_decoder")

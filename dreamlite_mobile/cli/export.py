@@ -66,6 +66,13 @@ def export(
         str,
         typer.Option(help="qnn: cut each large component into so many programs that run in turn; auto, or a number."),
     ] = "auto",
+    calibration_pictures: Annotated[
+        int | None,
+        typer.Option(
+            help="qnn in integers: pictures that the fp32 networks draw in each mode to see what codes have to hold; 12. "
+            "Fewer take less time at full size, and leave less room."
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -135,6 +142,7 @@ def export(
         cutting_of(shards, jobs, max_memory, cache),
         embeddings,
         precompute_prefix,
+        calibration_pictures,
     )
     if dry_run:
         show_estimate(estimate(plan), f"{out}: would be made", json_output)
@@ -158,6 +166,7 @@ def planned(
     cutting: "Cutting | None" = None,
     embeddings: str = "stored",
     precompute_prefix: bool = False,
+    calibration_pictures: int | None = None,
 ) -> "Plan":
     """A checked export; nothing is written. A local folder is recorded by its name only."""
     from dreamlite_mobile.bundle import open_bundle
@@ -190,6 +199,7 @@ def planned(
         embeddings=how,
         precompute_prefix=precompute_prefix,
         further=tuple(further),
+        calibration_pictures=calibration_pictures,
     )
     return plan_export(request)
 
