@@ -69,7 +69,7 @@ def export(
     calibration_pictures: Annotated[
         int | None,
         typer.Option(
-            help="qnn in integers: pictures that the fp32 networks draw in each mode to see what codes have to hold; 12. "
+            help="qnn in integers: pictures that the fp32 networks draw in each mode to see what codes must hold; 12. "
             "Fewer take less time at full size, and leave less room."
         ),
     ] = None,
