@@ -8,18 +8,28 @@ seeded sample of unit normals is added, so that ranges leave room for prompts of
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from PIL import Image
 
 from dreamlite_mobile.checkpoint import Checkpoint
-from dreamlite_mobile.components import MODES, ComponentSpec, Geometry, MethodSpec, sample_inputs
+from dreamlite_mobile.components import (
+    MODES,
+    SIZED,
+    ComponentSpec,
+    Geometry,
+    MethodSpec,
+    sample_inputs,
+    size_suffix,
+    size_text,
+)
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
 from dreamlite_mobile.parity.rows import digest
 from dreamlite_mobile.parity.run import Case, Recorder
 from dreamlite_mobile.pipeline import Pipeline, Stages
 from dreamlite_mobile.prompt import PromptEncoder
-from dreamlite_mobile.runtime import Array
+from dreamlite_mobile.runtime import Array, Component
 from dreamlite_mobile.tiny.evaluate import asked_of
 from dreamlite_mobile.tiny.score import edits, prompts
 from dreamlite_mobile.tiny.world import render
@@ -65,20 +75,22 @@ def trajectories(
     pictures: int = PICTURES,
     tell: Tell = silent,
 ) -> Calibration:
-    """Draw pictures, and edits where that is a mode, and keep what the components were given.
+    """Draw pictures, and edits where that is a mode, in every size, and keep what the components were given.
 
     Args:
+        pictures: of each mode and size.
         specs: the components to keep inputs of.
         tell: told of each picture.
 
     Raises:
         CheckpointError: weights that cannot be read.
     """
-    pipeline, cases = recorded(checkpoint, geometry, encoder, modes)
-    side, right = min(geometry.width, geometry.height), 0
-    for mode in (mode for mode in MODES if mode in modes):
-        for index, asked in enumerate(asked_of(mode, pictures, side, SEED)):
-            tell(f"calibration: {mode}, picture {index + 1} of {pictures}")
+    pipelines, cases = recorded(checkpoint, geometry, encoder, modes)
+    right = 0
+    for mode, pipeline in product((mode for mode in MODES if mode in modes), pipelines):
+        size = size_text((pipeline.width, pipeline.height))
+        for index, asked in enumerate(asked_of(mode, pictures, min(pipeline.width, pipeline.height), SEED)):
+            tell(f"calibration: {mode} at {size}, picture {index + 1} of {pictures}")
             picture = asked.draw(pipeline, SEED + index, STEPS)
             right += picture.width == picture.height and asked.judged(picture).judged.right
     calls = {
@@ -105,7 +117,7 @@ def readings(
     Raises:
         CheckpointError: weights that cannot be read.
     """
-    pipeline, cases = recorded(checkpoint, geometry, encoder, modes)
+    (pipeline, *_), cases = recorded(checkpoint, geometry, encoder, modes)
     if "generate" in modes:
         for asked in prompts(pictures, seed=SEED):
             pipeline.read(asked.caption, Stages())
@@ -122,12 +134,25 @@ def readings(
 
 def recorded(
     checkpoint: Checkpoint, geometry: Geometry, encoder: PromptEncoder, modes: Sequence[str]
-) -> tuple[Pipeline, list[Case]]:
-    """The fp32 reference, and the list that every call of its components will be added to."""
+) -> tuple[list[Pipeline], list[Case]]:
+    """The fp32 reference in every size, and the list that every call of its components will be added to.
+
+    The towers, which are the same for all sizes, are listened to in the first.
+    """
     cases: list[Case] = []
     components = reference_components(checkpoint, geometry, modes)
-    recorders = {name: Recorder(name, component, cases) for name, component in components.items()}
-    return reference_pipeline(checkpoint, geometry, encoder, dict(recorders)), cases
+    recorders: dict[str, Component] = {name: Recorder(name, one, cases) for name, one in components.items()}
+    sized = components | {name: recorders[name] for name in components if name in SIZED}
+    return [
+        reference_pipeline(
+            checkpoint,
+            geometry.at(size),
+            encoder,
+            recorders if size == geometry.sizes[0] else sized,
+            size_suffix(size, geometry.sizes[0]),
+        )
+        for size in geometry.sizes
+    ], cases
 
 
 def real_calls(cases: Sequence[Case], component: str, method: str, signature: MethodSpec) -> Iterator[Inputs]:

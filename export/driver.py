@@ -26,7 +26,7 @@ from export.workers import apart
 
 PREFIX_BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx")
 """Whose programs may hold what the constant prefix leaves behind: those that parity was measured of."""
-SIZES_BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx", "coreml")
+SIZES_BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx", "qnn", "coreml")
 """Whose bundles may hold several sizes: those whose methods of all sizes are proven to share one set of weights."""
 
 
