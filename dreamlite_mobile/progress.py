@@ -8,6 +8,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 Advance = Callable[[int], None]
 """Called with the number of units done since the last call."""
+Tell = Callable[[str], None]
+"""Called with words for what is being done."""
+
+
+def silent(_said: str) -> None:
+    """Tell nobody."""
 
 
 def error_console(quiet: bool = False) -> Console:

@@ -14,6 +14,7 @@ from dreamlite_mobile.checkpoint import Filled
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
 from dreamlite_mobile.errors import ConfigError, unknown_name
 from dreamlite_mobile.networks.form import FORMS, LONGEST_AXIS, Form
+from dreamlite_mobile.progress import Tell, silent
 from export.precision import LINEAR
 
 if TYPE_CHECKING:
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 
 SAMPLE_SEED = 0
 MEGABYTE = 1_000_000
-
-
-Tell = Callable[[str], None]
-"""Told what was done in the middle of a component."""
-
-
-def silent(_said: str) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,12 @@ from dreamlite_mobile.parity.reference import reference_components, reference_pi
 from dreamlite_mobile.parity.rows import digest
 from dreamlite_mobile.parity.run import Case, Recorder
 from dreamlite_mobile.pipeline import Pipeline, Stages
+from dreamlite_mobile.progress import Tell, silent
 from dreamlite_mobile.prompt import PromptEncoder
 from dreamlite_mobile.runtime import Array, Component
 from dreamlite_mobile.tiny.evaluate import asked_of
 from dreamlite_mobile.tiny.score import edits, prompts
 from dreamlite_mobile.tiny.world import render
-from export.backends import Tell, silent
 
 SEED = 515_151
 """Of prompts and noise; the score's and the parity run's are others."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dreamlite_mobile.errors import ConfigError, ExportError
+from dreamlite_mobile.progress import Tell
 from export.graph import Task, alone
 from export.memory import free_memory, shown, tree_bytes
 from export.pieces import code_digest
-from export.workers import HEADROOM, SHARE_OF_FREE, Tell
+from export.workers import HEADROOM, SHARE_OF_FREE
 
 LOOK_SECONDS = 0.5
 """Between two looks at what all processes hold; a look walks through each of them."""

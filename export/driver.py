@@ -11,23 +11,22 @@ from dreamlite_mobile.bundle import Bundle, BundleWriter, open_bundle
 from dreamlite_mobile.bundle_fields import Backend, Mode, Precision
 from dreamlite_mobile.bundle_schema import MOST_SIZES, EmbeddingsEntry
 from dreamlite_mobile.checkpoint import Checkpoint
-from dreamlite_mobile.components import ComponentSpec, Geometry, Size, component_specs, size_text, sizes_text
+from dreamlite_mobile.components import ComponentSpec, Geometry, Size, component_specs, size_text
 from dreamlite_mobile.config import DreamLiteConfig
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.images import check_size
 from dreamlite_mobile.measure import Cost
+from dreamlite_mobile.progress import Tell, silent
 from dreamlite_mobile.prompt import PromptConfig, PromptEncoder
-from export.backends import Cutting, Exporter, Judging, Tell, exporter, silent
+from export.backends import Cutting, Exporter, Judging, exporter
 from export.embeddings import Storage, write_rows
 from export.manifest import EMBEDDINGS, TOKENIZER, build_manifest, checkpoint_identity, step_table_file
-from export.parts import Notify, make_parts
+from export.parts import make_parts
 from export.precision import WIDTHS, component_precisions
 from export.workers import apart
 
 PREFIX_BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx")
 """Whose programs may hold what the constant prefix leaves behind: those that parity was measured of."""
-SIZES_BACKENDS: tuple[Backend, ...] = ("xnnpack", "onnx", "qnn", "coreml")
-"""Whose bundles may hold several sizes: those whose methods of all sizes are proven to share one set of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +167,7 @@ def check_calibration(pictures: int | None, chosen: Exporter, precisions: Mappin
 
 
 def check_sizes(request: ExportRequest) -> None:
-    """Refuse (ConfigError) a size that the networks cannot draw, one named twice, several for a backend without."""
+    """Refuse (ConfigError) a size that the networks cannot draw, one named twice, too many."""
     for size in request.sizes:
         check_size(*size, request.checkpoint.config.size_multiple)
     for index, size in enumerate(request.sizes):
@@ -176,17 +175,9 @@ def check_sizes(request: ExportRequest) -> None:
             raise ConfigError(f"--size {size_text(size)} is named twice; name every size once, the default first.")
     if len(request.sizes) > MOST_SIZES:
         raise ConfigError(f"--size: {len(request.sizes)} sizes; one bundle holds at most {MOST_SIZES}. Make two.")
-    if request.further and request.backend not in SIZES_BACKENDS:
-        raise ConfigError(
-            f"--size {sizes_text(request.sizes)}: several sizes in one {request.backend} bundle are not "
-            f"supported; supported: {', '.join(SIZES_BACKENDS)}. Make one bundle per size: --size "
-            f"{size_text(request.sizes[0])} alone first."
-        )
 
 
-def run_export(
-    plan: Plan, out: Path, *, replace: bool = False, notify: Notify = lambda _: None, tell: Tell = silent
-) -> Exported:
+def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Tell = silent, tell: Tell = silent) -> Exported:
     """Lower every component and write the bundle; a failure or an interrupt leaves nothing at `out`.
 
     Args:
@@ -229,7 +220,7 @@ def run_export(
     return Exported(open_bundle(out, verify="quick"), costs, time.perf_counter() - begin)
 
 
-def calibrate(plan: Plan, notify: Notify) -> None:
+def calibrate(plan: Plan, notify: Tell) -> None:
     """Let the backend see what a real run gives the components, if one of them needs it.
 
     Raises:

@@ -15,7 +15,8 @@ from dreamlite_mobile.bundle_schema import CalibrationEntry, HtpEntry, Needs, To
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec
 from dreamlite_mobile.errors import ConfigError, ExportError
 from dreamlite_mobile.networks.form import FORMS
-from export.backends import Cutting, Tell, Written, example_inputs, silent
+from dreamlite_mobile.progress import Tell, silent
+from export.backends import Cutting, Written, example_inputs
 from export.htp_shards import ShardWriter, told, told_together
 from export.precision import WIDTHS
 from export.shards import Shard, cut_component, shard_room

@@ -16,7 +16,8 @@ from dreamlite_mobile.bundle_schema import FileEntry, HtpEntry
 from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.files import sha256_file
-from export.backends import Cutting, Tell, Written
+from dreamlite_mobile.progress import Tell
+from export.backends import Cutting, Written
 from export.calibration import Calls, Inputs
 from export.handed import Results, ShardCalls, record_handed
 from export.manifest import tool_versions

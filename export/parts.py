@@ -1,7 +1,7 @@
 """What one component puts into a bundle: lowered now, or copied from where it was finished before."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from dreamlite_mobile.bundle_schema import FileEntry
 from dreamlite_mobile.components import MODES, ComponentSpec, MethodSpec
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.measure import Cost, measured
+from dreamlite_mobile.progress import Tell
 from export.backends import Streaming, Written
 from export.estimate import lowering_bytes, weight_bytes
 from export.htp import plan_file
@@ -28,8 +29,6 @@ from export.workers import Job, run_told
 if TYPE_CHECKING:
     from export.driver import Plan
 
-Notify = Callable[[str], None]
-"""Told what is done next, or in workers what is done."""
 MEND = "take a smaller --size, or --components one at a time"
 
 
@@ -47,7 +46,7 @@ class Part:
         return (*self.entry.files, *self.documents)
 
 
-def make_parts(plan: "Plan", writer: BundleWriter, notify: Notify) -> dict[str, Part]:
+def make_parts(plan: "Plan", writer: BundleWriter, notify: Tell) -> dict[str, Part]:
     """Put every component of the plan into the bundle.
 
     Raises:
@@ -66,7 +65,7 @@ def make_parts(plan: "Plan", writer: BundleWriter, notify: Notify) -> dict[str, 
     return {name: parts[name] for name in plan.specs}
 
 
-def finished_before(plan: "Plan", name: str, writer: BundleWriter, notify: Notify) -> Part | None:
+def finished_before(plan: "Plan", name: str, writer: BundleWriter, notify: Tell) -> Part | None:
     """A component copied from an earlier bundle or from the cache, if it is there."""
     precision = plan.precisions[name]
     donor = reusable(plan, name)
@@ -84,7 +83,7 @@ def finished_before(plan: "Plan", name: str, writer: BundleWriter, notify: Notif
     return copied(piece.folder, piece.record.entry, piece.record.documents, writer)
 
 
-def lowered(plan: "Plan", names: Sequence[str], folder: Path, notify: Notify) -> Iterator[tuple[str, Written, Cost]]:
+def lowered(plan: "Plan", names: Sequence[str], folder: Path, notify: Tell) -> Iterator[tuple[str, Written, Cost]]:
     """Lower components into a folder: one by one here, or in workers where the request limits them."""
     limits = None if plan.request.cutting is None else plan.request.cutting.limits
     if limits is None or plan.exporter.has_workers:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from dreamlite_mobile.errors import DreamLiteError, ExportError
 from dreamlite_mobile.measure import Cost, measured
+from dreamlite_mobile.progress import Tell, silent
 from export.memory import free_memory, held_bytes, shown
 
 LOOK_SECONDS = 0.05
@@ -33,7 +34,6 @@ DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux' prctl."""
 SHARE_OF_FREE = 0.8
 """Of the memory that is free when the work begins: what workers may hold if nobody says."""
-Tell = Callable[[str], None]
 T = TypeVar("T")
 
 
@@ -91,7 +91,7 @@ class Worker:
         self.answer.close()
 
 
-def run_jobs(jobs: Sequence[Job], limits: Limits, tell: Tell = lambda _: None) -> Iterator[Finished]:
+def run_jobs(jobs: Sequence[Job], limits: Limits, tell: Tell = silent) -> Iterator[Finished]:
     """Results in the order in which they are ready; every worker is gone when this ends, however it ends.
 
     Workers that together hold more than they may: the youngest is stopped and begins again later.

@@ -58,7 +58,7 @@ def matrix(folder: Path, **said: object) -> Path:
         ({"sizes": [[SIZE, "64x"]]}, "size '64x': not a size"),
         ({"embeddings": "int4"}, "embeddings: Input should be 'stored', 'fp16' or 'int8'"),
         ({"backends": ["coreml"], "precompute_prefix": True}, "precompute-prefix: coreml programs with a precomputed"),
-        ({"backends": ["qnn"], "sizes": [[SIZE, "64x96"]]}, "several sizes in one qnn bundle are not supported"),
+        ({"sizes": [[SIZE, SIZE]]}, "size 64x64 is named twice"),
         ({"socs": ["SM8650"]}, "socs SM8650: only qnn files are for one chip"),
         ({"backends": ["qnn"], "socs": ["SM8651"]}, "unknown SoC 'SM8651'"),
         ({"skip_unsupported": "yes"}, "skip_unsupported: Input should be a valid boolean"),

@@ -10,6 +10,7 @@ import pytest
 from bundles import exported
 from checkpoint_files import tiny_checkpoint
 from PIL import Image
+from qnn_runs import compiled, dreamlite
 from run_folder import made_once
 from sized_bundle import FIRST, SECOND, second_size, two_sizes
 
@@ -21,6 +22,8 @@ from dreamlite_mobile.components import SIZED, Size
 from dreamlite_mobile.device.correctness import default_source
 from dreamlite_mobile.errors import BundleError, ConfigError
 from dreamlite_mobile.images import nearest_shape
+from dreamlite_mobile.networks import build
+from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.reference import reference_components
 from dreamlite_mobile.parity.run import Case, Side
@@ -30,6 +33,7 @@ from dreamlite_mobile.runtime.session import Session
 from export.driver import ExportRequest, plan_export, run_export
 
 STEPS = 1
+OF_DECODER = ("--components", "vae_decoder", "--modes", "generate")
 DECODER = {"components": ("vae_decoder",), "reuse": (), "modes": ("generate",)}
 """One small component draws nothing, but is written like the others."""
 
@@ -120,6 +124,32 @@ def test_core_ml_s_sizes_are_functions_over_one_weight_file(tmp_path: Path) -> N
             assert np.array_equal(found, alone)
 
 
+@pytest.mark.qnn
+def test_the_htp_s_sizes_share_their_weights() -> None:
+    """As a phone gets them: the file of both has not twice the fp16 weights (the emulator's have none in common)."""
+    both = open_bundle(compiled("qnn-decoder-both", *OF_DECODER, "--size", "64x96"))
+    assert list(both.component("vae_decoder").methods) == ["forward", "forward_64x96"]
+    network = build("vae_decoder", open_checkpoint(tiny_checkpoint()).config, REFERENCE)
+    weights = sum(2 * one.numel() for one in network.parameters())
+    assert weights < both.manifest.files["vae_decoder.pte"].bytes < 2 * weights
+
+
+@pytest.mark.qnn
+@pytest.mark.slow
+def test_the_htp_draws_every_size_in_integers_too() -> None:
+    """The ranges of each size are seen at that size; every one is held to its floor on the emulator."""
+    made = compiled(
+        "qnn-decoder-sizes",
+        *(*OF_DECODER, "--size", "64x96", "--emulator", "--precision", "w8a16", "--calibration-pictures", "4"),
+        precisions=("w8a16",),
+    )
+    referee = onnx_decoder(FIRST, SECOND).path
+    done = dreamlite("parity", made, "--checkpoint", tiny_checkpoint(), "--referee", referee, "--json")
+    assert done.code == 0, done.err
+    rows = [row for row in done.data["bundles"][0]["parity"] if "qnn" in row["pair"]]
+    assert {(row["method"], row["precision"]) for row in rows} == {("forward", "w8a16"), ("forward_64x96", "w8a16")}
+
+
 def test_sizes_that_cannot_be_one_bundle_are_refused_before_any_work() -> None:
     with pytest.raises(ConfigError, match="--size 64x64 is named twice"):
         plan_export(request("xnnpack", FIRST, SECOND, FIRST))
@@ -127,8 +157,6 @@ def test_sizes_that_cannot_be_one_bundle_are_refused_before_any_work() -> None:
         plan_export(request("xnnpack", FIRST, (65, 64)))
     with pytest.raises(ConfigError, match="17 sizes; one bundle holds at most 16"):
         plan_export(request("xnnpack", *((32 * side, 32) for side in range(1, 18))))
-    with pytest.raises(ConfigError, match="several sizes in one qnn bundle are not .* Make one bundle per size"):
-        plan_export(request("qnn", FIRST, SECOND, reuse=()))
 
 
 def test_a_component_of_other_sizes_is_neither_reused_nor_found_in_a_cache() -> None:

@@ -36,12 +36,12 @@ from dreamlite_mobile.parity.metrics import Metrics, compare
 from dreamlite_mobile.parity.rows import digest
 from dreamlite_mobile.parity.run import Case
 from dreamlite_mobile.parity.thresholds import floor
+from dreamlite_mobile.progress import Tell, silent
 from dreamlite_mobile.runtime import Array
 
 if TYPE_CHECKING:
     from export.probe import Difference, Probe, Seen
 
-Notify = Callable[[str], None]
 SHIPPED, AGAIN, UNSEEN = "shipped file", "exported again", "not looked at"
 
 
@@ -132,7 +132,7 @@ class Bench:
     reference: nn.Module
     formed: Callable[[], nn.Module]
     work: Path
-    notify: Notify = lambda _: None
+    notify: Tell = silent
     programs: dict[str, Bundle] = field(default_factory=dict)
     _built: nn.Module | None = None
     _calls: list[Call] | None = None

@@ -5,7 +5,7 @@ reference pipeline gave each component while it generated and edited one picture
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,9 +16,9 @@ from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.parity.rows import Row, digest
 from dreamlite_mobile.parity.thresholds import PICTURE, PIPELINE, coarsest, complaint, measured_and_floor
 from dreamlite_mobile.pipeline import Embeddings, Pipeline, Stages, finish
+from dreamlite_mobile.progress import Tell
 from dreamlite_mobile.runtime import Array, Component
 
-Notify = Callable[[str], None]
 SAMPLE = "sample"
 
 
@@ -100,7 +100,7 @@ def sample_cases(specs: Mapping[str, ComponentSpec], seed: int = 1) -> list[Case
     ]
 
 
-def compare_components(reference: Side, others: list[Side], cases: list[Case], notify: Notify) -> Iterator[list[Row]]:
+def compare_components(reference: Side, others: list[Side], cases: list[Case], notify: Tell) -> Iterator[list[Row]]:
     """Rows of every case: each other side against the reference, and the others against each other.
 
     Component by component, so that each side holds one at a time.
