@@ -30,7 +30,9 @@ import androidx.compose.ui.semantics.semantics
 import androidx.compose.ui.unit.dp
 import dreamlite.app.R
 import dreamlite.app.model.BundleCard
+import dreamlite.app.model.HistoryEntry
 import dreamlite.app.model.Notice
+import dreamlite.app.model.Shown
 
 /** An icon that is a button, with the words that TalkBack reads. */
 @Composable
@@ -92,6 +94,13 @@ fun NoticeCard(notice: Notice, onDismiss: () -> Unit) {
             IconAction(R.drawable.ic_close, stringResource(R.string.dismiss), onDismiss, Modifier.padding(4.dp).width(48.dp))
         }
     }
+}
+
+/** How a picture was drawn, in one line. */
+@Composable
+fun historyLine(entry: HistoryEntry): String {
+    val size = stringResource(R.string.size, entry.width, entry.height)
+    return stringResource(R.string.history_line, entry.seed.toString(), size, Shown.seconds(entry.total))
 }
 
 /** What a bundle can draw, in words. */

@@ -79,7 +79,7 @@ private fun SourceRow(draft: Draft, desk: Desk, actions: Actions) {
     } else {
         Row(verticalAlignment = Alignment.CenterVertically) {
             FilePicture(
-                Path(source),
+                Path(source.file),
                 stringResource(R.string.source_picture),
                 Modifier.size(64.dp).clip(MaterialTheme.shapes.medium),
                 ContentScale.Crop,
@@ -115,10 +115,11 @@ private fun SeedRow(draft: Draft, actions: Actions) {
 @Composable
 private fun SizeRow(desk: Desk, actions: Actions) {
     val current = desk.bundle ?: return
-    val choices = Sizes.of(desk.bundles, current, current.size(desk.draft.size))
+    val choices = Sizes.of(desk.bundles, current, current.size(desk.draft))
     if (choices.size < 2) return
     Column {
-        Text(stringResource(R.string.sizes), style = MaterialTheme.typography.labelMedium)
+        val words = if (current.followsSource(desk.draft)) R.string.sizes_like else R.string.sizes
+        Text(stringResource(words), style = MaterialTheme.typography.labelMedium)
         FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(4.dp)) {
             for (choice in choices) {
                 val (width, height) = choice.size
