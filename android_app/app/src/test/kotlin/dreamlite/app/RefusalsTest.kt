@@ -44,7 +44,10 @@ class RefusalsTest {
     }
 
     @Test
-    fun `a file that is missing`() = assertRefused(copiedBundle().also { Files.delete(it.resolve("unet.pte")) }, UNUSABLE, "lacks 'unet.pte'")
+    fun `a file that is missing`() {
+        val part = copiedBundle().also { Files.delete(it.resolve("unet.pte")) }
+        assertRefused(part, UNUSABLE, "lacks 'unet.pte'")
+    }
 
     @Test
     fun `no decoder`() {

@@ -157,7 +157,7 @@ class TapThroughTest {
         screen.type("Seed", "5")
         screen.tap("Edit")
         screen.awaitWords("Before and after")
-        assertTrue(screen.words().any { it.startsWith("Seed 5 · 64 × 96 · ") }, "${screen.words()}")
+        assertTrue(screen.words().any { it.startsWith("Seed 5 · 64\u00A0×\u00A096 · ") }, "${screen.words()}")
 
         screen.tap(square)
         assertEquals(square to false, chosen(screen) to screen.has(SHAPED))
@@ -169,7 +169,8 @@ class TapThroughTest {
         screen.await("second edit") { phone.state.desk.history.size == 2 }
         assertEquals(listOf(64 to 64, 64 to 96), List(2) { index -> picture(phone, index).let { it.width to it.height } })
         screen.tap("History")
-        assertEquals(listOf("64 × 64", "64 × 96"), screen.words().filter { it.startsWith("Seed 5") }.map { it.split(" · ")[1] })
+        val lines = screen.words().filter { it.startsWith("Seed 5") }.map { it.replace('\u00A0', ' ').split(" · ")[1] }
+        assertEquals(listOf("64 × 64", "64 × 96"), lines)
         screen.tap("Studio")
 
         pick(phone, 30, 40)

@@ -96,12 +96,14 @@ fun NoticeCard(notice: Notice, onDismiss: () -> Unit) {
     }
 }
 
-/** How a picture was drawn, in one line. */
+/** How a picture was drawn, in one line; in two where it is narrow, but no number without its unit. */
 @Composable
 fun historyLine(entry: HistoryEntry): String {
-    val size = stringResource(R.string.size, entry.width, entry.height)
-    return stringResource(R.string.history_line, entry.seed.toString(), size, Shown.seconds(entry.total))
+    val size = stringResource(R.string.size, entry.width, entry.height).unbroken()
+    return stringResource(R.string.history_line, entry.seed.toString(), size, Shown.seconds(entry.total).unbroken())
 }
+
+private fun String.unbroken() = replace(' ', '\u00A0')
 
 /** What a bundle can draw, in words. */
 @Composable

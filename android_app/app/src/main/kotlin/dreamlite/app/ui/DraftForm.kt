@@ -39,6 +39,7 @@ import kotlin.io.path.Path
 fun DraftForm(state: StudioState, actions: Actions) {
     val desk = state.desk
     val draft = desk.draft
+    if (state is StudioState.Running) StopButton(state.run.stopping, actions)
     SourceRow(draft, desk, actions)
     OutlinedTextField(
         value = draft.prompt,
@@ -51,11 +52,7 @@ fun DraftForm(state: StudioState, actions: Actions) {
     SizeRow(desk, actions)
     val wrongMode = desk.bundle?.let { draft.mode !in it.modes } ?: false
     if (wrongMode) Text(stringResource(if (draft.mode == Mode.EDIT) R.string.no_edit else R.string.no_generate))
-    if (state is StudioState.Running) {
-        Button(actions::stop, Modifier.fillMaxWidth().heightIn(min = 56.dp), enabled = !state.run.stopping) {
-            Text(stringResource(if (state.run.stopping) R.string.stopping else R.string.stop))
-        }
-    } else {
+    if (state !is StudioState.Running) {
         Button(
             actions::run,
             Modifier.fillMaxWidth().heightIn(min = 56.dp),
@@ -63,6 +60,14 @@ fun DraftForm(state: StudioState, actions: Actions) {
         ) {
             Text(stringResource(if (draft.mode == Mode.EDIT) R.string.edit else R.string.generate))
         }
+    }
+}
+
+/** Above the form, next to the progress: it is looked for in a hurry. */
+@Composable
+private fun StopButton(stopping: Boolean, actions: Actions) {
+    Button(actions::stop, Modifier.fillMaxWidth().heightIn(min = 56.dp), enabled = !stopping) {
+        Text(stringResource(if (stopping) R.string.stopping else R.string.stop))
     }
 }
 
