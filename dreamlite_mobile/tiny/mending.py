@@ -118,7 +118,7 @@ Chosen = tuple[Found | None, ...]
 
 def _assigned(wanted: tuple[Thing, ...], regions: list[Found], coloured: bool) -> Iterator[Chosen]:
     """Ways to make things of regions, those first that change the least."""
-    ways = set(permutations([*regions, *[None] * len(wanted)], len(wanted)))
+    ways = dict.fromkeys(permutations([*regions, *[None] * len(wanted)], len(wanted)))
     yield from sorted(ways, key=lambda way: -sum(map(_likeness, wanted, way, [coloured] * len(way))))[:TRIED]
 
 
