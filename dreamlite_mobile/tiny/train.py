@@ -16,8 +16,8 @@ later stages (`--first decoder --until decoder`).
 The four-step student is a flow map learnt from the teacher's own trajectories: the guided teacher integrates from noise
 with many small steps, and the student learns the mean velocity between the points where its four steps stand. For one
 noise and prompt there is one right answer, so a plain squared error does not blur, as it would on data; no critic and
-no second network are needed, which suits a small machine. What it then still draws wrong it learns from its own pictures,
-put right by the world (`mend`): so it may become better than its teacher.
+no second network are needed, which suits a small machine. What it still draws wrong then, it learns from its own
+pictures, put right by the world (`mend`): so it may become better than its teacher.
 """
 
 import argparse
