@@ -31,6 +31,7 @@ from dreamlite_mobile.tiny.world import (
     Scene,
     Thing,
     changed,
+    held_out,
     stands_out,
     touch,
     with_thing,
@@ -48,7 +49,10 @@ TINT, SHADE = 7, 14.0
 
 
 def mended_scene(asked: Example, picture: Pixels, sampler: Sampler) -> Scene:
-    """The right scene nearest to a picture uint8 [side, side, 3]; the example's own where none is near."""
+    """The right scene nearest to a picture uint8 [side, side, 3]; the example's own where none is near.
+
+    A colour that the caption leaves open is the drawn one, unless that makes a pair which is held out of training.
+    """
     seen = detect(picture)
     backdrop = _backdrop(asked, seen, picture)
     regions = [one for one in seen.things[:MOST] if one.half <= 1.5 * HALVES[1]]
@@ -142,7 +146,7 @@ def _placed(asked: Example, chosen: Chosen, backdrop: Scene, sampler: Sampler) -
     for thing, found, size in zip(asked.scene.things, chosen, sizes, strict=True):
         colour = thing.colour
         if not asked.coloured:
-            free = [name for name in COLOURS if stands_out(name, scene.background)]
+            free = [one for one in COLOURS if stands_out(one, scene.background) and not held_out(one, thing.shape)]
             colour = found.colour if found is not None and found.colour in free else thing.colour
             colour = colour if colour in free else sampler.one(free)
         put = replace(thing, tint=(0, 0, 0), colour=colour)

@@ -29,12 +29,17 @@ from dreamlite_mobile.tiny.pools import Pool
 from dreamlite_mobile.tiny.recipe import GUIDANCE, STUDENT_STEPS, Losses, Run, Stage
 from dreamlite_mobile.tiny.sampling import guided
 from dreamlite_mobile.tiny.supply import supplied
+from dreamlite_mobile.tiny.tinting import tinted
 from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Sampler, Scene, render
 
 SUBSTEPS = 4
 """Of the teacher within one of the student's, when it shows the way."""
 REMEMBERED = 32
 """Batches of paths kept for the student."""
+TINTED = 0.5
+"""Share of the edits that `mend` learns from whose things have colours without a name."""
+SETTLING = 150
+"""Steps in which the maps of `drafts`, which are new, learn from the features and not the features from them."""
 REUSED = {"distil": 4, "mend": 2}
 """How often a path is used on average: the teacher's cost more."""
 
@@ -75,11 +80,15 @@ def path_losses(run: Run, make: Callable[[], Iterator[Paths]], seed: int) -> Los
         if shown is not None:
             latest.append(shown)
         for _ in range(REUSED[run.stage.name] * STUDENT_STEPS):
-            yield path_loss(models, latest[int(random.integers(len(latest)))], int(random.integers(STUDENT_STEPS)))
+            paths, index = latest[int(random.integers(len(latest)))], int(random.integers(STUDENT_STEPS))
+            yield path_loss(models, paths, index, settled=run.step >= SETTLING)
 
 
-def path_loss(models: Models, paths: Paths, index: int) -> torch.Tensor:
-    """Over step `index`; where the layout is known, what the features say of it as well."""
+def path_loss(models: Models, paths: Paths, index: int, settled: bool) -> torch.Tensor:
+    """Over step `index`; where the layout is known, what the features say of it as well.
+
+    Until it is settled who says it, that teaches the features nothing.
+    """
     now, then = float(paths.sigmas[index]), float(paths.sigmas[index + 1])
     here = paths.points[index]
     target = (paths.points[index + 1] - here) / (then - now)
@@ -88,7 +97,8 @@ def path_loss(models: Models, paths: Paths, index: int) -> torch.Tensor:
         return F.mse_loss(velocity(models.unet, here, paths.condition, level, paths.words, SIDE), target)
     with features_of(models.unet, models.drafts) as features:
         found = velocity(models.unet, here, paths.condition, level, paths.words, SIDE)
-    return F.mse_loss(found.float(), target) + DRAFTED * models.drafts(features, paths.layouts)
+    heard = features if settled else [one.detach() for one in features]
+    return F.mse_loss(found.float(), target) + DRAFTED * models.drafts(heard, paths.layouts)
 
 
 def teachers_paths(
@@ -141,6 +151,7 @@ def mended_path(models: Models, student: nn.Module, sampler: Sampler, stage: Sta
     first = int(sampler.random.integers(len(SCENE_KINDS)))
     if sampler.random.random() < stage.edits:
         changes = [edit_example(sampler, EDIT_KINDS[(first + index) % len(EDIT_KINDS)]) for index in range(stage.batch)]
+        changes = [tinted(one, sampler) if sampler.random.random() < TINTED else one for one in changes]
         sources = [render(one.edit.before) for one in changes]
         asked = [(one.instruction, partial(mended_edit, one)) for one in changes]
     else:
