@@ -12,7 +12,7 @@ from qwen_vocabulary import write_published_tokenizer
 
 from dreamlite_mobile.errors import BundleError
 from dreamlite_mobile.golden.numbers import DEVIATES, SEEDS, noise_cases, schedule_cases
-from dreamlite_mobile.golden.pictures import picture_cases
+from dreamlite_mobile.golden.pictures import OFFERED, picture_cases
 from dreamlite_mobile.golden.texts import FRAGMENTS, hard_texts
 from dreamlite_mobile.golden.write import DIGESTS, write_golden
 from dreamlite_mobile.noise import initial_latents
@@ -46,7 +46,14 @@ def test_texts_are_the_same_every_time_and_many() -> None:
 def test_numbers_and_pictures_are_the_same_every_time(folder: Path) -> None:
     assert json.loads((folder / "noise.json").read_text()) == noise_cases()
     assert json.loads((folder / "schedule.json").read_text()) == schedule_cases()
-    assert all((folder / name).read_bytes() == data for name, data in picture_cases()[1].items())
+    document, files = picture_cases()
+    assert json.loads((folder / "pictures.json").read_text()) == json.loads(json.dumps(document))
+    assert all((folder / name).read_bytes() == data for name, data in files.items())
+
+
+def test_every_size_is_taken_for_some_picture() -> None:
+    chosen = {choice for case in picture_cases()[0]["nearest"] if len(case["sizes"]) == 3 for choice in case["chosen"]}
+    assert chosen == set(OFFERED)
 
 
 def test_deviates_are_the_bits_of_the_noise() -> None:

@@ -15,7 +15,7 @@ from dreamlite_mobile.cli.score import reference_of
 from dreamlite_mobile.errors import CheckpointError
 from dreamlite_mobile.images import vision_patches
 from dreamlite_mobile.synthetic import make_checkpoint
-from dreamlite_mobile.tiny import losses, pools, sampling, train
+from dreamlite_mobile.tiny import losses, paths, pools, sampling, train
 from dreamlite_mobile.tiny.evaluate import asked_of, evaluate
 from dreamlite_mobile.tiny.models import create, load, read_words, save, velocity, vision_inputs
 from dreamlite_mobile.tiny.recipe import BLANK
@@ -34,7 +34,7 @@ def shorten(patch: pytest.MonkeyPatch) -> None:
     """Two steps of sampling and of each stage, so that the whole recipe takes seconds."""
     patch.setattr(train, "TEACHER_STEPS", 4)
     patch.setattr(train, "PARTS", 1)
-    patch.setattr(losses, "SUBSTEPS", 1)
+    patch.setattr(paths, "SUBSTEPS", 1)
     patch.setattr(losses, "CROPPED", 6)
     patch.setattr(pools, "CHUNK", 6)
     short = tuple(replace(stage, steps=2, batch=2) for stage in train.STAGES)
@@ -69,7 +69,7 @@ def test_a_checkpoint_is_trained_further(trained: Path, tmp_path: Path, quick: N
     load(models, folder)
     kept = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     assert all(torch.equal(value.half(), kept[name]) for name, value in models.unet.state_dict().items())
-    more = train.Options(tmp_path, seed=1, pool=2, scored=1, warm=folder, first="distil")
+    more = train.Options(tmp_path, seed=1, pool=2, scored=1, warm=folder, first="distil", until="distil")
     assert torch.equal(train.run_all(more).vae.decoder.layers[0].weight, models.vae.decoder.layers[0].weight)
     assert [line["stage"] for line in log_of(tmp_path)] == ["distil"]
     record = json.loads((tmp_path / "checkpoint" / "training.json").read_text())
@@ -116,7 +116,7 @@ def test_copies_have_the_picture_beside_itself_and_words_that_tell_nothing(
 
     models = create(tmp_path / "checkpoint", 0, CPU)
     pool = pools.make_pool(models, False, 6, 0, tmp_path / "scenes.pool")
-    stage = replace(train.STAGES[-2], copies=1.0)
+    stage = replace(train.STAGES[-3], copies=1.0)
     run = train.start(models, stage, train.Options(tmp_path))
     monkeypatch.setattr(losses, "velocity", watched)
     next(losses.flow_losses(run, {False: pool}, 0)).backward()

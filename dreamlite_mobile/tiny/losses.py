@@ -1,24 +1,18 @@
 """What each part of the recipe is trained on, as an endless row of losses."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from functools import partial
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from dreamlite_mobile.scheduler import sigma_table
 from dreamlite_mobile.tiny.drafts import features_of
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, example
 from dreamlite_mobile.tiny.models import Models, Words, read_words, to_unit, velocity
 from dreamlite_mobile.tiny.pools import Pool
-from dreamlite_mobile.tiny.recipe import BLANK, GUIDANCE, STUDENT_STEPS, Losses, Run, Stage
-from dreamlite_mobile.tiny.sampling import guided, shift_of
-from dreamlite_mobile.tiny.supply import supplied
+from dreamlite_mobile.tiny.recipe import BLANK, Losses, Run
+from dreamlite_mobile.tiny.sampling import shift_of
 from dreamlite_mobile.tiny.world import SIDE, Sampler, Scene, render
 
 DROPPED = 0.1
@@ -27,18 +21,10 @@ DRAFTED = 0.1
 """Weight of the layout's cross-entropy beside the velocity's squared error."""
 HIDDEN = 0.5
 """The least noise over what is to be copied: under less of it, a picture needs no other to be seen by."""
-SUBSTEPS = 4
-"""Of the teacher within one of the student's, when it shows the way."""
-REMEMBERED, REUSED = 64, 4
-"""Batches of trajectories kept for the student, and how often each is used on average."""
 CROPPED = 2_000
 """Scenes that one run of the autoencoder's stage takes its crops from; rendering them costs as much as the steps."""
 CROP = 64
 """Side of what the autoencoder is trained on, in pixels: it is a convolution, and a whole picture costs four times."""
-
-
-Trajectory = tuple[list[torch.Tensor], torch.Tensor, Words, np.ndarray]
-"""Latents at each of the student's noise levels, the condition, the words, and those levels."""
 
 
 def autoencoder_losses(run: Run, seed: int) -> Losses:
@@ -172,52 +158,3 @@ def read_rows(models: Models, pool: Pool, wanted: Sequence[tuple[int, bool]]) ->
     """The tower's states for rows of a pool."""
     texts = [BLANK if blank else pool.texts[row] for row, blank in wanted]
     return read_words(models, texts, None if pool.sources is None else [pool.sources[row] for row, _ in wanted])
-
-
-def distil_losses(run: Run, pools: dict[bool, Pool], teacher: nn.Module, seed: int) -> Losses:
-    """The mean velocity of the guided teacher over each of the student's steps.
-
-    A batch of trajectories costs as much as a dozen of the student's steps, so the latest are used again.
-    """
-    models = run.models
-    random = np.random.default_rng((seed, run.step, 1))
-    latest: deque[Trajectory] = deque(maxlen=REMEMBERED)
-    for shown in supplied(partial(trajectories, models, teacher, pools, run.stage, (seed, run.step)), models.device):
-        if shown is not None:
-            latest.append(shown)
-        for _ in range(REUSED * STUDENT_STEPS):
-            points, condition, words, sigmas = latest[int(random.integers(len(latest)))]
-            index = int(random.integers(STUDENT_STEPS))
-            now, then = float(sigmas[index]), float(sigmas[index + 1])
-            target = (points[index + 1] - points[index]) / (then - now)
-            level = torch.full((len(target),), now, device=models.device)
-            yield F.mse_loss(velocity(models.unet, points[index], condition, level, words, SIDE), target)
-
-
-def trajectories(
-    models: Models, teacher: nn.Module, pools: dict[bool, Pool], stage: Stage, seed: tuple[int, int]
-) -> Iterator[Trajectory]:
-    """Without end, of rows drawn from the pools."""
-    random = np.random.default_rng(seed)
-    while True:
-        pool = pools[bool(random.random() < stage.edits)]
-        yield trajectory(models, teacher, pool, random.integers(len(pool), size=stage.batch), random)
-
-
-@torch.no_grad()
-def trajectory(
-    models: Models, teacher: nn.Module, pool: Pool, rows: np.ndarray, random: np.random.Generator
-) -> Trajectory:
-    """Where the guided teacher stands at each of the student's noise levels, from fresh noise."""
-    clean, condition, words = batch_of(models, pool, rows, random, 0.0)
-    blank = words_of(models, pool, [(int(row), True) for row in rows])
-    sigmas = sigma_table(STUDENT_STEPS, SIDE, SIDE, models.config.vae.scale, models.config.scheduler)
-    latents = torch.randn_like(clean)
-    points = [latents]
-    for now, then in pairwise(sigmas):
-        fine = np.linspace(now, then, SUBSTEPS + 1)
-        for one, next_one in pairwise(fine):
-            speed = guided(teacher, latents, condition, float(one), words, blank, GUIDANCE)
-            latents = latents + float(next_one - one) * speed
-        points.append(latents)
-    return points, condition, words, sigmas

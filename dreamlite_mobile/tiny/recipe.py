@@ -48,6 +48,7 @@ STAGES = (
     Stage("edit", 1_200, 8, 1.5e-3, DRAWING, draws=2, edits=0.75, paired=0.5),
     Stage("joint", 16_800, 8, 1.5e-3, DRAWING, draws=2, edits=0.4, copies=0.15, paired=0.7),
     Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
+    Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5),
 )
 
 

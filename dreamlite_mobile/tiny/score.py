@@ -122,8 +122,13 @@ def _in_relation(asked: Example, seen: Seen) -> bool:
     return along > across
 
 
+def told_place(asked: Example) -> str | None:
+    """The place where the caption wants its one thing, if it tells one."""
+    return next((place for place in PLACES if asked.kind == "colours" and place in asked.caption), None)
+
+
 def _in_place(asked: Example, seen: Seen) -> bool:
-    place = next((place for place in PLACES if asked.kind == "colours" and place in asked.caption), None)
+    place = told_place(asked)
     return place is None or near(seen.things[0], PLACES[place], PLACE_REACH)
 
 

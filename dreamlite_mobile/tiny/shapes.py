@@ -108,6 +108,14 @@ def coverage(shape: str, x: float, y: float, half: float, side: int) -> tuple[sl
 
 
 @cache
+def extent(shape: str) -> float:
+    """Half the longer side of a shape's box, for a shape of half-size 1."""
+    _, _, covered = coverage(shape, 128.0, 128.0, 100.0, 256)
+    rows, columns = (np.flatnonzero(covered.any(axis)) for axis in (1, 0))
+    return max(len(rows), len(columns)) / 200
+
+
+@cache
 def template(shape: str, side: int, rounding: float = 0.0) -> Floats:
     """Coverage of a shape that fills its own bounding box, sampled on side x side: what a detector compares with.
 

@@ -16,7 +16,8 @@ later stages (`--first decoder --until decoder`).
 The four-step student is a flow map learnt from the teacher's own trajectories: the guided teacher integrates from noise
 with many small steps, and the student learns the mean velocity between the points where its four steps stand. For one
 noise and prompt there is one right answer, so a plain squared error does not blur, as it would on data; no critic and
-no second network are needed, which suits a small machine.
+no second network are needed, which suits a small machine. What it still draws wrong then, it learns from its own
+pictures, put right by the world (`mend`): so it may become better than its teacher.
 """
 
 import argparse
@@ -39,8 +40,9 @@ from torch import nn
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.tiny.embedded import RECORD, training_record
 from dreamlite_mobile.tiny.judging import judge_autoencoder, judge_models
-from dreamlite_mobile.tiny.losses import autoencoder_losses, distil_losses, flow_losses
+from dreamlite_mobile.tiny.losses import autoencoder_losses, flow_losses
 from dreamlite_mobile.tiny.models import Models, create, load, save
+from dreamlite_mobile.tiny.paths import distil_losses, mend_losses
 from dreamlite_mobile.tiny.pools import Pool, make_pool, store
 from dreamlite_mobile.tiny.reading import judge_reading, reading_losses
 from dreamlite_mobile.tiny.recipe import GUIDANCE, STAGES, STUDENT_STEPS, TEACHER_STEPS, Losses, Options, Run, Stage
@@ -192,16 +194,18 @@ def run_stage(models: Models, stage: Stage, options: Options, pools: dict[bool, 
     if stage.name == "reading":
         train(run, options, reading_losses(run, options.seed), partial(judge_reading, count=options.scored))
         return
+    judge = partial(judge_models, stage=stage, count=options.scored, steps=STUDENT_STEPS, guidance=1.0)
+    if stage.name == "mend":
+        train(run, options, mend_losses(run, options.out / "mend.state", options.seed), judge)
+        return
     for is_edit, name in ((False, "scenes"), (True, "edits")):
         if is_edit not in pools and (not is_edit or stage.edits > 0):
             pools[is_edit] = make_pool(models, is_edit, options.pool, options.seed, options.out / f"{name}.pool")
-    if stage.name != "distil":
-        judge = partial(judge_models, stage=stage, count=options.scored, steps=TEACHER_STEPS, guidance=GUIDANCE)
-        train(run, options, flow_losses(run, pools, options.seed), judge)
+    if stage.name == "distil":
+        train(run, options, distil_losses(run, pools, teacher, options.seed), judge)
         return
-    losses = distil_losses(run, pools, teacher, options.seed)
-    judge = partial(judge_models, stage=stage, count=options.scored, steps=STUDENT_STEPS, guidance=1.0)
-    train(run, options, losses, judge)
+    judge = partial(judge_models, stage=stage, count=options.scored, steps=TEACHER_STEPS, guidance=GUIDANCE)
+    train(run, options, flow_losses(run, pools, options.seed), judge)
 
 
 def provenance(options: Options) -> dict[str, Any]:

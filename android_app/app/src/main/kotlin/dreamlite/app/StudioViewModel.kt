@@ -25,6 +25,7 @@ import dreamlite.app.model.Page
 import dreamlite.app.model.Reducer
 import dreamlite.app.model.RunView
 import dreamlite.app.model.Seeds
+import dreamlite.app.model.Source
 import dreamlite.app.model.StudioState
 import dreamlite.core.PictureSize
 import kotlinx.coroutines.Job
@@ -70,11 +71,11 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
         if (draft.prompt.isBlank()) return
         val seed = if (draft.locked) Seeds.parse(draft.seed) else Seeds.rolled(Random)
         if (seed == null) return tell(Event.Told(Notice(Notice.Kind.BAD_SEED)))
-        val size = card.size(draft.size)
+        val size = card.size(draft)
         tell(Event.RunBegun(draft.mode, seed, card.steps, size))
         job = viewModelScope.launch {
             showRun()
-            val order = Order(card.name, draft.prompt, seed, draft.source?.let { Path(it) }, size)
+            val order = Order(card.name, draft.prompt, seed, draft.source?.let { Path(it.file) }, size)
             tell(outcome { Event.RunDone(parts.drawing.draw(order, listener())) })
             parts.notices.hide()
         }
@@ -124,23 +125,27 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
     fun pick(open: () -> InputStream) {
         viewModelScope.launch {
             try {
-                val file = withContext(parts.work) {
+                val source = withContext(parts.work) {
                     val picture = Photos.read(open).also { it.checkSource() }
                     val file = Files.createDirectories(sourceFolder()).resolve("${System.nanoTime()}.png")
                     Files.write(file, Png.encode(picture))
+                    Source(file.toString(), picture.size)
                 }
-                tell(Event.SourcePicked(file.toString()))
+                tell(Event.SourcePicked(source))
             } catch (error: Exception) {
                 tell(Event.Told(Problems.of(error, Notice.Kind.BAD_PICTURE)))
             }
         }
     }
 
-    fun editAgain(entry: HistoryEntry) = tell(Event.SourcePicked(parts.history.picture(entry.id).toString()))
+    fun editAgain(entry: HistoryEntry) {
+        val file = parts.history.picture(entry.id).toString()
+        tell(Event.SourcePicked(Source(file, PictureSize(entry.width, entry.height))))
+    }
 
     fun deleteEntry(entry: HistoryEntry) {
         tell(Event.EntryDeleted(entry.id))
-        if (state.value.desk.draft.source == parts.history.picture(entry.id).toString()) tell(Event.SourcePicked(null))
+        if (state.value.desk.draft.source?.file == parts.history.picture(entry.id).toString()) tell(Event.SourcePicked(null))
         viewModelScope.launch { failure(Notice.Kind.FAILED) { parts.history.delete(entry.id) }?.let { tell(Event.Told(it)) } }
     }
 
@@ -165,7 +170,8 @@ class StudioViewModel(application: Application, handle: SavedStateHandle) : Andr
             val problem = failure(Notice.Kind.FAILED) {
                 loaded = Event.Loaded(parts.imports.cards(), parts.history.list())
                 left = parts.imports.interrupted()
-                clearSources(state.value.desk.draft.source)
+                parts.imports.clearUnfinished()
+                clearSources(state.value.desk.draft.source?.file)
             }
             tell(loaded)
             if (problem != null) tell(Event.Told(problem))
@@ -253,8 +259,11 @@ internal object SavedDesk {
             "prompt" to draft.prompt,
             "seed" to draft.seed,
             "locked" to draft.locked,
-            "source" to draft.source,
+            "source" to draft.source?.file,
+            "sourceWidth" to draft.source?.size?.width,
+            "sourceHeight" to draft.source?.size?.height,
             "size" to draft.size?.toString(),
+            "editSize" to draft.editSize?.toString(),
             "current" to current,
             "shown" to shown,
             RUNNING to (state is StudioState.Running),
@@ -267,10 +276,16 @@ internal object SavedDesk {
             prompt = bundle.getString("prompt").orEmpty(),
             seed = bundle.getString("seed").orEmpty(),
             locked = bundle.getBoolean("locked"),
-            source = bundle.getString("source")?.takeIf { Files.isRegularFile(Path(it)) },
+            source = source(bundle),
             size = bundle.getString("size")?.let(PictureSize::parse),
+            editSize = bundle.getString("editSize")?.let(PictureSize::parse),
         )
         val page = Page.entries.firstOrNull { it.name == bundle.getString("page") } ?: Page.STUDIO
         return Desk(page = page, draft = draft, current = bundle.getString("current"), shown = bundle.getString("shown"))
+    }
+
+    private fun source(bundle: Bundle): Source? {
+        val file = bundle.getString("source")?.takeIf { Files.isRegularFile(Path(it)) } ?: return null
+        return Source(file, PictureSize(bundle.getInt("sourceWidth"), bundle.getInt("sourceHeight")))
     }
 }

@@ -37,7 +37,7 @@ class OtherAppsTest {
     /** The source of the next run lies upright: 32x64, red above blue. */
     private fun assertTurned(phone: PhoneInHand) {
         phone.screen.awaitWords("Picture to change")
-        val picture = Photos.read(Path.of(phone.state.desk.draft.source!!))
+        val picture = Photos.read(Path.of(phone.state.desk.draft.source!!.file))
         assertEquals(32 to 64, picture.width to picture.height)
         assertEquals(listOf(Color.RED, Color.BLUE), listOf(8, 56).map { y -> nearest(picture, 16, y) })
     }

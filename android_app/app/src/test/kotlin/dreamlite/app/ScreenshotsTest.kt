@@ -2,6 +2,7 @@ package dreamlite.app
 
 import android.app.ActivityManager
 import android.graphics.Bitmap
+import androidx.compose.ui.semantics.SemanticsActions
 import dreamlite.app.model.Event
 import dreamlite.app.model.Notice
 import dreamlite.app.model.Page
@@ -17,6 +18,7 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
+import org.robolectric.shadows.ShadowStatFs
 import kotlin.test.assertTrue
 
 /** Every screen as it looks, from pictures that were really drawn: light and dark, small and large, written as PNGs. */
@@ -38,7 +40,7 @@ class ScreenshotsTest {
         phone.screen.tap("Edit")
         phone.screen.await("edit") { phone.state is StudioState.Ready && phone.state.desk.history.size == 3 }
         val previews = phone.parts.noticed.mapNotNull { it }.filter { it.preview != null && it.step == 2 }
-        tellMemory(phone)
+        tellRoom(phone)
         dresses.forEach { (name, dress) -> shootAll(phone, name, dress, previews) }
     }
 
@@ -67,6 +69,7 @@ class ScreenshotsTest {
         phone.controller.visible()
         for (page in Page.entries) {
             phone.activity.model.tell(Event.PagePicked(page))
+            if (page == Page.STUDIO) slide(phone)
             assertDrawn(phone.screen.shoot("${page.name.lowercase()}-$name"))
         }
         val model = phone.activity.model
@@ -84,7 +87,15 @@ class ScreenshotsTest {
         model.tell(Event.Told(null))
     }
 
-    private fun tellMemory(phone: PhoneInHand) {
+    /** To where the circle is, so that its change is seen. */
+    private fun slide(phone: PhoneInHand) {
+        phone.screen.awaitWords("Before and after")
+        val slider = phone.screen.nodes().single { SemanticsActions.SetProgress in it.config }
+        slider.config[SemanticsActions.SetProgress].action!!(0.26f)
+    }
+
+    private fun tellRoom(phone: PhoneInHand) {
+        ShadowStatFs.registerStats(phone.activity.filesDir, BLOCKS, FREE_BLOCKS, FREE_BLOCKS)
         val memory = ActivityManager.MemoryInfo().apply {
             totalMem = 15_600_000_000
             availMem = 6_200_000_000
@@ -99,6 +110,9 @@ class ScreenshotsTest {
     }
 
     private companion object {
+        /** Of 4 KiB. */
+        const val BLOCKS = 100_000_000
+        const val FREE_BLOCKS = 11_792_000
         const val WRONG_SOC = "this bundle: compiled for SM8750, this phone has SM8650. Get the bundle for SM8650, or one for xnnpack."
     }
 }

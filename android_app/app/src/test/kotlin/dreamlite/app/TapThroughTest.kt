@@ -5,10 +5,12 @@ import androidx.compose.ui.semantics.SemanticsNode
 import androidx.compose.ui.semantics.SemanticsProperties
 import androidx.compose.ui.semantics.getOrNull
 import dreamlite.app.data.Photos
+import dreamlite.app.data.Png
 import dreamlite.app.model.Notice
 import dreamlite.app.model.Page
 import dreamlite.app.model.StudioState
 import dreamlite.core.Mode
+import dreamlite.core.Picture
 import org.junit.After
 import org.junit.Test
 import org.junit.runner.RunWith
@@ -140,6 +142,49 @@ class TapThroughTest {
         assertEquals(listOf(64 to 96, 64 to 64), listOf(1, 0).map { index -> picture(phone, index).let { it.width to it.height } })
     }
 
+    @Test
+    fun `an edit takes the size shaped like its picture, unless another is tapped`() {
+        val phone = PhoneInHand()
+        val screen = phone.screen
+        val (square, high) = "64 pixels wide, 64 high" to "64 pixels wide, 96 high"
+        screen.tap("Models")
+        phone.importZip(sizedBundle(), "two-sizes")
+        screen.await("import") { phone.state is StudioState.Ready }
+        screen.tap("Studio")
+        pick(phone, 30, 40)
+        assertEquals(high to true, chosen(screen) to screen.has(SHAPED))
+        screen.type("Say what to change", "make it yellow")
+        screen.type("Seed", "5")
+        screen.tap("Edit")
+        screen.awaitWords("Before and after")
+        assertTrue(screen.words().any { it.startsWith("Seed 5 · 64\u00A0×\u00A096 · ") }, "${screen.words()}")
+
+        screen.tap(square)
+        assertEquals(square to false, chosen(screen) to screen.has(SHAPED))
+        phone.rotate()
+        phone.dieAndComeBack()
+        screen.await("start") { phone.state is StudioState.Ready }
+        assertEquals(square, chosen(screen))
+        screen.tap("Edit")
+        screen.await("second edit") { phone.state.desk.history.size == 2 }
+        assertEquals(listOf(64 to 64, 64 to 96), List(2) { index -> picture(phone, index).let { it.width to it.height } })
+        screen.tap("History")
+        val lines = screen.words().filter { it.startsWith("Seed 5") }.map { it.replace('\u00A0', ' ').split(" · ")[1] }
+        assertEquals(listOf("64 × 64", "64 × 96"), lines)
+        screen.tap("Studio")
+
+        pick(phone, 30, 40)
+        assertEquals(high, chosen(screen))
+        screen.tap("Draw a new picture instead")
+        assertEquals(square to false, chosen(screen) to screen.has(SHAPED))
+    }
+
+    private fun pick(phone: PhoneInHand, width: Int, height: Int) {
+        val before = phone.state.desk.draft.source
+        phone.activity.model.pick { Png.encode(Picture(width, height, ByteArray(3 * width * height) { it.toByte() })).inputStream() }
+        phone.screen.await("photo") { phone.state.desk.draft.source != before }
+    }
+
     /** The size whose chip is chosen, as TalkBack reads it. */
     private fun chosen(screen: Screen): String =
         screen.nodes().filter { it.config.getOrNull(SemanticsProperties.Selected) == true }.mapNotNull(::sizeOf).single()
@@ -232,5 +277,9 @@ class TapThroughTest {
         assertTrue(phone.parts.counting.opened.get() > 0)
         assertEquals(phone.parts.counting.opened.get(), phone.parts.counting.closed.get())
         assertEquals(0, Module.openModules())
+    }
+
+    private companion object {
+        const val SHAPED = "Size: shaped most like the picture"
     }
 }

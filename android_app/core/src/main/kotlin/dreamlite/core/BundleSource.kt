@@ -1,9 +1,10 @@
 package dreamlite.core
 
-import java.io.IOException
+import java.io.EOFException
 import java.io.InputStream
 import java.nio.file.Files
 import java.nio.file.Path
+import java.util.zip.ZipException
 import java.util.zip.ZipInputStream
 import kotlin.io.path.walk
 
@@ -63,7 +64,11 @@ public class ZipSource(private val open: () -> InputStream) : BundleSource {
                 if (!entry.isDirectory && !each(entry.name, zip)) break
             }
         } catch (error: IllegalArgumentException) {
-            throw IOException("an entry's name is no text", error)
+            throw BundleException("the zip is damaged (an entry's name is no text). $AGAIN", error)
+        } catch (error: ZipException) {
+            throw BundleException("the zip is damaged (${error.message}). $AGAIN", error)
+        } catch (error: EOFException) {
+            throw BundleException("the zip is cut off (${error.message}). $AGAIN", error)
         }
     }
 

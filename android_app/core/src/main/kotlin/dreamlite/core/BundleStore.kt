@@ -42,6 +42,12 @@ public class BundleStore(private val home: Path, private val freeBytes: () -> Lo
         clear(gone)
     }
 
+    /** Removes what unfinished imports and deletions left, but for the import of [kept], which will go on. None may be going on. */
+    public fun clearUnfinished(kept: String?) {
+        if (!Files.isDirectory(home)) return
+        home.listDirectoryEntries("*$PART").filter { it.fileName.toString() != "$kept$PART" }.forEach(::clear)
+    }
+
     /**
      * Copies a bundle here under [name], which must be free. [check] judges its manifest before anything is copied
      * (chip, memory); [progress] is told of bytes.
@@ -132,7 +138,8 @@ public class BundleStore(private val home: Path, private val freeBytes: () -> Lo
     /** A file has its name only after its bytes were found right. */
     private fun copyFile(name: String, stream: InputStream, entry: FileEntry, target: Path, progress: HashProgress?) {
         Files.createDirectories(target.parent)
-        val part = target.resolveSibling("${target.fileName}$PART")
+        // With a dot in front, which no path of a manifest has: it is never another file's name.
+        val part = target.resolveSibling(".${target.fileName}$PART")
         val digest = MessageDigest.getInstance("SHA-256")
         var size = 0L
         DigestOutputStream(Files.newOutputStream(part), digest).use { out ->

@@ -119,23 +119,6 @@ public data class EmbeddingsEntry(val file: String, val rows: Int, val columns: 
     public val nbytes: Long get() = rows * (columns.toLong() * dtype.bytes + if (dtype == TableDtype.INT8) Float.SIZE_BYTES else 0)
 }
 
-/** Width and height of a picture in pixels; as text `512x768`. */
-public data class PictureSize(val width: Int, val height: Int) {
-    override fun toString(): String = "${width}x$height"
-
-    /** What the methods of this size are called after their mode or [FORWARD]: nothing for the bundle's [first] size. */
-    public fun suffix(first: PictureSize): String = if (this == first) "" else "_$this"
-
-    public companion object {
-        private val TEXT = Regex("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
-
-        /** Null for anything but a size as it is written. */
-        public fun parse(text: String): PictureSize? = TEXT.matchEntire(text)?.destructured?.let { (width, height) ->
-            PictureSize(width.toInt(), height.toInt())
-        }
-    }
-}
-
 /** One picture size in pixels and what depends on it; [sigmas]: steps to steps + 1 noise levels. */
 public data class SizeEntry(val width: Int, val height: Int, val sigmas: Map<Int, List<Double>>, val stepEmbeddings: StepTable?) {
     public val sides: PictureSize get() = PictureSize(width, height)

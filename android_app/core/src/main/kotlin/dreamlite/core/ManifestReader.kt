@@ -3,6 +3,7 @@ package dreamlite.core
 private val SHA256 = Regex("[0-9a-f]{64}")
 private val PATH_PART = Regex("[A-Za-z0-9_][A-Za-z0-9._-]*")
 private const val PATH_LIMIT = 240
+private const val MOST_BYTES = 1L shl 40 // of one file: sums and multiples stay far within a Long
 private val PRECISIONS = setOf("fp32", "fp16", "w8a16", "w4a16", "w8a8mix", "w8", "p6", "w4", "p4").associateWith { it }
 private val UNITS = setOf("all", "cpu_and_neural_engine", "cpu_and_gpu", "cpu_only").associateWith { it }
 private val MODES = Mode.entries.associateBy { it.key }
@@ -91,7 +92,7 @@ private fun checkPath(path: String, node: Node) {
 
 private fun readFile(name: String, node: Node): FileEntry {
     checkPath(name, node)
-    return node.members { FileEntry(get("bytes").long(0), get("sha256").pattern(SHA256, "64 hexadecimal digits")) }
+    return node.members { FileEntry(get("bytes").long(0, MOST_BYTES), get("sha256").pattern(SHA256, "64 hexadecimal digits")) }
 }
 
 private fun readTools(node: Node): Map<String, String> = node.members {

@@ -12,6 +12,8 @@ public class Picture(public val width: Int, public val height: Int, public val r
         }
     }
 
+    public val size: PictureSize get() = PictureSize(width, height)
+
     /** Refuses a source picture that is too small or too large to edit. */
     public fun checkSource() {
         if (minOf(width, height) <

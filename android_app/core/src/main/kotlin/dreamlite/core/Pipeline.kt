@@ -57,7 +57,10 @@ public class Pipeline(private val session: Session) {
         }
     }
 
-    /** Changes an upright RGB picture as the instruction says. Refusals as for [generate], and ImageException. */
+    /**
+     * Changes an upright RGB picture as the instruction says, by default in the bundle's size that is shaped most like it.
+     * Refusals as for [generate], and ImageException.
+     */
     public fun edit(
         picture: Picture,
         instruction: String,
@@ -66,7 +69,7 @@ public class Pipeline(private val session: Session) {
         size: PictureSize? = null,
     ): Flow<Progress> = flow {
         session.alone {
-            val run = start(Mode.EDIT, seed, steps, size)
+            val run = start(Mode.EDIT, seed, steps, size ?: manifest.sizes.map { it.sides }.nearestShape(picture.size))
             picture.checkSource()
             val layout = prompts.edit(instruction)
             announce(layout)

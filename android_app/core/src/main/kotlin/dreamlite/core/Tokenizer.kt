@@ -3,6 +3,7 @@ package dreamlite.core
 import java.nio.file.Files
 import java.nio.file.Path
 import java.text.Normalizer
+import java.util.PriorityQueue
 
 /** Token ids and, for each, where in the text (UTF-16 units) it starts. */
 public class Encoding internal constructor(public val ids: IntArray, internal val starts: IntArray)
@@ -54,35 +55,9 @@ public class Tokenizer internal constructor(private val file: TokenizerFile) {
 
     private fun piece(text: String, start: Int, end: Int, origin: Origins, found: Ids) {
         val bytes = text.substring(start, end).toByteArray(Charsets.UTF_8)
-        val ids = IntArray(bytes.size) { file.byteIds[bytes[it].toInt() and 0xFF] }
-        val places = IntArray(bytes.size + 1) { it }
-        val count = merge(ids, places)
+        val joining = Joining(file.merges, IntArray(bytes.size) { file.byteIds[bytes[it].toInt() and 0xFF] })
         val owners = byteOwners(text, start, end, bytes.size)
-        for (index in 0 until count) {
-            found.add(ids[index], origin.start(owners[places[index]]))
-        }
-    }
-
-    /** Joins the pair of lowest rank until none is left; [ids] and the byte where each begins shrink together. */
-    private fun merge(ids: IntArray, places: IntArray): Int {
-        var count = ids.size
-        while (count > 1) {
-            var best = -1
-            var at = -1
-            for (index in 0 until count - 1) {
-                val slot = file.merges.find(ids[index], ids[index + 1])
-                if (slot >= 0 && (best < 0 || file.merges.rank(slot) < file.merges.rank(best))) {
-                    best = slot
-                    at = index
-                }
-            }
-            if (best < 0) break
-            ids[at] = file.merges.result(best)
-            ids.copyInto(ids, at + 1, at + 2, count)
-            places.copyInto(places, at + 1, at + 2, count)
-            count--
-        }
-        return count
+        joining.forEach { id, byte -> found.add(id, origin.start(owners[byte])) }
     }
 
     /** For each byte of a piece the UTF-16 index of its character. */
@@ -124,6 +99,62 @@ public class Tokenizer internal constructor(private val file: TokenizerFile) {
                 ?: throw PromptException("tokenizer $path: not a text file; give the checkpoint's tokenizer.json")
             return Tokenizer(readTokenizerFile(text, path.toString()))
         }
+    }
+}
+
+/**
+ * Byte-pair encoding of one piece: of the pairs that merge, the one of lowest rank is joined, the leftmost of equals, until none
+ * is left. [ids] is a linked list by the byte where each begins; a queue keeps a long piece (pasted text without spaces) from
+ * taking time by the square of its length.
+ */
+private class Joining(private val merges: Merges, private val ids: IntArray) {
+    private val next = IntArray(ids.size) { it + 1 }
+    private val before = IntArray(ids.size) { it - 1 }
+    private val waiting = PriorityQueue<Long>()
+
+    init {
+        for (at in ids.indices) offer(at)
+        while (waiting.isNotEmpty()) {
+            val (rank, at) = waiting.remove().let { (it ushr Int.SIZE_BITS).toInt() to it.toInt() }
+            val slot = slot(at)
+            // One of the two was joined elsewhere since.
+            if (slot < 0 || merges.rank(slot) != rank) continue
+            join(at, merges.result(slot))
+        }
+    }
+
+    /** Calls [token] with every id that is left and the byte where it begins. */
+    inline fun forEach(token: (Int, Int) -> Unit) {
+        var at = 0
+        while (at < ids.size) {
+            token(ids[at], at)
+            at = next[at]
+        }
+    }
+
+    /** How the id at a byte merges with the one after it; -1 where it does not, or is gone. */
+    private fun slot(at: Int): Int {
+        val right = next[at]
+        return if (right == GONE || right == ids.size) -1 else merges.find(ids[at], ids[right])
+    }
+
+    private fun offer(at: Int) {
+        val slot = slot(at)
+        if (slot >= 0) waiting.add(merges.rank(slot).toLong() shl Int.SIZE_BITS or at.toLong())
+    }
+
+    private fun join(at: Int, id: Int) {
+        val right = next[at]
+        ids[at] = id
+        next[at] = next[right]
+        if (next[at] < ids.size) before[next[at]] = at
+        next[right] = GONE
+        offer(at)
+        if (before[at] >= 0) offer(before[at])
+    }
+
+    private companion object {
+        const val GONE = -1
     }
 }
 

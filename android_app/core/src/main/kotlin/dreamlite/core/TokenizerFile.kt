@@ -121,6 +121,7 @@ private class TokenizerReader(private val where: String) {
             if ((values[flag] as? Json.Truth)?.value == true) refuse("has an added token with $flag")
         }
         val content = (values["content"] as? Json.Text)?.value ?: refuse("has an added token without content")
+        if (content.isEmpty()) refuse("has an added token that is empty")
         added[content] = id((values["id"] as? Json.Number)?.text ?: refuse("has an added token without id"))
     }
 
@@ -137,7 +138,7 @@ private class TokenizerReader(private val where: String) {
 
     private fun type(json: Json) = ((json as? Json.Members)?.values?.get("type") as? Json.Text)?.value
 
-    private fun id(text: String) = text.toIntOrNull()?.takeIf { it >= 0 } ?: refuse("has an id $text")
+    private fun id(text: String) = text.toIntOrNull()?.takeIf { it in 0 until Int.MAX_VALUE } ?: refuse("has an id $text")
 
     private fun parse(cursor: JsonCursor) = cursor.value()
 

@@ -32,7 +32,14 @@ class BundleStoreTest {
         return message
     }
 
+    private fun refused(zip: () -> InputStream) = refused(ZipSource(zip))
+
     private fun zip(prefix: String = "", change: (ZipOutputStream) -> Unit = {}): ZipSource {
+        val bytes = zipped(prefix, change)
+        return ZipSource { bytes.inputStream() }
+    }
+
+    private fun zipped(prefix: String = "", change: (ZipOutputStream) -> Unit = {}): ByteArray {
         val bytes = ByteArrayOutputStream()
         ZipOutputStream(bytes).use { out ->
             FolderSource(fake.path).read { name, stream ->
@@ -42,7 +49,7 @@ class BundleStoreTest {
             }
             change(out)
         }
-        return ZipSource { bytes.toByteArray().inputStream() }
+        return bytes.toByteArray()
     }
 
     /** Fails after so many files, as a card that is pulled out does. */
@@ -85,6 +92,35 @@ class BundleStoreTest {
     }
 
     @Test
+    fun `a zip that is damaged or cut off is refused and leaves nothing`() {
+        val whole = zipped()
+        assertContains(refused { whole.copyOf(whole.size / 2).inputStream() }, "the zip is cut off")
+        val damaged = whole.copyOf().also { it.fill(-1, whole.size / 2, whole.size / 2 + 500) }
+        assertContains(refused { damaged.inputStream() }, "the zip is damaged")
+    }
+
+    @Test
+    fun `a file called like another's part is not lost`() {
+        val name = "unet.pte.part"
+        Files.write(fake.path.resolve(name), ByteArray(3))
+        fake.change("documents", value = Json.Elements(listOf(Json.Text(name))))
+        val entry = mapOf("bytes" to Json.Number("3"), "sha256" to Json.Text(sha256(ByteArray(3))))
+        fake.change("files", name, value = Json.Members(entry))
+        for (source in listOf(FolderSource(fake.path), Backwards(FolderSource(fake.path)))) {
+            Bundle.open(store.import(source, "mine"))
+            store.delete("mine")
+        }
+    }
+
+    private class Backwards(private val source: BundleSource) : BundleSource {
+        override fun read(each: (String, InputStream) -> Boolean) {
+            val found = ArrayList<Pair<String, ByteArray>>()
+            source.read { name, stream -> found.add(name to stream.readBytes()) }
+            for ((name, bytes) in found.asReversed()) if (!each(name, bytes.inputStream())) return
+        }
+    }
+
+    @Test
     fun `a broken hash, a missing and a strange file are refused`() {
         Files.write(fake.path.resolve("unet.pte"), ByteArray(300) { 1 })
         assertContains(refused(), "file 'unet.pte' has sha256")
@@ -122,6 +158,18 @@ class BundleStoreTest {
         val path = store.import(FolderSource(fake.path), "mine")
         Bundle.open(path)
         for ((file, time) in before) assertEquals(time, Files.getLastModifiedTime(path.resolve(file.fileName)), "$file was copied again")
+    }
+
+    @Test
+    fun `what will not go on is removed`() {
+        store.import(FolderSource(fake.path), "whole")
+        for (name in listOf("kept", "gone")) {
+            assertFailsWith<IOException> { store.import(Torn(FolderSource(fake.path), 6), name) }
+        }
+        store.clearUnfinished("kept")
+        assertEquals(listOf("kept.part", "whole"), left().sorted())
+        store.clearUnfinished(null)
+        assertEquals(listOf("whole"), left())
     }
 
     @Test

@@ -88,6 +88,12 @@ class BundleTest {
     }
 
     @Test
+    fun `a file of more bytes than can be added up is refused`() {
+        fake.change("files", "unet.pte", "bytes", value = Json.Number("${Long.MAX_VALUE / 2}"))
+        assertContains(refused(), "files.unet.pte.bytes: must be in 0...1099511627776")
+    }
+
+    @Test
     fun `memory decides what stays loaded`() {
         val manifest = Bundle.open(fake.path).manifest
         val estimate = manifest.memoryEstimate(Mode.EDIT)

@@ -54,6 +54,16 @@ class GoldenPictureTest {
     }
 
     @Test
+    fun `an edit takes the size shaped most like its picture`() {
+        fun size(json: Json) = json.ints.let { (width, height) -> PictureSize(width, height) }
+        val shapes = document["shapes"].all.map(::size)
+        for (case in document["nearest"].all) {
+            val sizes = case["sizes"].all.map(::size)
+            assertEquals(case["chosen"].all.map(::size), shapes.map(sizes::nearestShape), "$sizes")
+        }
+    }
+
+    @Test
     fun `a decoded NaN is refused`() {
         val image = FloatBuffer.wrap(FloatArray(3 * 4).also { it[7] = Float.NaN })
         assertFailsWith<ImageException> { Picture.of(image, 2, 2) }

@@ -66,16 +66,29 @@ class PipelineTest {
         val bundle = Bundle.open(FakeBundle(folder.resolve("sized"), sized = true).path)
         val (first, second) = bundle.manifest.sizes.map { it.sides }
         val pipeline = Pipeline(Session(bundle, factory))
-        for (size in listOf(second, first, null)) {
+        for (expected in listOf(second, first)) {
             called.clear()
-            val done = pipeline.edit(source, "in yellow", 7u, steps = 1, size = size).last() as Progress.Done
-            val (expected, suffix) = (size ?: first) to (if (size == second) "_$second" else "")
+            val done = pipeline.edit(source, "in yellow", 7u, steps = 1, size = expected).last() as Progress.Done
+            val suffix = if (expected == second) "_$second" else ""
             assertEquals(expected, PictureSize(done.picture.width, done.picture.height))
             assertEquals(4 * expected.width / 8 * expected.height / 8, done.latents.size)
             val coded = listOf("vae_encoder.forward$suffix", "unet.edit$suffix", "vae_decoder.forward$suffix")
             assertEquals(listOf("vision_encoder.forward", "text_encoder.edit") + coded, called)
         }
         assertEquals(COMPONENTS.sorted(), factory.opened.sorted())
+    }
+
+    @Test
+    fun `where no size is asked for, a new picture has the first and an edit the one shaped most like its picture`() = runBlocking {
+        val bundle = Bundle.open(FakeBundle(folder.resolve("sized"), sized = true).path)
+        val (first, second) = bundle.manifest.sizes.map { it.sides }
+        val pipeline = Pipeline(Session(bundle, FakeFactory()))
+        suspend fun edited(width: Int, height: Int): PictureSize {
+            val picture = Picture(width, height, ByteArray(3 * width * height))
+            return (pipeline.edit(picture, "in yellow", 7u, steps = 1).last() as Progress.Done).picture.size
+        }
+        assertEquals(listOf(first, second, first), listOf(edited(30, 20), edited(20, 30), edited(50, 60)))
+        assertEquals(first, (pipeline.generate("a red circle", 7u, steps = 1).last() as Progress.Done).picture.size)
     }
 
     @Test

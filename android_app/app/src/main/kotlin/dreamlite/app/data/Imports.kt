@@ -71,6 +71,10 @@ class Imports(
         null
     }
 
+    /** Frees the storage of imports that failed and are not tried again, and of deletions that were cut off. */
+    @Synchronized
+    fun clearUnfinished() = store.clearUnfinished(interrupted()?.name)
+
     /**
      * Copies and checks a bundle. [room] is told before the first byte is copied, [advance] of bytes; what [advance] throws
      * ends the import. The note is gone at the end, but for cancellation and the death of the process: then the next start of

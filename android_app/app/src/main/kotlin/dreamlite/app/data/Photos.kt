@@ -28,7 +28,11 @@ object Photos {
         val bounds = BitmapFactory.Options().apply { inJustDecodeBounds = true }
         open().use { BitmapFactory.decodeStream(it, null, bounds) }
         if (bounds.outWidth <= 0) throw ImageException("the file is no picture that this phone reads; use a JPEG, PNG, WebP or HEIC")
-        val options = BitmapFactory.Options().apply { inSampleSize = sampling(bounds.outWidth, bounds.outHeight, wanted) }
+        val options = BitmapFactory.Options().apply {
+            inSampleSize = sampling(bounds.outWidth, bounds.outHeight, wanted)
+            // Transparency is dropped, not blended with black: as the exporter does.
+            inPremultiplied = false
+        }
         val bitmap = open().use { BitmapFactory.decodeStream(it, null, options) } ?: throw ImageException("the picture is damaged")
         return Orientation.of(orientation(open)).upright(picture(bitmap)).also { bitmap.recycle() }
     }

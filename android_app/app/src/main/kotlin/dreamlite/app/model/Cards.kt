@@ -4,6 +4,7 @@ import dreamlite.core.Manifest
 import dreamlite.core.Mode
 import dreamlite.core.PictureSize
 import dreamlite.core.memoryEstimate
+import dreamlite.core.nearestShape
 
 /** What the screens say of an imported bundle. [sizes]: what it can draw, its default first. */
 data class BundleCard(
@@ -20,8 +21,13 @@ data class BundleCard(
     val memory: Long,
     val licence: String,
 ) {
-    /** The wanted size if it can be drawn, else the default. */
-    fun size(wanted: PictureSize?): PictureSize = wanted?.takeIf { it in sizes } ?: sizes.first()
+    /** What is drawn: the chosen size where it is here, else of an edit the one shaped most like its picture, else the default. */
+    fun size(draft: Draft): PictureSize = chosen(draft) ?: draft.source?.let { sizes.nearestShape(it.size) } ?: sizes.first()
+
+    /** Whether the size of an edit is the one shaped most like its picture, because none was chosen. */
+    fun followsSource(draft: Draft): Boolean = draft.source != null && chosen(draft) == null
+
+    private fun chosen(draft: Draft) = (if (draft.source == null) draft.size else draft.editSize)?.takeIf { it in sizes }
 
     companion object {
         /** [digest] is of the manifest: a bundle replaced under the same name has another. */

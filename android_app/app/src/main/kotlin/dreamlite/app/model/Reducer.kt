@@ -22,7 +22,8 @@ sealed interface Event {
 
     data object LockToggled : Event
 
-    data class SourcePicked(val file: String?) : Event
+    /** Null: a new picture is drawn. Every source begins without a chosen size. */
+    data class SourcePicked(val source: Source?) : Event
 
     data class BundlePicked(val name: String) : Event
 
@@ -84,11 +85,13 @@ object Reducer {
         is Event.SeedTyped -> desk.copy(draft = desk.draft.copy(seed = Seeds.typed(event.text), locked = true))
         is Event.Rolled -> desk.copy(draft = desk.draft.copy(seed = event.seed.toString()))
         is Event.LockToggled -> desk.copy(draft = desk.draft.copy(locked = !desk.draft.locked))
-        is Event.SourcePicked -> desk.copy(page = Page.STUDIO, draft = desk.draft.copy(source = event.file), notice = null)
+        is Event.SourcePicked -> {
+            desk.copy(page = Page.STUDIO, draft = desk.draft.copy(source = event.source, editSize = null), notice = null)
+        }
         is Event.BundlePicked -> if (desk.bundles.any { it.name == event.name }) desk.copy(current = event.name) else desk
         is Event.SizePicked -> {
             val known = desk.bundles.any { it.name == event.bundle && event.size in it.sizes }
-            if (known) desk.copy(current = event.bundle, draft = desk.draft.copy(size = event.size)) else desk
+            if (known) desk.copy(current = event.bundle, draft = desk.draft.sized(event.size)) else desk
         }
         is Event.PushedFound -> desk.copy(pushed = event.pushed)
         is Event.EntryShown -> desk.copy(page = Page.STUDIO, shown = event.id)

@@ -6,18 +6,25 @@ import dreamlite.core.PictureSize
 
 enum class Page { STUDIO, HISTORY, MODELS, PHONE }
 
+/** A picture to change, as a file of the app. */
+data class Source(val file: String, val size: PictureSize)
+
 /**
- * What the user wrote and chose. [source]: the picture to change, as a file of the app; null to draw a new one. [size]: null
- * until one is chosen.
+ * What the user wrote and chose. [source]: the picture to change; null to draw a new one. [size]: of new pictures, [editSize]
+ * of this source's edits; null until one is chosen.
  */
 data class Draft(
     val prompt: String = "",
     val seed: String = "",
     val locked: Boolean = false,
-    val source: String? = null,
+    val source: Source? = null,
     val size: PictureSize? = null,
+    val editSize: PictureSize? = null,
 ) {
     val mode: Mode get() = if (source == null) Mode.GENERATE else Mode.EDIT
+
+    /** With a size chosen for what is drawn next. */
+    fun sized(size: PictureSize): Draft = if (source == null) copy(size = size) else copy(editSize = size)
 }
 
 /** Something to tell; [detail] is the library's own message, with the mend. */
@@ -68,8 +75,8 @@ data class Desk(
 ) {
     val bundle: BundleCard? get() = bundles.firstOrNull { it.name == current }
 
-    /** What is drawn next: the chosen size where the bundle in use has it, else its default. */
-    val size: PictureSize? get() = bundle?.size(draft.size)
+    /** What is drawn next, in the bundle in use. */
+    val size: PictureSize? get() = bundle?.size(draft)
     val entry: HistoryEntry? get() = history.firstOrNull { it.id == shown }
 }
 

@@ -30,7 +30,9 @@ import androidx.compose.ui.semantics.semantics
 import androidx.compose.ui.unit.dp
 import dreamlite.app.R
 import dreamlite.app.model.BundleCard
+import dreamlite.app.model.HistoryEntry
 import dreamlite.app.model.Notice
+import dreamlite.app.model.Shown
 
 /** An icon that is a button, with the words that TalkBack reads. */
 @Composable
@@ -93,6 +95,15 @@ fun NoticeCard(notice: Notice, onDismiss: () -> Unit) {
         }
     }
 }
+
+/** How a picture was drawn, in one line; in two where it is narrow, but no number without its unit. */
+@Composable
+fun historyLine(entry: HistoryEntry): String {
+    val size = stringResource(R.string.size, entry.width, entry.height).unbroken()
+    return stringResource(R.string.history_line, entry.seed.toString(), size, Shown.seconds(entry.total).unbroken())
+}
+
+private fun String.unbroken() = replace(' ', '\u00A0')
 
 /** What a bundle can draw, in words. */
 @Composable

@@ -39,6 +39,7 @@ import kotlin.io.path.Path
 fun DraftForm(state: StudioState, actions: Actions) {
     val desk = state.desk
     val draft = desk.draft
+    if (state is StudioState.Running) StopButton(state.run.stopping, actions)
     SourceRow(draft, desk, actions)
     OutlinedTextField(
         value = draft.prompt,
@@ -51,11 +52,7 @@ fun DraftForm(state: StudioState, actions: Actions) {
     SizeRow(desk, actions)
     val wrongMode = desk.bundle?.let { draft.mode !in it.modes } ?: false
     if (wrongMode) Text(stringResource(if (draft.mode == Mode.EDIT) R.string.no_edit else R.string.no_generate))
-    if (state is StudioState.Running) {
-        Button(actions::stop, Modifier.fillMaxWidth().heightIn(min = 56.dp), enabled = !state.run.stopping) {
-            Text(stringResource(if (state.run.stopping) R.string.stopping else R.string.stop))
-        }
-    } else {
+    if (state !is StudioState.Running) {
         Button(
             actions::run,
             Modifier.fillMaxWidth().heightIn(min = 56.dp),
@@ -63,6 +60,14 @@ fun DraftForm(state: StudioState, actions: Actions) {
         ) {
             Text(stringResource(if (draft.mode == Mode.EDIT) R.string.edit else R.string.generate))
         }
+    }
+}
+
+/** Above the form, next to the progress: it is looked for in a hurry. */
+@Composable
+private fun StopButton(stopping: Boolean, actions: Actions) {
+    Button(actions::stop, Modifier.fillMaxWidth().heightIn(min = 56.dp), enabled = !stopping) {
+        Text(stringResource(if (stopping) R.string.stopping else R.string.stop))
     }
 }
 
@@ -79,7 +84,7 @@ private fun SourceRow(draft: Draft, desk: Desk, actions: Actions) {
     } else {
         Row(verticalAlignment = Alignment.CenterVertically) {
             FilePicture(
-                Path(source),
+                Path(source.file),
                 stringResource(R.string.source_picture),
                 Modifier.size(64.dp).clip(MaterialTheme.shapes.medium),
                 ContentScale.Crop,
@@ -115,10 +120,11 @@ private fun SeedRow(draft: Draft, actions: Actions) {
 @Composable
 private fun SizeRow(desk: Desk, actions: Actions) {
     val current = desk.bundle ?: return
-    val choices = Sizes.of(desk.bundles, current, current.size(desk.draft.size))
+    val choices = Sizes.of(desk.bundles, current, current.size(desk.draft))
     if (choices.size < 2) return
     Column {
-        Text(stringResource(R.string.sizes), style = MaterialTheme.typography.labelMedium)
+        val words = if (current.followsSource(desk.draft)) R.string.sizes_like else R.string.sizes
+        Text(stringResource(words), style = MaterialTheme.typography.labelMedium)
         FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(4.dp)) {
             for (choice in choices) {
                 val (width, height) = choice.size

@@ -27,7 +27,6 @@ import androidx.compose.ui.unit.dp
 import dreamlite.app.R
 import dreamlite.app.model.Event
 import dreamlite.app.model.HistoryEntry
-import dreamlite.app.model.Shown
 
 /** Everything that was drawn, the newest first. */
 @Composable
@@ -61,7 +60,7 @@ private fun EntryCard(entry: HistoryEntry, pictures: PictureFiles, actions: Acti
         Column(Modifier.padding(start = 12.dp, end = 12.dp, top = 8.dp)) {
             Text(entry.prompt, maxLines = 2, overflow = TextOverflow.Ellipsis, style = MaterialTheme.typography.bodyMedium)
             Text(
-                stringResource(R.string.history_line, entry.seed.toString(), Shown.seconds(entry.total)),
+                historyLine(entry),
                 style = MaterialTheme.typography.bodySmall,
                 color = MaterialTheme.colorScheme.onSurfaceVariant,
             )

@@ -33,7 +33,6 @@ import dreamlite.app.model.Event
 import dreamlite.app.model.HistoryEntry
 import dreamlite.app.model.Page
 import dreamlite.app.model.RunView
-import dreamlite.app.model.Shown
 import dreamlite.app.model.StudioState
 import dreamlite.core.Mode
 import dreamlite.core.PictureSize
@@ -132,7 +131,7 @@ private fun Result(desk: Desk, entry: HistoryEntry, pictures: PictureFiles, acti
     if (source != null) BeforeAfter(source, pictures.picture(entry), words, frame) else FilePicture(pictures.picture(entry), words, frame)
     Text(entry.prompt, style = MaterialTheme.typography.bodyLarge)
     Text(
-        stringResource(R.string.history_line, entry.seed.toString(), Shown.seconds(entry.total)),
+        historyLine(entry),
         color = MaterialTheme.colorScheme.onSurfaceVariant,
         style = MaterialTheme.typography.bodySmall,
     )

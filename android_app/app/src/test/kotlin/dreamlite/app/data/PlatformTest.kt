@@ -29,8 +29,11 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
+import java.awt.image.BufferedImage
+import java.io.ByteArrayOutputStream
 import java.io.File
 import java.nio.file.Files
+import javax.imageio.ImageIO
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertNotNull
@@ -52,6 +55,16 @@ class PlatformTest {
         assertTrue(at(16, 8).let { it[0] > 200 && it[2] < 60 }, "top: ${at(16, 8)}")
         assertTrue(at(16, 56).let { it[2] > 200 && it[0] < 60 }, "bottom: ${at(16, 56)}")
         assertFailsWith<ImageException> { Photos.read({ "no picture".byteInputStream() }) }
+    }
+
+    @Test
+    fun `transparency is dropped, not blended, as the exporter does`() {
+        val image = BufferedImage(16, 16, BufferedImage.TYPE_INT_ARGB)
+        for (x in 0 until 16) for (y in 0 until 16) image.setRGB(x, y, (17 * x shl 24) or 0xC86432)
+        val png = ByteArrayOutputStream().also { ImageIO.write(image, "png", it) }.toByteArray()
+        val picture = Photos.read({ png.inputStream() })
+        val colours = picture.rgb.asList().chunked(3).map { pixel -> pixel.map { it.toInt() and 255 } }.toSet()
+        assertEquals(setOf(listOf(0xC8, 0x64, 0x32)), colours)
     }
 
     @Test

@@ -109,11 +109,25 @@ class DecisionsTest {
     fun `a bundle of several sizes offers them all, before another that has the same`() {
         val (square, high) = PictureSize(64, 64) to PictureSize(64, 96)
         val several = card("a", 64).copy(sizes = listOf(high, square))
-        val sizes = Sizes.of(listOf(card("b", 64), several), several, several.size(null))
+        val sizes = Sizes.of(listOf(card("b", 64), several), several, several.size(Draft()))
         assertEquals(listOf(square to "a", high to "a"), sizes.map { it.size to it.bundle })
         assertEquals(listOf(false, true), sizes.map { it.chosen })
-        assertEquals(square, several.size(square))
-        assertEquals(high, several.size(PictureSize(512, 512)))
+        assertEquals(square, several.size(Draft(size = square)))
+        assertEquals(high, several.size(Draft(size = PictureSize(512, 512))))
+    }
+
+    @Test
+    fun `an edit takes the size shaped like its picture, until one is chosen that the bundle has`() {
+        val (square, high) = PictureSize(64, 64) to PictureSize(64, 96)
+        val several = card("a", 64).copy(sizes = listOf(square, high))
+        val edit = Draft(source = Source("photo.png", PictureSize(3000, 4000)), size = square)
+        assertEquals(high to true, several.size(edit) to several.followsSource(edit))
+        assertEquals(square, several.size(edit.copy(source = Source("photo.png", PictureSize(4000, 3000)))))
+        val chosen = edit.sized(square)
+        assertEquals(square to false, several.size(chosen) to several.followsSource(chosen))
+        val elsewhere = edit.sized(PictureSize(512, 512))
+        assertEquals(high to true, several.size(elsewhere) to several.followsSource(elsewhere))
+        assertEquals(square to false, Draft(size = square).let { several.size(it) to several.followsSource(it) })
     }
 
     @Test

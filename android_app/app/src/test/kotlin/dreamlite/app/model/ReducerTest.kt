@@ -100,6 +100,20 @@ class ReducerTest {
     }
 
     @Test
+    fun `a size chosen for an edit is of its picture only, and leaves that of new pictures as it was`() {
+        val (square, high) = PictureSize(64, 64) to PictureSize(64, 96)
+        val sized = Ready(desk.copy(bundles = listOf(cards[0].copy(sizes = listOf(square, high)))))
+        fun photo(name: String) = Event.SourcePicked(Source(name, PictureSize(30, 40)))
+        val edit = sized.after(Event.SizePicked("a", square), photo("1"))
+        assertEquals(high, edit.desk.size)
+        val chosen = edit.after(Event.SizePicked("a", square))
+        assertEquals(square, chosen.desk.size)
+        assertEquals(high, chosen.after(photo("2")).desk.size)
+        val back = edit.after(Event.SizePicked("a", high), Event.SourcePicked(null))
+        assertEquals(square to null, back.desk.size to back.desk.draft.editSize)
+    }
+
+    @Test
     fun `a deleted bundle is not chosen any more`() {
         val left = Ready(desk).after(Event.BundlesChanged(cards.drop(1)))
         assertEquals("b", left.desk.current)

@@ -35,10 +35,13 @@ internal class BenchRuns(
         }
     }
 
+    /** The first size where none is asked for, also for an edit: what is measured does not depend on the picture. */
+    private val size = session.bundle.manifest.size(request.size).sides
+
     private fun methodOf(name: String): String {
         val manifest = session.bundle.manifest
         val method = request.mode.key.takeIf { it in manifest.components.getValue(name).methods } ?: FORWARD
-        return if (name in SIZED) method + manifest.size(request.size).sides.suffix(manifest.size.sides) else method
+        return if (name in SIZED) method + size.suffix(manifest.size.sides) else method
     }
 
     /** The first run, whose picture is kept: every run draws the same one. */
@@ -54,9 +57,9 @@ internal class BenchRuns(
 
     private suspend fun run(pipeline: Pipeline, kind: Kind): Picture {
         val flow = if (source == null) {
-            pipeline.generate(request.prompt, request.seed, request.steps, request.size)
+            pipeline.generate(request.prompt, request.seed, request.steps, size)
         } else {
-            pipeline.edit(source, request.prompt, request.seed, request.steps, request.size)
+            pipeline.edit(source, request.prompt, request.seed, request.steps, size)
         }
         val steps = ArrayList<Double>()
         lateinit var done: Progress.Done

@@ -67,6 +67,16 @@ class BenchRunnerTest {
     }
 
     @Test
+    fun `a request without a size is of the first one, also for an edit of a picture shaped like another`() = runBlocking {
+        val bench = BenchBench(folder, FakeFactory(), FakeGauges(), sized = true)
+        val first = bench.open().manifest.size.sides
+        val request = bench.request(Mode.EDIT)
+        val result = bench.run(request)
+        assertEquals(first, ImageFiles.read(Path.of(request.out).resolve(result.picture!!.file)).size)
+        assertTrue(result.load.none { "_" in it.method }, "${result.load}")
+    }
+
+    @Test
     fun `everything is loaded before the first run, and its time is not the run's`() = runBlocking {
         val bench = bench(FakeFactory { _, _, _ -> Thread.sleep(2) })
         val result = bench.run(bench.request())

@@ -1,0 +1,129 @@
+"""Mended pictures are right, keep what was right already, and are where the student's paths lead."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dreamlite_mobile.tiny import paths, train
+from dreamlite_mobile.tiny.detect import detect
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, example
+from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
+from dreamlite_mobile.tiny.models import Models, create, encode
+from dreamlite_mobile.tiny.recipe import STAGES
+from dreamlite_mobile.tiny.score import edits, judge_edited, judge_generated, prompts, stands
+from dreamlite_mobile.tiny.world import Sampler, Scene, Thing, render
+from dreamlite_mobile.tiny.wrong import WRONG, WRONG_EDIT, wrong_edit, wrong_scene
+
+DRAWN = 72
+"""Examples of which those that can be wrong in a given way are taken."""
+NEAR = 0.02
+"""How far a thing that is kept may move, and its half-width change, in picture sides: a detector counts pixels."""
+MEND = STAGES[-1]
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_a_wrong_picture_is_mended(how: str) -> None:
+    sampler = Sampler(np.random.default_rng(4))
+    wrong = [(one, scene) for one in prompts(DRAWN) if (scene := wrong_scene(one, how, sampler)) is not None]
+    mended = [(one, render(mended_scene(one, render(scene), sampler))) for one, scene in wrong]
+    assert len(mended) >= 12
+    assert not [one.caption for one, picture in mended if not judge_generated(one, picture).right]
+
+
+@pytest.mark.parametrize("how", WRONG_EDIT)
+def test_a_wrong_edit_is_mended(how: str) -> None:
+    sampler = Sampler(np.random.default_rng(5))
+    wrong = [(one, scene) for one in edits(DRAWN) if (scene := wrong_edit(one, how, sampler)) is not None]
+    mended = [(one, render(mended_edit(one, render(scene)))) for one, scene in wrong]
+    assert len(mended) >= 12
+    assert not [one.instruction for one, picture in mended if not judge_edited(one, picture).right]
+
+
+def test_a_right_picture_is_kept() -> None:
+    """Every thing where it stands, as large as it is, on the same background."""
+    sampler = Sampler(np.random.default_rng(6))
+    for index in range(24):
+        one = example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)])
+        mended = mended_scene(one, render(one.scene), sampler)
+        assert mended.background == one.scene.background
+        for thing in one.scene.things:
+            near = [other for other in mended.things if (other.shape, other.colour) == (thing.shape, thing.colour)]
+            distances = [max(abs(a.x - thing.x), abs(a.y - thing.y), abs(a.half - thing.half)) for a in near]
+            assert min(distances) < NEAR, (one.caption, thing, near)
+
+
+def test_only_what_is_wrong_changes() -> None:
+    """Of two things that are asked for, one is drawn in another shape."""
+    sampler = Sampler(np.random.default_rng(7))
+    one = next(one for one in prompts(DRAWN) if one.kind == "attribution" and len(one.scene.things) == 2)
+    first, second = one.scene.things
+    shape = "square" if first.shape != "square" else "circle"
+    things = (Thing(shape, first.colour, 0.3, 0.3, 0.15), Thing(second.shape, second.colour, 0.7, 0.65, 0.15))
+    mended = mended_scene(one, render(Scene(things, one.scene.background)), sampler)
+    seen = detect(render(mended))
+    assert len(seen.things) == 2
+    assert stands(Thing(first.shape, first.colour, 0.3, 0.3, 0.15), seen, 0.03)
+    assert stands(Thing(second.shape, second.colour, 0.7, 0.65, 0.15), seen, 0.03)
+
+
+def test_what_an_edit_adds_stays_where_it_was_drawn() -> None:
+    one = next(one for one in edits(DRAWN) if one.edit.kind == "add")
+    assert one.edit.result is not None
+    added = one.edit.after.things[one.edit.result]
+    moved = Thing(added.shape, added.colour, added.x + 0.03 * (1 if added.x < 0.5 else -1), added.y, added.half)
+    drawn = Scene((*one.edit.before.things, moved), one.edit.before.background)
+    mended = mended_edit(one, render(drawn)).things[one.edit.result]
+    assert abs(mended.x - moved.x) < 0.01 and abs(mended.half - moved.half) < 0.01
+    assert mended.tint == (0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return create(tmp_path_factory.mktemp("mended") / "checkpoint", 0, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_path_is_bent_to_the_mended_picture(models: Models, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A student that stays where it is: its path becomes the straight line from the noise to the right picture."""
+    stay = copy.deepcopy(models.unet)
+    for parameter in stay.conv_out.parameters():
+        parameter.data.zero_()
+    drawn = []
+
+    def watched(scene: Scene) -> np.ndarray:
+        drawn.append(render(scene))
+        return drawn[-1]
+
+    monkeypatch.setattr(paths, "render", watched)
+    found = paths.mended_path(models, stay, Sampler(np.random.default_rng(8)), replace(MEND, edits=share, batch=2))
+    noise, right = found.points[0], encode(models.vae, np.stack(drawn[-2:]))
+    assert noise.std() == pytest.approx(1, abs=0.15)
+    for point, sigma in zip(found.points, found.sigmas, strict=True):
+        torch.testing.assert_close(point, float(sigma) * noise + float(1 - sigma) * right, atol=1e-5, rtol=1e-5)
+    sources = encode(models.vae, np.stack(drawn[:2])) if share else torch.zeros_like(noise)
+    torch.testing.assert_close(found.condition, sources)
+    assert found.layouts is not None and found.layouts.shape == (2, 3, *noise.shape[2:])
+
+
+def test_the_maker_goes_on_with_newer_weights(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = train.Options(tmp_path)
+    run = train.start(models, replace(MEND, batch=1), options)
+    asked = []
+
+    def watched(_: Models, student: Any, *rest: Any) -> paths.Paths:
+        asked.append(student.conv_out.bias.detach().mean().item())
+        return mended_path(models, student, *rest)
+
+    mended_path = paths.mended_path
+    monkeypatch.setattr(paths, "mended_path", watched)
+    maker = paths.mended_paths(run, tmp_path / "mend.state", (0, 0))
+    next(maker)
+    run.average["unet"].conv_out.bias.data.fill_(1.0)
+    train.keep(run, options)
+    next(maker)
+    assert asked[0] != 1.0 and asked[1] == 1.0
