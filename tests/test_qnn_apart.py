@@ -46,3 +46,13 @@ def test_norms_whose_groups_reach_over_a_seam_see_a_column_and_give_the_same(
     shapes = [tuple(node.meta["val"].shape) for node in traced.graph.nodes if node.name == "group_norm"]
     assert shapes == [(1, sum(parts), 24, 1) if cut else (1, sum(parts), 4, 6)]
     assert torch.allclose(traced(*inputs), network(*inputs), atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "reshaped"), [((2, 4), True), ((4, 8), True), ((8, 16), False)])
+def test_groups_of_one_channel_see_a_column_where_there_are_few_pixels(size: tuple[int, int], reshaped: bool) -> None:
+    torch.manual_seed(0)
+    network, inputs = Joined(32, 32), (torch.randn(1, 16, *size), torch.randn(1, 16, *size))
+    traced = torch.export.export(network, inputs).module(check_guards=False)
+    assert isinstance(traced, torch.fx.GraphModule)
+    assert keep_whole(traced) == (["group_norm"] if reshaped else [])
+    assert torch.allclose(traced(*inputs), network(*inputs), atol=1e-6)

@@ -1,0 +1,102 @@
+"""The U-Net with 8-bit weights and 16-bit activations on the emulator, and the norms in it that go wrong unmended."""
+
+import pytest
+from checkpoint_files import tiny_checkpoint
+from qnn_runs import SIZE, said
+
+pytestmark = [pytest.mark.qnn, pytest.mark.slow]
+FLOOR_DB = 35.0
+
+LEVEL = """
+import json
+from export.qnn_sdk import ready
+ready()
+import torch
+from torch import nn
+from executorch.runtime import Runtime
+from dreamlite_mobile.networks.form import HTP, fold
+from dreamlite_mobile.networks.unet import Downsample, Resnet
+from dreamlite_mobile.parity.metrics import compare
+from dreamlite_mobile.synthetic import named_config
+from export import qnn, qnn_quantize
+from export.qnn_plan import WeightPlan
+from export.targets import target
+
+class Level(nn.Module):
+    def __init__(self, cfg):
+        super().__init__()
+        self.down = Downsample(32, HTP)
+        self.resnet = Resnet(cfg, 32, 64, HTP)
+
+    def forward(self, x, step):
+        return self.resnet(self.down(x), step)
+
+torch.manual_seed(0)
+cfg = named_config("tiny").unet
+network = Level(cfg)
+for name, parameter in network.named_parameters():
+    norm = "norm" in name
+    nn.init.normal_(parameter, float(norm and name.endswith("weight")), 0.1 if norm else 0.2)
+network = fold(network)
+calls = [(torch.randn(1, 32, 8, 16), torch.randn(1, cfg.time_embed_dim)) for _ in range(4)]
+plan = WeightPlan("unet", "w8a16", 8, (), ())
+
+def decibels():
+    integers = qnn.Quantisation(plan, {"forward": calls})
+    compiled = qnn.lower({"forward": (network, calls[0])}, target("SM8650"), False, integers)
+    (found,) = Runtime.get().load_program(compiled.program.buffer).load_method("forward").execute(calls[3])
+    return compare(found.numpy(), network(*calls[3]).numpy()).snr_db
+
+found = [decibels()]
+qnn_quantize.keep_whole = lambda graph_module: []
+found.append(decibels())
+print("SAID" + json.dumps(found), flush=True)
+"""
+
+WHOLE = """
+import json, sys
+from pathlib import Path
+from export.qnn_sdk import ready
+ready()
+from executorch.runtime import Runtime
+from dreamlite_mobile.assembly import component_methods
+from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.components import component_specs, sample_inputs
+from dreamlite_mobile.networks.form import HTP, REFERENCE
+from dreamlite_mobile.parity.metrics import compare
+from export import qnn
+from export.calibration import in_order, trajectories
+from export.driver import geometry_of, prompt_encoder
+from export.qnn_plan import planned
+from export.targets import target
+
+folder, mode, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+checkpoint = open_checkpoint(folder)
+encoder = prompt_encoder(checkpoint)
+geometry = geometry_of(checkpoint.config, encoder, size, size)
+spec = component_specs(geometry, (mode,), ("unet",))["unet"]
+written, reference = (
+    component_methods(checkpoint, "unet", form, geometry, (mode,))[mode] for form in (HTP, REFERENCE)
+)
+calls = trajectories(checkpoint, geometry, encoder, (mode,), {"unet": spec}).calls_of(spec)
+plan = planned("unet", "w8a16", {mode: written}, calls)
+compiled = qnn.lower({mode: (written, calls[mode][0])}, target("SM8650"), False, qnn.Quantisation(plan, calls))
+method = Runtime.get().load_program(compiled.program.buffer).load_method(mode)
+unseen = in_order(spec.methods[mode], sample_inputs(spec.methods[mode], 4242))
+found = [compare(method.execute(one)[0].numpy(), reference(*one).numpy()).snr_db for one in (unseen, *calls[mode][:2])]
+print("SAID" + json.dumps(found), flush=True)
+"""
+
+
+def test_norms_of_one_channel_and_few_pixels_are_right_in_integers_and_noise_as_traced() -> None:
+    """At the start of a level, behind its downsampler. Oracle: the network in torch fp32."""
+    mended, traced = said(LEVEL)
+    assert mended > 50 and traced < 40
+
+
+@pytest.mark.parametrize("mode", ["generate", "edit"])
+def test_the_whole_network_reaches_its_floor_on_the_emulator(mode: str) -> None:
+    """Random weights, as the exporter calibrates and plans them: a sample that calibration did not see, and the first
+    two steps of a picture that it did. Oracle: the network in torch fp32."""
+    found = said(WHOLE, tiny_checkpoint(), mode, SIZE)
+    assert min(found) >= FLOOR_DB, found
