@@ -110,6 +110,15 @@ def test_a_path_is_bent_to_the_mended_picture(models: Models, share: float, monk
     assert found.layouts is not None and found.layouts.shape == (2, 3, *noise.shape[2:])
 
 
+def test_the_stage_goes_half_way(models: Models, tmp_path: Path) -> None:
+    run = train.start(models, MEND, train.Options(tmp_path))
+    before = run.begun["unet"].conv_out.bias.detach().clone()
+    run.average["unet"].conv_out.bias.data.add_(1.0)
+    assert MEND.taken == 0.5
+    torch.testing.assert_close(train.averaged(run).unet.conv_out.bias.detach(), before + 0.5)
+    torch.testing.assert_close(run.average["unet"].conv_out.bias.detach(), before + 1.0)
+
+
 def test_the_maker_goes_on_with_newer_weights(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = train.Options(tmp_path)
     run = train.start(models, replace(MEND, batch=1), options)

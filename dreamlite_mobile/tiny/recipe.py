@@ -25,7 +25,8 @@ class Stage:
     costs more than a step of the U-Net; `learns`: the networks that are trained; `edits`: the share of edit batches;
     `copies`: the share of batches in which the target is the condition itself, beside words that tell nothing;
     `paired`: of batches that are neither, the share that has the (blank) condition's half beside the target's, at twice
-    the cost.
+    the cost; `taken`: how far the stage's weights go from those it began with to those that it learnt (Wortsman et al.
+    2022: half way keeps more of what was known and loses little of what is new).
     """
 
     name: str
@@ -37,6 +38,7 @@ class Stage:
     edits: float = 0.0
     copies: float = 0.0
     paired: float = 1.0
+    taken: float = 1.0
 
 
 DRAWING = ("unet", "drafts")
@@ -48,7 +50,7 @@ STAGES = (
     Stage("edit", 1_200, 8, 1.5e-3, DRAWING, draws=2, edits=0.75, paired=0.5),
     Stage("joint", 16_800, 8, 1.5e-3, DRAWING, draws=2, edits=0.4, copies=0.15, paired=0.7),
     Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
-    Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5),
+    Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5, taken=0.5),
 )
 
 
@@ -74,11 +76,12 @@ class Options:
 
 @dataclass(slots=True)
 class Run:
-    """A stage on its way: what is trained, its running average, the optimiser and the step it stands at."""
+    """A stage on its way: what is trained, what that was before, its running average, the optimiser and the step."""
 
     models: Models
     stage: Stage
     steps: int
+    begun: dict[str, Any]
     average: dict[str, Any]
     optimizer: torch.optim.Optimizer
     step: int = 0

@@ -66,7 +66,8 @@ def start(models: Models, stage: Stage, options: Options) -> Run:
         {"params": list(network.parameters()), "share": SHARES.get(name, 1.0)} for name, network in networks.items()
     ]
     optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01)
-    run = Run(models, stage, steps_of(stage, options), copy.deepcopy(networks), optimizer)
+    begun, average = copy.deepcopy(networks), copy.deepcopy(networks)
+    run = Run(models, stage, steps_of(stage, options), begun, average, optimizer)
     file = options.out / f"{stage.name}.state"
     if file.exists():
         stored = torch.load(file, map_location=models.device)
@@ -120,18 +121,30 @@ def train(run: Run, options: Options, losses: Losses, judge: Judge) -> None:
 
 
 def finish(run: Run) -> None:
-    """Put the running averages into the networks and those into the checkpoint."""
-    for name, network in run.average.items():
+    """Put what was learnt into the networks and those into the checkpoint."""
+    for name, network in outcome(run).items():
         run.models.networks()[name].load_state_dict(network.state_dict())
         run.models.networks()[name].requires_grad_(False).eval()
     save(run.models)
 
 
 def averaged(run: Run) -> Models:
-    """The models with the running averages in place of what is being trained."""
-    for network in run.average.values():
+    """The models with what was learnt in place of what is being trained."""
+    found = outcome(run)
+    for network in found.values():
         network.eval()
-    return replace(run.models, **run.average)
+    return replace(run.models, **found)
+
+
+@torch.no_grad()
+def outcome(run: Run) -> dict[str, Any]:
+    """The running averages, or a point on the way to them from where the stage began."""
+    if run.stage.taken == 1:
+        return run.average
+    found = copy.deepcopy(run.average)
+    for name, network in found.items():
+        torch._foreach_lerp_(list(network.parameters()), list(run.begun[name].parameters()), 1 - run.stage.taken)
+    return found
 
 
 def narrowed(device: torch.device) -> AbstractContextManager[Any]:
