@@ -117,7 +117,8 @@ def readings(
     Raises:
         CheckpointError: weights that cannot be read.
     """
-    (pipeline, *_), cases = recorded(checkpoint, geometry, encoder, modes)
+    pipelines, cases = recorded(checkpoint, geometry, encoder, modes)
+    pipeline = next(pipelines)
     if "generate" in modes:
         for asked in prompts(pictures, seed=SEED):
             pipeline.read(asked.caption, Stages())
@@ -134,8 +135,8 @@ def readings(
 
 def recorded(
     checkpoint: Checkpoint, geometry: Geometry, encoder: PromptEncoder, modes: Sequence[str]
-) -> tuple[list[Pipeline], list[Case]]:
-    """The fp32 reference in every size, and the list that every call of its components will be added to.
+) -> tuple[Iterator[Pipeline], list[Case]]:
+    """The fp32 reference in every size, each made when it is asked for, and the list of all calls to come.
 
     The towers, which are the same for all sizes, are listened to in the first.
     """
@@ -143,7 +144,7 @@ def recorded(
     components = reference_components(checkpoint, geometry, modes)
     recorders: dict[str, Component] = {name: Recorder(name, one, cases) for name, one in components.items()}
     sized = components | {name: recorders[name] for name in components if name in SIZED}
-    return [
+    return (
         reference_pipeline(
             checkpoint,
             geometry.at(size),
@@ -152,7 +153,7 @@ def recorded(
             size_suffix(size, geometry.sizes[0]),
         )
         for size in geometry.sizes
-    ], cases
+    ), cases
 
 
 def real_calls(cases: Sequence[Case], component: str, method: str, signature: MethodSpec) -> Iterator[Inputs]:

@@ -98,11 +98,7 @@ from export.qnn_sdk import ready
 ready()
 import torch
 from torch import nn
-from executorch.runtime import Runtime
-from dreamlite_mobile.parity.metrics import compare
-from export import qnn, qnn_quantize
-from export.qnn_plan import WeightPlan
-from export.targets import target
+from qnn_norms import mended_and_traced
 
 class Joined(nn.Module):
     def __init__(self):
@@ -116,18 +112,7 @@ class Joined(nn.Module):
 torch.manual_seed(0)
 calls = [(torch.randn(1, 64, 8, 16), 2 * torch.randn(1, 32, 8, 16)) for _ in range(4)]
 network = Joined().eval().requires_grad_(False)
-plan = WeightPlan("unet", "w8a16", 8, (), ())
-
-def decibels():
-    integers = qnn.Quantisation(plan, {"forward": calls})
-    compiled = qnn.lower({"forward": (network, calls[0])}, target("SM8650"), False, integers)
-    (found,) = Runtime.get().load_program(compiled.program.buffer).load_method("forward").execute(calls[3])
-    return compare(found.numpy(), network(*calls[3]).numpy()).snr_db
-
-said = [decibels()]
-qnn_quantize.keep_whole = lambda graph_module: []
-said.append(decibels())
-print("SAID" + json.dumps(said))
+print("SAID" + json.dumps(mended_and_traced(network, calls)))
 """
 
 

@@ -13,14 +13,10 @@ from export.qnn_sdk import ready
 ready()
 import torch
 from torch import nn
-from executorch.runtime import Runtime
 from dreamlite_mobile.networks.form import HTP, fold
 from dreamlite_mobile.networks.unet import Downsample, Resnet
-from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.synthetic import named_config
-from export import qnn, qnn_quantize
-from export.qnn_plan import WeightPlan
-from export.targets import target
+from qnn_norms import mended_and_traced
 
 class Level(nn.Module):
     def __init__(self, cfg):
@@ -39,18 +35,7 @@ for name, parameter in network.named_parameters():
     nn.init.normal_(parameter, float(norm and name.endswith("weight")), 0.1 if norm else 0.2)
 network = fold(network)
 calls = [(torch.randn(1, 32, 8, 16), torch.randn(1, cfg.time_embed_dim)) for _ in range(4)]
-plan = WeightPlan("unet", "w8a16", 8, (), ())
-
-def decibels():
-    integers = qnn.Quantisation(plan, {"forward": calls})
-    compiled = qnn.lower({"forward": (network, calls[0])}, target("SM8650"), False, integers)
-    (found,) = Runtime.get().load_program(compiled.program.buffer).load_method("forward").execute(calls[3])
-    return compare(found.numpy(), network(*calls[3]).numpy()).snr_db
-
-found = [decibels()]
-qnn_quantize.keep_whole = lambda graph_module: []
-found.append(decibels())
-print("SAID" + json.dumps(found), flush=True)
+print("SAID" + json.dumps(mended_and_traced(network, calls)), flush=True)
 """
 
 WHOLE = """

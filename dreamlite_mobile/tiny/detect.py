@@ -6,6 +6,7 @@ nearest of the world's, their shapes those whose outline covers the region best.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,6 +162,12 @@ def overlap(one: Floats, other: Floats) -> float:
 
 def nearest(colour: Floats, names: Mapping[str, Colour]) -> str:
     """The name of the nearest colour, or "unknown" if all are far."""
+    name, distance = closest(colour, names)
+    return name if distance <= FAR else UNKNOWN
+
+
+def closest(colour: NDArray[Any], names: Mapping[str, Colour]) -> tuple[str, float]:
+    """The name of the nearest colour, however far, and how far it is in sRGB."""
     distances = {name: float(np.linalg.norm(colour - np.array(value))) for name, value in names.items()}
     best = min(distances, key=distances.__getitem__)
-    return best if distances[best] <= FAR else UNKNOWN
+    return best, distances[best]

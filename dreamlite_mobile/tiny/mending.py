@@ -13,7 +13,7 @@ import numpy as np
 from dreamlite_mobile.tiny.detect import Found, Seen, background_of, detect
 from dreamlite_mobile.tiny.examples import EditExample, Example
 from dreamlite_mobile.tiny.facts import MENTION
-from dreamlite_mobile.tiny.score import PLACE_REACH, near, told_place
+from dreamlite_mobile.tiny.score import PLACE_REACH, in_place, lies, near
 from dreamlite_mobile.tiny.shapes import extent
 from dreamlite_mobile.tiny.wording import told_background
 from dreamlite_mobile.tiny.world import (
@@ -21,9 +21,9 @@ from dreamlite_mobile.tiny.world import (
     COLOURS,
     MARGIN,
     PLACES,
-    RELATIONS,
+    SHADE,
     SIZES,
-    Colour,
+    TINT,
     CrowdedError,
     Edit,
     Pixels,
@@ -31,6 +31,7 @@ from dreamlite_mobile.tiny.world import (
     Scene,
     Thing,
     changed,
+    colour_of,
     held_out,
     stands_out,
     touch,
@@ -44,8 +45,6 @@ TRIED = 60
 """Ways to make things of regions."""
 HALVES = (SIZES["small"][0] - 0.01, SIZES["large"][1])
 """Least and largest half-width of a thing, in picture sides."""
-TINT, SHADE = 7, 14.0
-"""Most that the world's backgrounds differ from their names' colours, and their bottom from their top, in sRGB."""
 
 
 def mended_scene(asked: Example, picture: Pixels, sampler: Sampler) -> Scene:
@@ -108,12 +107,7 @@ def _backdrop(asked: Example, seen: Seen, picture: Pixels) -> Scene:
     line = background_of(picture.astype(np.float64))[:, 0]
     shade = float(np.clip((line[-1] - line[0]).mean(), -SHADE, SHADE))
     tint = np.clip(line.mean(0) - shade / 2 - BACKGROUNDS[name], -TINT, TINT).round().astype(int)
-    return Scene((), name, _colour(tint), shade)
-
-
-def _colour(values: np.ndarray) -> Colour:
-    red, green, blue = values.tolist()
-    return red, green, blue
+    return Scene((), name, colour_of(tint), shade)
 
 
 Chosen = tuple[Found | None, ...]
@@ -169,12 +163,5 @@ def _standing(found: Found, colour: str, shape: str, halves: tuple[float, float]
 
 def _is_right(asked: Example, scene: Scene) -> bool:
     """Whether the scene's things stand as the caption says."""
-    place = told_place(asked)
-    if place is not None and not near(scene.things[0], PLACES[place], PLACE_REACH):
-        return False
-    if asked.relation is None:
-        return True
-    toward = RELATIONS[asked.relation]
-    first, second = scene.things
-    dx, dy = first.x - second.x, first.y - second.y
-    return dx * toward[0] + dy * toward[1] > abs(dx * toward[1]) + abs(dy * toward[0])
+    first, *others = scene.things
+    return in_place(asked, first) and (asked.relation is None or lies(first, asked.relation, others[0]))

@@ -66,7 +66,7 @@ def judge_generated(asked: Example, picture: Pixels) -> Judged:
     right = (
         _same_things(asked, seen)
         and _in_relation(asked, seen)
-        and _in_place(asked, seen)
+        and in_place(asked, seen.things[0])
         and _on_background(asked.caption, seen)
     )
     return Judged(asked.kind, asked.caption, right)
@@ -110,13 +110,17 @@ def _same_things(asked: Example, seen: Seen) -> bool:
 
 
 def _in_relation(asked: Example, seen: Seen) -> bool:
-    """The first thing lies in that direction of the second, and farther that way than across."""
     if asked.relation is None:
         return True
     first, second = (matching(thing, seen) for thing in asked.scene.things)
     assert first is not None
     assert second is not None
-    toward = RELATIONS[asked.relation]
+    return lies(first, asked.relation, second)
+
+
+def lies(first: Found | Thing, relation: str, second: Found | Thing) -> bool:
+    """Whether the first thing lies in that direction of the second, and farther that way than across."""
+    toward = RELATIONS[relation]
     dx, dy = first.x - second.x, first.y - second.y
     along, across = dx * toward[0] + dy * toward[1], abs(dx * toward[1]) + abs(dy * toward[0])
     return along > across
@@ -127,9 +131,10 @@ def told_place(asked: Example) -> str | None:
     return next((place for place in PLACES if asked.kind == "colours" and place in asked.caption), None)
 
 
-def _in_place(asked: Example, seen: Seen) -> bool:
+def in_place(asked: Example, thing: Found | Thing) -> bool:
+    """Whether a thing stands where the caption wants its one."""
     place = told_place(asked)
-    return place is None or near(seen.things[0], PLACES[place], PLACE_REACH)
+    return place is None or near(thing, PLACES[place], PLACE_REACH)
 
 
 def _on_background(caption: str, seen: Seen) -> bool:

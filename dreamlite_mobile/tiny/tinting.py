@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from dreamlite_mobile.tiny.detect import closest
 from dreamlite_mobile.tiny.examples import EditExample
-from dreamlite_mobile.tiny.world import BACKGROUNDS, COLOURS, CONTRAST, Sampler, Scene, Thing, held_out
+from dreamlite_mobile.tiny.world import BACKGROUNDS, COLOURS, CONTRAST, Sampler, Scene, Thing, colour_of, held_out
 
 TRIES = 40
 DARKEST, LIGHTEST = 15, 245
@@ -44,9 +45,8 @@ def strange(thing: Thing, backgrounds: tuple[str, ...], sampler: Sampler) -> Thi
     """
     for _ in range(TRIES):
         colour = sampler.random.integers(DARKEST, LIGHTEST + 1, 3)
-        name = min(COLOURS, key=lambda name: float(np.linalg.norm(colour - COLOURS[name])))
+        name, _ = closest(colour, COLOURS)
         apart = min(float(np.linalg.norm(colour - BACKGROUNDS[one])) for one in backgrounds)
         if apart >= CONTRAST and not held_out(name, thing.shape):
-            red, green, blue = (colour - COLOURS[name]).tolist()
-            return replace(thing, colour=name, tint=(red, green, blue))
+            return replace(thing, colour=name, tint=colour_of(colour - COLOURS[name]))
     return thing

@@ -6,7 +6,7 @@ twice; some pairs of colour and shape are held out of all training scenes, to se
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ BACKGROUNDS: Mapping[str, Colour] = {
     "black": (40, 40, 44),
 }
 """Of backgrounds, sRGB; paler or darker than the things of that name, which never stand on them."""
+
+TINT, SHADE = 7, 14.0
+"""Most that a background differs from its name's colour, and its bottom from its top, in sRGB steps."""
 
 CONTRAST = 128.0
 """Least distance in sRGB between a thing and what it stands on: tips of a star that differ less do not survive the
@@ -156,8 +159,7 @@ class Sampler:
         return free[int(self.random.integers(len(free)))]
 
     def tint(self, most: int) -> Colour:
-        red, green, blue = self.random.integers(-most, most + 1, 3)
-        return int(red), int(green), int(blue)
+        return colour_of(self.random.integers(-most, most + 1, 3))
 
     def half(self, size: str | None = None) -> float:
         """Half the width of a thing, in picture sides."""
@@ -166,7 +168,7 @@ class Sampler:
 
     def backdrop(self) -> Scene:
         """An empty scene."""
-        return Scene((), self.one(list(BACKGROUNDS)), self.tint(7), float(self.random.uniform(-14, 14)))
+        return Scene((), self.one(list(BACKGROUNDS)), self.tint(TINT), float(self.random.uniform(-SHADE, SHADE)))
 
     def thing(self, colour: str, shape: str, half: float, centre: tuple[float, float], spread: float = 0.04) -> Thing:
         """A thing near a centre, moved back inside where it would be cut."""
@@ -211,6 +213,12 @@ class Sampler:
         if touch(*placed):
             raise CrowdedError
         return replace(scene, things=tuple(placed))
+
+
+def colour_of(values: NDArray[Any]) -> Colour:
+    """Three whole numbers as a colour, or as what is added to one."""
+    red, green, blue = values.tolist()
+    return red, green, blue
 
 
 def touch(one: Thing, other: Thing) -> bool:
