@@ -7,7 +7,7 @@ for one noise, and the student is corrected where it really goes wrong (as in DA
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from dreamlite_mobile.scheduler import sigma_table
+from dreamlite_mobile.tiny.blending import Blend, blended_edit, blended_scene
 from dreamlite_mobile.tiny.drafts import features_of
-from dreamlite_mobile.tiny.examples import SCENE_KINDS, edit_example, example
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, EditExample, Example, edit_example, example
 from dreamlite_mobile.tiny.facts import layout
 from dreamlite_mobile.tiny.losses import DRAFTED, batch_of, words_of
 from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
@@ -40,7 +41,7 @@ TINTED = 0.5
 """Share of the edits that `mend` learns from whose things have colours without a name."""
 SETTLING = 150
 """Steps in which the maps of `drafts`, which are new, learn from the features and not the features from them."""
-REUSED = {"distil": 4, "mend": 2}
+REUSED = {"distil": 4, "mend": 2, "blend": 2}
 """How often a path is used on average: the teacher's cost more."""
 
 
@@ -146,24 +147,66 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
 @torch.no_grad()
 def mended_path(models: Models, student: nn.Module, sampler: Sampler, stage: Stage) -> Paths:
     """The student's own paths from fresh noise, moved in a straight line to where they should have ended."""
-    asked: list[tuple[str, Callable[[np.ndarray], Scene]]]
     sources = None
     first = int(sampler.random.integers(len(SCENE_KINDS)))
     if sampler.random.random() < stage.edits:
         changes = [edit_example(sampler, EDIT_KINDS[(first + index) % len(EDIT_KINDS)]) for index in range(stage.batch)]
         changes = [tinted(one, sampler) if sampler.random.random() < TINTED else one for one in changes]
         sources = [render(one.edit.before) for one in changes]
-        asked = [(one.instruction, partial(mended_edit, one)) for one in changes]
+        asked = [wanted_edit(one, sampler, stage.blends) for one in changes]
     else:
         scenes = [example(sampler, SCENE_KINDS[(first + index) % len(SCENE_KINDS)]) for index in range(stage.batch)]
-        asked = [(one.caption, partial(mended_scene, one, sampler=sampler)) for one in scenes]
-    words = read_words(models, [text for text, _ in asked], sources)
+        asked = [wanted_scene(one, sampler, stage.blends) for one in scenes]
+    words = read_wanted(models, asked, sources)
     points, condition, sigmas = drawn_path(models, student, words, sources)
-    right = [mend(picture) for (_, mend), picture in zip(asked, decode(models, points[-1]), strict=True)]
+    right = [one.mended(picture) for one, picture in zip(asked, decode(models, points[-1]), strict=True)]
     missed = encode(models.vae, np.stack([render(scene) for scene in right])) - points[-1]
     bent = [point + float(1 - sigma / sigmas[0]) * missed for point, sigma in zip(points, sigmas, strict=True)]
     layouts = np.stack([layout(scene, missed.shape[-1]) for scene in right])
     return Paths(bent, condition, words, sigmas, torch.from_numpy(layouts).to(models.device))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked, the scene that a picture should have shown, and where a colour of it lies between two names."""
+
+    text: str
+    mend: Callable[[np.ndarray], Scene]
+    blend: Blend | None = None
+
+    def mended(self, picture: np.ndarray) -> Scene:
+        scene = self.mend(picture)
+        return scene if self.blend is None else self.blend.of(scene)
+
+
+def wanted_scene(one: Example, sampler: Sampler, blends: float) -> Wanted:
+    """A prompt; with that chance one of its colours is between two names."""
+    found = blended_scene(one, sampler) if sampler.random.random() < blends else None
+    one, blend = found if found is not None else (one, None)
+    return Wanted(one.caption, partial(mended_scene, one, sampler=sampler), blend)
+
+
+def wanted_edit(one: EditExample, sampler: Sampler, blends: float) -> Wanted:
+    """An edit; with that chance the colour that it brings is between two names."""
+    found = blended_edit(one, sampler) if sampler.random.random() < blends else None
+    one, blend = found if found is not None else (one, None)
+    return Wanted(one.instruction, partial(mended_edit, one), blend)
+
+
+def read_wanted(models: Models, asked: Sequence[Wanted], sources: list[np.ndarray] | None) -> Words:
+    """The text tower's states, of two texts that are blended those between.
+
+    Raises:
+        ValueError: two texts that are to be blended differ in length.
+    """
+    words = read_words(models, [one.text for one in asked], sources)
+    if all(one.blend is None for one in asked):
+        return words
+    others = read_words(models, [one.blend.text if one.blend else one.text for one in asked], sources)
+    if not torch.equal(words.mask, others.mask):
+        raise ValueError("two texts of a blend have different numbers of tokens: a name of a colour is not one token")
+    shares = torch.tensor([one.blend.share if one.blend else 0.0 for one in asked], device=models.device)
+    return Words(words.states.lerp(others.states, shares[:, None, None]), words.mask)
 
 
 def drawn_path(

@@ -26,7 +26,8 @@ class Stage:
     `copies`: the share of batches in which the target is the condition itself, beside words that tell nothing;
     `paired`: of batches that are neither, the share that has the (blank) condition's half beside the target's, at twice
     the cost; `taken`: how far the stage's weights go from those it began with to those that it learnt (Wortsman et al.
-    2022: half way keeps more of what was known and loses little of what is new).
+    2022: half way keeps more of what was known and loses little of what is new); `blends`: the share of its own
+    prompts and edits with a colour between two names.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Stage:
     copies: float = 0.0
     paired: float = 1.0
     taken: float = 1.0
+    blends: float = 0.0
 
 
 DRAWING = ("unet", "drafts")
@@ -51,7 +53,10 @@ STAGES = (
     Stage("joint", 16_800, 8, 1.5e-3, DRAWING, draws=2, edits=0.4, copies=0.15, paired=0.7),
     Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
     Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5, taken=0.5),
+    Stage("blend", 3_000, 16, 5e-4, DRAWING, edits=0.5, taken=0.5, blends=0.5),
 )
+OF_ITS_OWN = ("mend", "blend")
+"""Stages that learn from what the student itself draws."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,17 @@ from dreamlite_mobile.tiny.models import Models, create, load, save
 from dreamlite_mobile.tiny.paths import distil_losses, mend_losses
 from dreamlite_mobile.tiny.pools import Pool, make_pool, store
 from dreamlite_mobile.tiny.reading import judge_reading, reading_losses
-from dreamlite_mobile.tiny.recipe import GUIDANCE, STAGES, STUDENT_STEPS, TEACHER_STEPS, Losses, Options, Run, Stage
+from dreamlite_mobile.tiny.recipe import (
+    GUIDANCE,
+    OF_ITS_OWN,
+    STAGES,
+    STUDENT_STEPS,
+    TEACHER_STEPS,
+    Losses,
+    Options,
+    Run,
+    Stage,
+)
 
 Judge = Callable[[Models], dict[str, Any]]
 EMA = 0.999
@@ -208,8 +218,8 @@ def run_stage(models: Models, stage: Stage, options: Options, pools: dict[bool, 
         train(run, options, reading_losses(run, options.seed), partial(judge_reading, count=options.scored))
         return
     judge = partial(judge_models, stage=stage, count=options.scored, steps=STUDENT_STEPS, guidance=1.0)
-    if stage.name == "mend":
-        train(run, options, mend_losses(run, options.out / "mend.state", options.seed), judge)
+    if stage.name in OF_ITS_OWN:
+        train(run, options, mend_losses(run, options.out / f"{stage.name}.state", options.seed), judge)
         return
     for is_edit, name in ((False, "scenes"), (True, "edits")):
         if is_edit not in pools and (not is_edit or stage.edits > 0):
