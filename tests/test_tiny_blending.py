@@ -7,8 +7,8 @@ import torch
 from dreamlite_mobile.tiny.blending import blended_edit, blended_scene
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, SceneKind, edit_example, example
 from dreamlite_mobile.tiny.models import Models, create, read_words
-from dreamlite_mobile.tiny.paths import Wanted, read_wanted
-from dreamlite_mobile.tiny.world import COLOURS, EDIT_KINDS, EditKind, Sampler, Thing, held_out
+from dreamlite_mobile.tiny.wanted import Wanted, read_wanted, wanted_edit, wanted_scene
+from dreamlite_mobile.tiny.world import COLOURS, EDIT_KINDS, EditKind, Sampler, Thing, held_out, render
 
 UNCOLOURED: tuple[SceneKind, ...] = ("single", "two")
 
@@ -60,6 +60,35 @@ def test_only_the_colour_that_an_edit_brings_is_blended(kind: EditKind) -> None:
         assert blend.text != plain.instruction and one.edit.before == plain.edit.before
         for index, (was, thing) in enumerate(zip(plain.edit.after.things, one.edit.after.things, strict=True)):
             assert (was == thing) == (index != plain.edit.result)
+
+
+def test_a_picture_is_mended_to_the_colour_between() -> None:
+    """Drawn in the first name's plain colour, a thing keeps its place and takes the colour between."""
+    sampler = Sampler(np.random.default_rng(8))
+    for _ in range(12):
+        plain = example(sampler, "colours")
+        asked = wanted_scene(plain, sampler, 1.0)
+        assert asked.blend is not None
+        (thing,) = asked.mended(render(plain.scene)).things
+        (drawn,) = plain.scene.things
+        assert (thing.colour, thing.tint) == (asked.blend.name, asked.blend.tint)
+        assert max(abs(thing.x - drawn.x), abs(thing.y - drawn.y)) < 0.02
+
+
+def test_an_edit_is_mended_to_the_colour_between() -> None:
+    sampler = Sampler(np.random.default_rng(8))
+    for _ in range(12):
+        plain = edit_example(sampler, "recolour")
+        asked = wanted_edit(plain, sampler, 1.0)
+        assert asked.blend is not None and plain.edit.result is not None
+        thing = asked.mended(render(plain.edit.after)).things[plain.edit.result]
+        assert (thing.colour, thing.tint) == (asked.blend.name, asked.blend.tint)
+
+
+def test_without_blends_every_colour_has_its_name() -> None:
+    sampler = Sampler(np.random.default_rng(8))
+    assert all(wanted_scene(example(sampler, "colours"), sampler, 0.0).blend is None for _ in range(12))
+    assert all(wanted_edit(edit_example(sampler, "add"), sampler, 0.0).blend is None for _ in range(12))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from dreamlite_mobile.tiny.facts import layout
 from dreamlite_mobile.tiny.losses import flow_losses
 from dreamlite_mobile.tiny.models import Words, create, velocity
 from dreamlite_mobile.tiny.pools import make_pool
-from dreamlite_mobile.tiny.recipe import STAGES, Options
+from dreamlite_mobile.tiny.recipe import Options, stage_of
 from dreamlite_mobile.tiny.shapes import SHAPES
 from dreamlite_mobile.tiny.train import start, train
 from dreamlite_mobile.tiny.world import BACKGROUNDS, COLOURS, SIDE, Sampler
@@ -68,7 +68,7 @@ def test_drafts_reach_the_unet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("dreamlite_mobile.tiny.pools.CHUNK", 6)
     models = create(tmp_path / "checkpoint", 0, CPU)
     pool = make_pool(models, False, 6, 0, tmp_path / "scenes.pool")
-    stage = next(stage for stage in STAGES if stage.name == "text")
+    stage = stage_of("text")
     run = start(models, stage, Options(tmp_path, scale=25 / stage.steps))
     train(run, Options(tmp_path), flow_losses(run, {False: pool}, 0), lambda _: {})
     assert np.mean(run.losses[-5:]) < 0.8 * np.mean(run.losses[:5])

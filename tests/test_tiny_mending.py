@@ -8,39 +8,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from wrong_examples import DRAWN, wrong_edits, wrong_scenes
 
 from dreamlite_mobile.tiny import paths, train
 from dreamlite_mobile.tiny.detect import detect
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, example
 from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
 from dreamlite_mobile.tiny.models import Models, create, encode
-from dreamlite_mobile.tiny.recipe import STAGES
+from dreamlite_mobile.tiny.recipe import stage_of
 from dreamlite_mobile.tiny.score import edits, judge_edited, judge_generated, prompts, stands
 from dreamlite_mobile.tiny.world import Sampler, Scene, Thing, render
-from dreamlite_mobile.tiny.wrong import WRONG, WRONG_EDIT, wrong_edit, wrong_scene
+from dreamlite_mobile.tiny.wrong import WRONG, WRONG_EDIT
 
-DRAWN = 72
-"""Examples of which those that can be wrong in a given way are taken."""
 NEAR = 0.02
 """How far a thing that is kept may move, and its half-width change, in picture sides: a detector counts pixels."""
-MEND = STAGES[-1]
+MEND = stage_of("mend")
 
 
 @pytest.mark.parametrize("how", WRONG)
 def test_a_wrong_picture_is_mended(how: str) -> None:
     sampler = Sampler(np.random.default_rng(4))
-    wrong = [(one, scene) for one in prompts(DRAWN) if (scene := wrong_scene(one, how, sampler)) is not None]
-    mended = [(one, render(mended_scene(one, render(scene), sampler))) for one, scene in wrong]
-    assert len(mended) >= 12
+    mended = [(one, render(mended_scene(one, render(scene), sampler))) for one, scene in wrong_scenes(how, sampler)]
     assert not [one.caption for one, picture in mended if not judge_generated(one, picture).right]
 
 
 @pytest.mark.parametrize("how", WRONG_EDIT)
 def test_a_wrong_edit_is_mended(how: str) -> None:
-    sampler = Sampler(np.random.default_rng(5))
-    wrong = [(one, scene) for one in edits(DRAWN) if (scene := wrong_edit(one, how, sampler)) is not None]
-    mended = [(one, render(mended_edit(one, render(scene)))) for one, scene in wrong]
-    assert len(mended) >= 12
+    mended = [(one, render(mended_edit(one, render(scene)))) for one, scene in wrong_edits(how, seed=5)]
     assert not [one.instruction for one, picture in mended if not judge_edited(one, picture).right]
 
 

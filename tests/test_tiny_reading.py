@@ -13,7 +13,7 @@ from dreamlite_mobile.tiny.facts import ATTRIBUTES, CLOSING, caption_lesson, edi
 from dreamlite_mobile.tiny.models import Models, create
 from dreamlite_mobile.tiny.pools import Pool, make_pool
 from dreamlite_mobile.tiny.reading import grid_of, judge_reading, lessons_of, read
-from dreamlite_mobile.tiny.recipe import STAGES
+from dreamlite_mobile.tiny.recipe import stage_of
 from dreamlite_mobile.tiny.wording import told_background
 from dreamlite_mobile.tiny.world import EDIT_KINDS, Sampler, Thing
 
@@ -93,7 +93,7 @@ def test_the_closing_tokens_are_the_last_ones(models: Models) -> None:
 
 def test_a_short_course_teaches_captions(tmp_path: Path, models: Models) -> None:
     """Half of what there is to learn in forty steps; the whole course ends above 99 %."""
-    course = replace(next(stage for stage in STAGES if stage.name == "reading"), steps=40, edits=0.0)
+    course = replace(stage_of("reading"), steps=40, edits=0.0)
     run = train.start(models, course, train.Options(tmp_path))
     train.train(run, train.Options(tmp_path, scored=12), train.reading_losses(run, 0), lambda _: {})
     first, last = np.mean(run.losses[:5]), np.mean(run.losses[-5:])

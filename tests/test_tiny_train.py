@@ -18,7 +18,7 @@ from dreamlite_mobile.synthetic import make_checkpoint
 from dreamlite_mobile.tiny import losses, paths, pools, sampling, train
 from dreamlite_mobile.tiny.evaluate import asked_of, evaluate
 from dreamlite_mobile.tiny.models import create, load, read_words, save, velocity, vision_inputs
-from dreamlite_mobile.tiny.recipe import BLANK
+from dreamlite_mobile.tiny.recipe import BLANK, stage_of
 from dreamlite_mobile.tiny.world import SIDE
 
 CPU = torch.device("cpu")
@@ -116,7 +116,7 @@ def test_copies_have_the_picture_beside_itself_and_words_that_tell_nothing(
 
     models = create(tmp_path / "checkpoint", 0, CPU)
     pool = pools.make_pool(models, False, 6, 0, tmp_path / "scenes.pool")
-    stage = replace(train.STAGES[-3], copies=1.0)
+    stage = replace(stage_of("joint"), copies=1.0)
     run = train.start(models, stage, train.Options(tmp_path))
     monkeypatch.setattr(losses, "velocity", watched)
     next(losses.flow_losses(run, {False: pool}, 0)).backward()

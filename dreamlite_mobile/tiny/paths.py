@@ -7,7 +7,7 @@ for one noise, and the student is corrected where it really goes wrong (as in DA
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -19,19 +19,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from dreamlite_mobile.scheduler import sigma_table
-from dreamlite_mobile.tiny.blending import Blend, blended_edit, blended_scene
 from dreamlite_mobile.tiny.drafts import features_of
-from dreamlite_mobile.tiny.examples import SCENE_KINDS, EditExample, Example, edit_example, example
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, edit_example, example
 from dreamlite_mobile.tiny.facts import layout
 from dreamlite_mobile.tiny.losses import DRAFTED, batch_of, words_of
-from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
-from dreamlite_mobile.tiny.models import Models, Words, decode, encode, read_words, velocity
+from dreamlite_mobile.tiny.models import Models, Words, decode, encode, velocity
 from dreamlite_mobile.tiny.pools import Pool
 from dreamlite_mobile.tiny.recipe import GUIDANCE, STUDENT_STEPS, Losses, Run, Stage
 from dreamlite_mobile.tiny.sampling import guided
 from dreamlite_mobile.tiny.supply import supplied
 from dreamlite_mobile.tiny.tinting import tinted
-from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Sampler, Scene, render
+from dreamlite_mobile.tiny.wanted import read_wanted, wanted_edit, wanted_scene
+from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Sampler, render
 
 SUBSTEPS = 4
 """Of the teacher within one of the student's, when it shows the way."""
@@ -164,49 +163,6 @@ def mended_path(models: Models, student: nn.Module, sampler: Sampler, stage: Sta
     bent = [point + float(1 - sigma / sigmas[0]) * missed for point, sigma in zip(points, sigmas, strict=True)]
     layouts = np.stack([layout(scene, missed.shape[-1]) for scene in right])
     return Paths(bent, condition, words, sigmas, torch.from_numpy(layouts).to(models.device))
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked, the scene that a picture should have shown, and where a colour of it lies between two names."""
-
-    text: str
-    mend: Callable[[np.ndarray], Scene]
-    blend: Blend | None = None
-
-    def mended(self, picture: np.ndarray) -> Scene:
-        scene = self.mend(picture)
-        return scene if self.blend is None else self.blend.of(scene)
-
-
-def wanted_scene(one: Example, sampler: Sampler, blends: float) -> Wanted:
-    """A prompt; with that chance one of its colours is between two names."""
-    found = blended_scene(one, sampler) if sampler.random.random() < blends else None
-    one, blend = found if found is not None else (one, None)
-    return Wanted(one.caption, partial(mended_scene, one, sampler=sampler), blend)
-
-
-def wanted_edit(one: EditExample, sampler: Sampler, blends: float) -> Wanted:
-    """An edit; with that chance the colour that it brings is between two names."""
-    found = blended_edit(one, sampler) if sampler.random.random() < blends else None
-    one, blend = found if found is not None else (one, None)
-    return Wanted(one.instruction, partial(mended_edit, one), blend)
-
-
-def read_wanted(models: Models, asked: Sequence[Wanted], sources: list[np.ndarray] | None) -> Words:
-    """The text tower's states, of two texts that are blended those between.
-
-    Raises:
-        ValueError: two texts that are to be blended differ in length.
-    """
-    words = read_words(models, [one.text for one in asked], sources)
-    if all(one.blend is None for one in asked):
-        return words
-    others = read_words(models, [one.blend.text if one.blend else one.text for one in asked], sources)
-    if not torch.equal(words.mask, others.mask):
-        raise ValueError("two texts of a blend have different numbers of tokens: a name of a colour is not one token")
-    shares = torch.tensor([one.blend.share if one.blend else 0.0 for one in asked], device=models.device)
-    return Words(words.states.lerp(others.states, shares[:, None, None]), words.mask)
 
 
 def drawn_path(

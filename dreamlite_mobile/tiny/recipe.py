@@ -59,6 +59,11 @@ OF_ITS_OWN = ("mend", "blend")
 """Stages that learn from what the student itself draws."""
 
 
+def stage_of(name: str) -> Stage:
+    """The stage of that name."""
+    return next(stage for stage in STAGES if stage.name == name)
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line sets.
@@ -81,7 +86,10 @@ class Options:
 
 @dataclass(slots=True)
 class Run:
-    """A stage on its way: what is trained, what that was before, its running average, the optimiser and the step."""
+    """A stage on its way: what is trained, its running average, the optimiser and the step.
+
+    `begun`: what was trained as it was before, where the stage goes only part of the way from there.
+    """
 
     models: Models
     stage: Stage

@@ -76,8 +76,8 @@ def start(models: Models, stage: Stage, options: Options) -> Run:
         {"params": list(network.parameters()), "share": SHARES.get(name, 1.0)} for name, network in networks.items()
     ]
     optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01)
-    begun, average = copy.deepcopy(networks), copy.deepcopy(networks)
-    run = Run(models, stage, steps_of(stage, options), begun, average, optimizer)
+    begun = copy.deepcopy(networks) if stage.taken < 1 else {}
+    run = Run(models, stage, steps_of(stage, options), begun, copy.deepcopy(networks), optimizer)
     file = options.out / f"{stage.name}.state"
     if file.exists():
         stored = torch.load(file, map_location=models.device)
