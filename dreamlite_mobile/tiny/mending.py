@@ -2,6 +2,7 @@
 
 Most prompts leave places and sizes free, so no single picture is the right one. The right picture nearest to what a
 model drew keeps its choices: things stand where it put them, as large as it made them, on the background it took.
+What it did not draw at all is chosen the same way each time (`completing`).
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from itertools import permutations
 
 import numpy as np
 
+from dreamlite_mobile.tiny.completing import centred, free_colours, near_background, put_apart, usual_colour
 from dreamlite_mobile.tiny.detect import Found, Seen, background_of, detect
 from dreamlite_mobile.tiny.examples import EditExample, Example
 from dreamlite_mobile.tiny.facts import MENTION
@@ -18,24 +20,20 @@ from dreamlite_mobile.tiny.shapes import extent
 from dreamlite_mobile.tiny.wording import told_background
 from dreamlite_mobile.tiny.world import (
     BACKGROUNDS,
-    COLOURS,
     MARGIN,
     PLACES,
+    RELATIONS,
     SHADE,
     SIZES,
     TINT,
     CrowdedError,
     Edit,
     Pixels,
-    Sampler,
     Scene,
     Thing,
     changed,
     colour_of,
-    held_out,
-    stands_out,
     touch,
-    with_thing,
     without,
 )
 
@@ -47,7 +45,7 @@ HALVES = (SIZES["small"][0] - 0.01, SIZES["large"][1])
 """Least and largest half-width of a thing, in picture sides."""
 
 
-def mended_scene(asked: Example, picture: Pixels, sampler: Sampler) -> Scene:
+def mended_scene(asked: Example, picture: Pixels) -> Scene:
     """The right scene nearest to a picture uint8 [side, side, 3]; the example's own where none is near.
 
     A colour that the caption leaves open is the drawn one, unless that makes a pair which is held out of training.
@@ -57,7 +55,7 @@ def mended_scene(asked: Example, picture: Pixels, sampler: Sampler) -> Scene:
     regions = [one for one in seen.things[:MOST] if one.half <= 1.5 * HALVES[1]]
     for chosen in _assigned(asked.scene.things, regions, asked.coloured):
         try:
-            scene = _placed(asked, chosen, backdrop, sampler)
+            scene = _placed(asked, chosen, backdrop)
         except CrowdedError:
             continue
         if _is_right(asked, scene):
@@ -81,7 +79,7 @@ def mended_edit(asked: EditExample, picture: Pixels) -> Scene:
 
 
 def _at_its_place(edit: Edit, index: int, after: Scene, seen: Seen) -> Scene:
-    """With the changed thing where it was seen near its place, and for a new one as large."""
+    """With the changed thing where it was seen near its place, and for a new one as large; else right there."""
     assert edit.place is not None
     thing, centre = after.things[index], PLACES[edit.place]
     for found in seen.things:
@@ -91,20 +89,18 @@ def _at_its_place(edit: Edit, index: int, after: Scene, seen: Seen) -> Scene:
         put = replace(thing, x=moved.x, y=moved.y, half=thing.half if edit.kind == "move" else moved.half)
         if not any(touch(put, other) for other in without(after, index).things):
             return changed(after, index, put)
-    return after
+    put = centred(thing if edit.kind == "move" else replace(thing, half=sum(HALVES) / 2), centre)
+    return after if any(touch(put, other) for other in without(after, index).things) else changed(after, index, put)
 
 
 def _backdrop(asked: Example, seen: Seen, picture: Pixels) -> Scene:
-    """The background that was drawn, tint and shade included, or the example's where the caption forbids it."""
+    """The background that was drawn, tint and shade included, or the nearest that the caption allows."""
+    line = background_of(picture.astype(np.float64))[:, 0]
     told = told_background(asked.caption)
-    name = told or seen.background
-    if name not in BACKGROUNDS or (
-        asked.coloured and not all(stands_out(one.colour, name) for one in asked.scene.things)
-    ):
-        name = asked.scene.background
+    colours = [one.colour for one in asked.scene.things] if asked.coloured else []
+    name = told or near_background(line.mean(0), colours)
     if name != seen.background:
         return Scene((), name)
-    line = background_of(picture.astype(np.float64))[:, 0]
     shade = float(np.clip((line[-1] - line[0]).mean(), -SHADE, SHADE))
     tint = np.clip(line.mean(0) - shade / 2 - BACKGROUNDS[name], -TINT, TINT).round().astype(int)
     return Scene((), name, colour_of(tint), shade)
@@ -127,31 +123,48 @@ def _likeness(thing: Thing, found: Found | None, coloured: bool) -> float:
     return 1.0 + (found.shape == thing.shape) + (coloured and found.colour == thing.colour) + found.half
 
 
-def _placed(asked: Example, chosen: Chosen, backdrop: Scene, sampler: Sampler) -> Scene:
-    """The things where their regions are; those without one where the example has them, or anywhere.
+def _placed(asked: Example, chosen: Chosen, backdrop: Scene) -> Scene:
+    """The things where their regions are; those without one apart from them, as the caption wants it.
 
     Raises:
         CrowdedError: no room.
     """
-    scene = backdrop
     sizes = [mention.group(1) for mention in MENTION.finditer(asked.caption)]
     if len(sizes) < len(chosen):  # "three red circles"
         sizes = [None] * len(chosen)
-    for thing, found, size in zip(asked.scene.things, chosen, sizes, strict=True):
-        colour = thing.colour
-        if not asked.coloured:
-            free = [one for one in COLOURS if stands_out(one, scene.background) and not held_out(one, thing.shape)]
-            colour = found.colour if found is not None and found.colour in free else thing.colour
-            colour = colour if colour in free else sampler.one(free)
-        put = replace(thing, tint=(0, 0, 0), colour=colour)
-        if found is not None:
-            put = _standing(found, colour, thing.shape, SIZES[size] if size else HALVES)
-        elif any(touch(put, other) for other in scene.things):
-            put = replace(sampler.anywhere(scene, colour, thing.shape, thing.half), tint=(0, 0, 0))
-        if any(touch(put, other) for other in scene.things):
+    put: dict[int, Thing] = {}
+    for index, (thing, found, size) in enumerate(zip(asked.scene.things, chosen, sizes, strict=True)):
+        if found is None:
+            continue
+        halves = SIZES[size] if size else HALVES
+        put[index] = _standing(found, _colour(asked, thing, found, backdrop), thing.shape, halves)
+        if any(touch(put[index], other) for place, other in put.items() if place != index):
             raise CrowdedError
-        scene = with_thing(scene, put)
-    return scene
+    for index, (thing, size) in enumerate(zip(asked.scene.things, sizes, strict=True)):
+        if index not in put:
+            put[index] = _missing(asked, index, _colour(asked, thing, None, backdrop), size, put)
+    return replace(backdrop, things=tuple(put[index] for index in range(len(chosen))))
+
+
+def _colour(asked: Example, thing: Thing, found: Found | None, backdrop: Scene) -> str:
+    """That of the caption; where it tells none the drawn one, if the thing may have it."""
+    if asked.coloured:
+        return thing.colour
+    if found is not None and found.colour in free_colours(thing.shape, backdrop.background):
+        return found.colour
+    return usual_colour(thing.shape, backdrop.background)
+
+
+def _missing(asked: Example, index: int, colour: str, size: str | None, put: dict[int, Thing]) -> Thing:
+    """A thing that was not drawn, beside those that are `put`."""
+    toward = (0, 0) if asked.relation is None else RELATIONS[asked.relation]
+
+    def fits(thing: Thing) -> bool:
+        pair = put | {index: thing}
+        related = asked.relation is None or len(pair) < 2 or lies(pair[0], asked.relation, pair[1])
+        return related and in_place(asked, thing)
+
+    return put_apart(colour, asked.scene.things[index].shape, size, list(put.values()), fits, toward)
 
 
 def _standing(found: Found, colour: str, shape: str, halves: tuple[float, float] = HALVES) -> Thing:

@@ -53,7 +53,7 @@ STAGES = (
     Stage("joint", 16_800, 8, 1.5e-3, DRAWING, draws=2, edits=0.4, copies=0.15, paired=0.7),
     Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
     Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5, taken=0.5),
-    Stage("blend", 3_000, 16, 5e-4, DRAWING, edits=0.5, taken=0.5, blends=0.5),
+    Stage("blend", 3_400, 16, 5e-4, DRAWING, edits=0.5, taken=0.5, blends=0.5),
 )
 OF_ITS_OWN = ("mend", "blend")
 """Stages that learn from what the student itself draws."""

@@ -30,7 +30,7 @@ def wanted_scene(one: Example, sampler: Sampler, blends: float) -> Wanted:
     """A prompt; with that chance one of its colours is between two names."""
     found = blended_scene(one, sampler) if sampler.random.random() < blends else None
     one, blend = found if found is not None else (one, None)
-    return Wanted(one.caption, partial(mended_scene, one, sampler=sampler), blend)
+    return Wanted(one.caption, partial(mended_scene, one), blend)
 
 
 def wanted_edit(one: EditExample, sampler: Sampler, blends: float) -> Wanted:
