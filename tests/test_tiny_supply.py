@@ -1,8 +1,12 @@
 """A second process makes what the first one trains on: items arrive, in order, and its death is told."""
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,6 +36,45 @@ def test_items_come_in_order_from_another_process(monkeypatch: pytest.MonkeyPatc
 def test_one_core_makes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert [item.tolist() for item in islice(supplied(counted, CPU), 3)] == [[i, os.getpid()] for i in range(3)]
+
+
+def test_a_maker_ends_with_who_takes(tmp_path: Path) -> None:
+    """A trainer that is killed leaves no process behind."""
+    script = tmp_path / "taker.py"
+    script.write_text(
+        "import os, sys\n"
+        "os.sched_getaffinity = lambda _: {0, 1}\n"
+        "from test_tiny_supply import CPU, counted\n"
+        "from dreamlite_mobile.tiny.supply import supplied\n"
+        "source = supplied(counted, CPU)\n"
+        "print(int(next(source)[1]), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    taker = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert taker.stdout is not None
+    maker = int(taker.stdout.readline())
+    assert is_running(maker)
+    taker.kill()
+    taker.wait()
+    deadline = time.monotonic() + 30
+    while is_running(maker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_running(maker)
+
+
+def is_running(pid: int) -> bool:
+    """Neither gone nor a zombie that nobody waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("last", [0, 1])

@@ -24,7 +24,7 @@ def supplied(make: Callable[[], Iterator[T]], device: torch.device) -> Iterator[
         return
     context = get_context("fork")
     waiting = context.Queue(WAITING)
-    maker = context.Process(target=_fill, args=(make, waiting, int(torch.randint(2**31, ()))), daemon=True)
+    maker = context.Process(target=_fill, args=(make, waiting, int(torch.randint(2**31, ())), os.getpid()), daemon=True)
     maker.start()
     try:
         first = None
@@ -48,12 +48,27 @@ def _taken(waiting: Any, maker: Any, seconds: float) -> Any:
         return None
 
 
-def _fill(make: Callable[[], Iterator[T]], waiting: Any, seed: int) -> None:
-    """Runs in the other process, on one thread: a fork must not use its parent's.
+def _fill(make: Callable[[], Iterator[T]], waiting: Any, seed: int, taker: int) -> None:
+    """Runs in the other process, on one thread: a fork must not use its parent's. Ends when process `taker` has ended.
 
     Bytes go through the queue: tensors would go as shared memory, a file descriptor each.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
+    waiting.cancel_join_thread()
     for item in make():
-        waiting.put(pickle.dumps(item))
+        packed = pickle.dumps(item)
+        while not _given(waiting, packed):
+            if os.getppid() != taker:
+                return
+    waiting.close()
+    waiting.join_thread()
+
+
+def _given(waiting: Any, packed: bytes) -> bool:
+    """Whether there was room for it within a second."""
+    try:
+        waiting.put(packed, timeout=1.0)
+    except queue.Full:
+        return False
+    return True
