@@ -40,7 +40,7 @@ TINTED = 0.5
 """Share of the edits that `mend` learns from whose things have colours without a name."""
 SETTLING = 150
 """Steps in which the maps of `drafts`, which are new, learn from the features and not the features from them."""
-REUSED = {"distil": 4, "mend": 2, "blend": 2}
+REUSED = {"distil": 4, "mend": 2, "blend": 2, "settle": 2}
 """How often a path is used on average: the teacher's cost more."""
 
 
@@ -131,12 +131,12 @@ def teachers_path(
 
 
 def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths]:
-    """Without end, of fresh examples, by the running average as it was last kept."""
+    """Without end, of fresh examples, by the running average as it was last kept, or the weights it began with."""
     models = run.models
-    student, read_at = copy.deepcopy(run.average["unet"]).eval(), 0.0
+    student, read_at = copy.deepcopy((run.begun if run.stage.fixed else run.average)["unet"]).eval(), 0.0
     sampler = Sampler(np.random.default_rng(seed))
     while True:
-        written = state.stat().st_mtime if state.exists() else 0.0
+        written = state.stat().st_mtime if state.exists() and not run.stage.fixed else 0.0
         if written > read_at:
             student.load_state_dict(torch.load(state, map_location=models.device)["average"]["unet"])
             read_at = written

@@ -27,7 +27,8 @@ class Stage:
     `paired`: of batches that are neither, the share that has the (blank) condition's half beside the target's, at twice
     the cost; `taken`: how far the stage's weights go from those it began with to those that it learnt (Wortsman et al.
     2022: half way keeps more of what was known and loses little of what is new); `blends`: the share of its own
-    prompts and edits with a colour between two names.
+    prompts and edits with a colour between two names; `fixed`: its own pictures are drawn with the weights it began
+    with, so what is right for a noise stays the same.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stage:
     paired: float = 1.0
     taken: float = 1.0
     blends: float = 0.0
+    fixed: bool = False
 
 
 DRAWING = ("unet", "drafts")
@@ -54,8 +56,9 @@ STAGES = (
     Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
     Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5, taken=0.5),
     Stage("blend", 3_400, 16, 5e-4, DRAWING, edits=0.5, taken=0.5, blends=0.5),
+    Stage("settle", 900, 16, 5e-4, DRAWING, edits=0.5, fixed=True),
 )
-OF_ITS_OWN = ("mend", "blend")
+OF_ITS_OWN = ("mend", "blend", "settle")
 """Stages that learn from what the student itself draws."""
 
 

@@ -76,7 +76,7 @@ def start(models: Models, stage: Stage, options: Options) -> Run:
         {"params": list(network.parameters()), "share": SHARES.get(name, 1.0)} for name, network in networks.items()
     ]
     optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01)
-    begun = copy.deepcopy(networks) if stage.taken < 1 else {}
+    begun = copy.deepcopy(networks) if stage.taken < 1 or stage.fixed else {}
     run = Run(models, stage, steps_of(stage, options), begun, copy.deepcopy(networks), optimizer)
     file = options.out / f"{stage.name}.state"
     if file.exists():
