@@ -1,12 +1,14 @@
 """What full-size pieces of the U-Net move between DDR and the HTP, each compiled alone for one SoC.
 
     python -m benchmarks.htp_traffic stages               # the shards of a step at 1024 x 1024
+    python -m benchmarks.htp_traffic stages --precision w8a16
     python -m benchmarks.htp_traffic tiles                # every kind of piece over rows per tile
     python -m benchmarks.htp_traffic tiles --only ff,self --level 2 --rows 0,256
 
-The published configuration with seeded weights; fp16 at the boundaries, as shards have them. The first and last
-convolution and the projection of the prompt are left out of the stages. Every case is a process of
-its own. The results file is written after each case, and what stands in it already is not compiled again.
+The published configuration with seeded weights; fp16 at the boundaries, as shards have them, or 16-bit codes. The first
+and last convolution and the projection of the prompt are left out of the stages. In integers all weights have 8 bits,
+and ranges come from one call of the random inputs, on which traffic does not depend. Every case is a process of its
+own. The results file is written after each case, and what stands in it already is not compiled again.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export.qnn_sdk import ready
 
@@ -35,11 +37,15 @@ from export.shards import channels_first, channels_last
 from export.targets import DEFAULT_SOC, target
 from export.workers import Job, Limits, run_jobs
 
+if TYPE_CHECKING:
+    from export.qnn import Quantisation
+
 RESULTS = Path(__file__).parent / "results" / "htp_traffic.json"
 HEIGHT, WIDTH = 128, 256
 """Joint latents of a 1024 x 1024 picture."""
 EDIT_STATES, GENERATE_STATES = 464, 200
 ROWS = (0, 128, 256, 512, 1024)
+PRECISIONS = ("fp16", "w8a16")
 MEMORY = 14_000_000_000
 Tensors = tuple[torch.Tensor, ...]
 cfg = MOBILE.unet
@@ -54,7 +60,10 @@ class Case:
 
 
 class Stage(nn.Module):
-    """A block of the U-Net that meets others as shards do (`Boundaries`); `call` says how it is called."""
+    """A block of the U-Net that meets others as shards do (`Boundaries`); `call` says how it is called.
+
+    It gives what dtype it is given: fp16, or fp32 to be quantised.
+    """
 
     def __init__(self, call: Callable[..., Any], *blocks: nn.Module) -> None:
         super().__init__()
@@ -62,7 +71,8 @@ class Stage(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> Tensors:
         made = self.call(*(channels_first(x).float() for x in inputs))
-        return tuple(channels_last(x).half() for x in (made if isinstance(made, list | tuple) else (made,)))
+        made = made if isinstance(made, list | tuple) else (made,)
+        return tuple(channels_last(x).to(inputs[0].dtype) for x in made)
 
 
 def seeded(*blocks: nn.Module) -> list[nn.Module]:
@@ -184,12 +194,27 @@ def resnet(level: int, channels: int, form: Form) -> tuple[nn.Module, Tensors]:
     return Stage(block, block), (picture(channels, level), conditions(1)[0])
 
 
-def compiled(case: Case, soc: str) -> dict[str, int]:
+def compiled(case: Case, soc: str, precision: str) -> dict[str, int]:
     """A worker's job: the traffic of the compiled case."""
     from export.qnn import lower
 
     module, inputs = case.make()
-    return lower({"forward": (module.eval(), inputs)}, target(soc)).traffic["forward"].model_dump()
+    integers = None
+    if precision != "fp16":
+        inputs = tuple(x.float() for x in inputs)
+        integers = quantisation(module.eval(), inputs, precision)
+    return lower({"forward": (module.eval(), inputs)}, target(soc), integers=integers).traffic["forward"].model_dump()
+
+
+@torch.no_grad()
+def quantisation(module: nn.Module, inputs: Tensors, precision: str) -> "Quantisation":
+    """8-bit weights everywhere, ranges of one call, 16-bit codes at all boundaries."""
+    from export.qnn import Quantisation
+    from export.qnn_plan import WeightPlan, layers_of
+
+    plan = WeightPlan("unet", precision, 8, tuple(layers_of({"forward": module})), ())
+    met = ((True,) * len(inputs), (True,) * len(module(*inputs)))
+    return Quantisation(plan, {"forward": [inputs]}, met={"forward": met})
 
 
 def main() -> None:
@@ -197,6 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("stages", "tiles"))
     parser.add_argument("--soc", default=DEFAULT_SOC)
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
     parser.add_argument("--states", type=int, default=GENERATE_STATES, help=f"{EDIT_STATES} when editing")
     parser.add_argument("--only", default="", help="names that begin so, separated by commas")
     parser.add_argument("--level", type=int, action="append")
@@ -211,9 +237,11 @@ def main() -> None:
     )
     wanted = [case for case in cases if case.name.startswith(tuple(asked.only.split(",")))]
     known: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.exists() else {}
-    found = known.setdefault(f"{asked.soc} fp16 S={asked.states}", {})
+    found = known.setdefault(f"{asked.soc} {asked.precision} S={asked.states}", {})
     jobs = [
-        Job(case.name, 1.0, lambda case=case: compiled(case, asked.soc)) for case in wanted if case.name not in found
+        Job(case.name, 1.0, lambda case=case: compiled(case, asked.soc, asked.precision))
+        for case in wanted
+        if case.name not in found
     ]
     for done in run_jobs(jobs, Limits(1, MEMORY)):
         found[done.name] = done.result | {"seconds": round(done.cost.seconds, 1), "peak_bytes": done.cost.peak_bytes}

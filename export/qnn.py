@@ -30,6 +30,7 @@ from export.calibration import Inputs
 from export.lean_tracing import lean_edge
 from export.outliers import Activation
 from export.qnn_codes import Codes, Met, PlannedCodes, codes_of, stay_codes
+from export.qnn_order import results_in_order
 from export.qnn_plan import WeightPlan
 from export.qnn_quantize import Spans, quantised
 from export.targets import Target
@@ -78,7 +79,7 @@ def lower(methods: Methods, soc: Target, share: bool = True, integers: Quantisat
     options = generate_htp_compiler_spec(use_fp16=integers is None, use_weight_sharing=share and len(methods) > 1)
     spec = generate_qnn_executorch_compiler_spec(QcomChipset[soc.soc], options)
     try:
-        with torch.no_grad(), native_output() as said, lean_edge():
+        with torch.no_grad(), native_output() as said, lean_edge(), results_in_order():
             programs = {name: guarded(name, module, inputs) for name, (module, inputs) in methods.items()}
             if integers is not None:
                 programs = {
