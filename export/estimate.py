@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dreamlite_mobile.bundle_schema import EmbeddingsEntry
+from dreamlite_mobile.components import SIZED
 from dreamlite_mobile.networks import build
 from dreamlite_mobile.networks.form import REFERENCE
 from dreamlite_mobile.scheduler import MAX_STEPS
@@ -34,6 +35,9 @@ PROCESS_BYTES = 700_000_000
 LOWERING_FACTOR = {"xnnpack": 3.5, "onnx": 3.5, "coreml": 3.5, "qnn": 9.5}
 """What a process that lowers a component holds: its libraries, and so many times the weights in fp32. The published
 U-Net takes 5.8 GB through XNNPACK and 16.9 through QNN, the tiny one 0.7."""
+
+FURTHER_BYTES = {"xnnpack": 60_000_000, "onnx": 60_000_000, "coreml": 60_000_000, "qnn": 70_000_000}
+"""What each method of a further size adds: its graph, over the same weights."""
 
 STREAMED_FACTOR = 1.0
 """The same of a component that is never whole in fp32: two layers of the published text tower in w4 took 0.97."""
@@ -91,7 +95,14 @@ def weight_bytes(plan: "Plan", name: str) -> int:
 def lowering_bytes(plan: "Plan", name: str) -> int:
     """What a process that lowers a component is expected to hold at its peak."""
     factor = STREAMED_FACTOR if is_streamed(plan, name) else LOWERING_FACTOR[plan.request.backend]
-    return int(PROCESS_BYTES + factor * weight_bytes(plan, name))
+    further = FURTHER_BYTES[plan.request.backend] * further_methods(plan, name)
+    return int(PROCESS_BYTES + factor * weight_bytes(plan, name) + further)
+
+
+def further_methods(plan: "Plan", name: str) -> int:
+    """How many of a component's methods are for sizes beside the first."""
+    methods, sizes = len(plan.specs[name].methods), len(plan.geometry.sizes)
+    return methods - methods // sizes if name in SIZED else 0
 
 
 def is_streamed(plan: "Plan", name: str) -> bool:

@@ -30,7 +30,11 @@ from dreamlite_mobile.parity.run import Case, Side
 from dreamlite_mobile.parity.thresholds import check
 from dreamlite_mobile.pipeline import finish
 from dreamlite_mobile.runtime.session import Session
+from export import parts
+from export.backends import Cutting
 from export.driver import ExportRequest, plan_export, run_export
+from export.estimate import FURTHER_BYTES
+from export.workers import Job
 
 STEPS = 1
 OF_DECODER = ("--components", "vae_decoder", "--modes", "generate")
@@ -103,6 +107,25 @@ def test_onnx_s_sizes_share_one_data_file() -> None:
         "vae_decoder.onnx.data",
     )
     assert two.manifest.files["vae_decoder.onnx.data"] == one.manifest.files["vae_decoder.onnx.data"]
+
+
+@pytest.mark.parametrize("backend", sorted(FURTHER_BYTES.keys() - {"qnn"}))
+def test_a_further_size_is_planned_with_its_graphs(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The U-Net has two methods for each, the decoder one, a tower none."""
+    planned: list[dict[str, int]] = []
+
+    def note(jobs: list[Job], *_: object) -> list[object]:
+        planned.append({job.name: job.memory for job in jobs})
+        return []
+
+    monkeypatch.setattr(parts, "run_told", note)
+    names = ("unet", "vae_decoder", "vision_encoder")
+    for sizes in ((FIRST,), (FIRST, SECOND), (FIRST, SECOND, (96, 64))):
+        plan = plan_export(request(backend, *sizes, cutting=Cutting(jobs=1), components=names, reuse=()))
+        list(parts.lowered(plan, names, Path(), lambda _: None))
+    for name, methods in zip(names, (2, 1, 0), strict=True):
+        one, two, three = (found[name] for found in planned)
+        assert two - one == three - two == methods * FURTHER_BYTES[backend], name
 
 
 @pytest.mark.coreml
