@@ -119,9 +119,11 @@ def test_a_further_size_is_planned_with_its_graphs(backend: str, monkeypatch: py
         return []
 
     monkeypatch.setattr(parts, "run_told", note)
-    names = ("unet", "vae_decoder", "vision_encoder")
+    names, checkpoint = ("unet", "vae_decoder", "vision_encoder"), open_checkpoint(tiny_checkpoint())
     for sizes in ((FIRST,), (FIRST, SECOND), (FIRST, SECOND, (96, 64))):
-        plan = plan_export(request(backend, *sizes, cutting=Cutting(jobs=1), components=names, reuse=()))
+        (width, height), *further = sizes
+        asked = {"further": tuple(further), "components": names, "cutting": Cutting(jobs=1)}
+        plan = plan_export(ExportRequest(checkpoint, "tiny", backend, width, height, **asked))
         list(parts.lowered(plan, names, Path(), lambda _: None))
     for name, methods in zip(names, (2, 1, 0), strict=True):
         one, two, three = (found[name] for found in planned)
