@@ -90,7 +90,7 @@ def operators(programs: list[Path], method: str) -> Counter[str]:
 def measured(bundle: Bundle, checkpoint: Checkpoint, scorer: Scorer, pictures: int) -> dict[str, Any]:
     """Everything about one bundle; the score only where pictures are asked for."""
     begin = time.process_time()
-    found = {"components": held(bundle), "parity": list(map(row_json, compared(bundle, checkpoint)))}
+    found: dict[str, Any] = {"components": held(bundle), "parity": list(map(row_json, compared(bundle, checkpoint)))}
     scored = scorer.scored(bundle, checkpoint, pictures) if pictures else None
     found["score"] = scores_json(scored)
     found["processor_seconds"] = round(time.process_time() - begin, 1)

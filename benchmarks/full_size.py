@@ -2,7 +2,7 @@
 
     .venv/bin/dreamlite make-checkpoint --config mobile --seed 0 full
     .venv/bin/python -m benchmarks.full_size export full --components text_encoder --precision w4 --size 512
-    .venv/bin/python -m benchmarks.full_size table      # full_size.md's table of results/full_size.json
+    .venv/bin/python -m benchmarks.full_size table      # full_size.md's tables of results/full_size.json
 
 Whatever `dreamlite export` takes may follow. Each row keeps its command; a row of the same command is replaced.
 The peak is that of the exporter with all its workers, looked at from outside.
@@ -30,6 +30,7 @@ from export.memory import tree_bytes
 RESULTS = Path(__file__).with_name("results") / "full_size.json"
 DOCUMENT = Path(__file__).with_name("full_size.md")
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
+BEGIN_BLOCKS, END_BLOCKS = "<!-- blocks -->", "<!-- end of blocks -->"
 LOOK_SECONDS = 0.2
 LOOK_SHARE = 0.05
 """Of the time, at most, spent on looking: a look at gigabytes takes long and stops who is looked at."""
@@ -137,25 +138,40 @@ def operators(bundle: Bundle, name: str, method: str) -> int | None:
             return None
 
 
-def kept() -> list[dict[str, Any]]:
-    """The rows so far."""
-    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    return rows
+def kept() -> dict[str, list[dict[str, Any]]]:
+    """What was measured so far: `rows` of exports, `blocks` of components."""
+    none: dict[str, list[dict[str, Any]]] = {"rows": [], "blocks": []}
+    return none | json.loads(RESULTS.read_text()) if RESULTS.exists() else none
 
 
 def add(row: dict[str, Any]) -> None:
-    """Add a row, in place of one of the same command."""
-    rows = [one for one in kept() if one["command"] != row["command"]]
+    """Add an export, in place of one of the same command."""
+    rows = [one for one in kept()["rows"] if one["command"] != row["command"]]
     rows = sorted([*rows, row], key=lambda one: (*one["components"], one["backend"], one["command"]))
-    write_atomic(RESULTS, (json.dumps({"rows": rows}, indent=1) + "\n").encode())
+    keep(kept() | {"rows": rows})
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def add_blocks(found: dict[str, Any]) -> None:
+    """Add the sampled blocks of a component (`full_size_blocks`), in place of those of the same one as it is."""
+    others = [one for one in kept()["blocks"] if subject(one) != subject(found)]
+    keep(kept() | {"blocks": sorted([*others, found], key=subject)})
+
+
+def keep(results: dict[str, list[dict[str, Any]]]) -> None:
+    write_atomic(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
+
+
+def subject(blocks: dict[str, Any]) -> tuple[str, ...]:
+    """What blocks are of."""
+    return (blocks["component"], blocks["backend"], blocks["precision"], blocks["size"])
+
+
+def table(rows: list[dict[str, Any]], blocks: list[dict[str, Any]]) -> list[str]:
     """One line for each component of each row."""
     lines = [
         "| component | backend | precision | size | lowering, s | whole export: wall, CPU s | peak | files | "
-        "operators (delegates, outside) | command |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "operators (delegates, outside) | sampled blocks, dB | command |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         for name, part in row["components"].items():
@@ -165,9 +181,40 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             lines.append(
                 f"| {name} | {row['backend']} | {part['precision']} | {row['size']} | {lowering} "
                 f"| {row['seconds']}, {row['cpu_seconds']} | {row['peak_bytes'] / 1e9:.2f} GB "
-                f"| {part['bytes'] / 1e6:,.1f} MB{programs} | {cuts} | `{row['command']}` |"
+                f"| {part['bytes'] / 1e6:,.1f} MB{programs} | {cuts} "
+                f"| {worst_block(blocks, name, row['backend'], part['precision'])} | `{row['command']}` |"
             )
     return lines
+
+
+def worst_block(blocks: list[dict[str, Any]], *component: str) -> str:
+    """The least of what was measured of a component with that backend and precision, at any size; `-` if nothing."""
+    found = [block["snr_db"] for one in blocks if subject(one)[:3] == component for block in one["blocks"]]
+    return f"{min(found):.1f} ({len(found)})" if found else "-"
+
+
+def block_table(blocks: list[dict[str, Any]]) -> list[str]:
+    """One line for each component: the blocks of every kind and width, the worst of each."""
+    lines = [
+        "| component | backend | precision | size | blocks: width, dB | CPU s | command |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in blocks:
+        worst: dict[str, float] = {}
+        for block in one["blocks"]:
+            label = f"{block['kind']} {width(block['shape'])}"
+            worst[label] = min(worst.get(label, block["snr_db"]), block["snr_db"])
+        told = ", ".join(f"{label} {snr:.1f}" for label, snr in worst.items())
+        lines.append(
+            f"| {one['component']}.{one['method']} | {one['backend']} | {one['precision']} | {one['size']} "
+            f"| {told} | {one['cpu_seconds']} | `{one['command']}` |"
+        )
+    return lines
+
+
+def width(shape: list[int]) -> int:
+    """Channels of a picture [1, C, h, w], or columns of rows."""
+    return shape[1] if len(shape) == 4 else shape[-1]
 
 
 def cut(method: dict[str, Any]) -> str:
@@ -176,12 +223,18 @@ def cut(method: dict[str, Any]) -> str:
     return count if method["delegates"] is None else f"{count} ({method['delegates']}, {method['outside']})"
 
 
-def write_table() -> None:
-    """Replace the table of the document."""
-    head, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    lines = "\n".join(table(kept()))
-    write_atomic(DOCUMENT, f"{head}{BEGIN}\n{lines}\n{END}{tail}".encode())
+def write_tables() -> None:
+    """Replace the tables of the document."""
+    found, text = kept(), DOCUMENT.read_text()
+    text = replaced(text, BEGIN, END, table(found["rows"], found["blocks"]))
+    write_atomic(DOCUMENT, replaced(text, BEGIN_BLOCKS, END_BLOCKS, block_table(found["blocks"])).encode())
+
+
+def replaced(text: str, begin: str, end: str, lines: list[str]) -> str:
+    """A document with other lines between two marks."""
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    return "\n".join([head + begin, *lines, end + tail])
 
 
 def main() -> None:
@@ -190,10 +243,10 @@ def main() -> None:
     export = commands.add_parser("export", help="measure one export and keep the row")
     export.add_argument("checkpoint", type=Path)
     export.add_argument("--keep", type=Path, help="where the bundle is to stay")
-    commands.add_parser("table", help="write the table of the document anew")
+    commands.add_parser("table", help="write the tables of the document anew")
     given, options = parser.parse_known_args()
     if given.command == "table":
-        write_table()
+        write_tables()
         return
     row = exported(given.checkpoint, options, given.keep)
     add(row)

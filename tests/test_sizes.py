@@ -30,7 +30,11 @@ from dreamlite_mobile.parity.run import Case, Side
 from dreamlite_mobile.parity.thresholds import check
 from dreamlite_mobile.pipeline import finish
 from dreamlite_mobile.runtime.session import Session
+from export import parts
+from export.backends import Cutting
 from export.driver import ExportRequest, plan_export, run_export
+from export.estimate import GRAPH_BYTES
+from export.workers import Job
 
 STEPS = 1
 OF_DECODER = ("--components", "vae_decoder", "--modes", "generate")
@@ -103,6 +107,28 @@ def test_onnx_s_sizes_share_one_data_file() -> None:
         "vae_decoder.onnx.data",
     )
     assert two.manifest.files["vae_decoder.onnx.data"] == one.manifest.files["vae_decoder.onnx.data"]
+
+
+@pytest.mark.parametrize("backend", ["xnnpack", "onnx", "coreml"])
+def test_a_further_size_is_planned_with_its_graphs(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The U-Net has two methods for each, the decoder one, a tower none."""
+    planned: list[dict[str, int]] = []
+
+    def note(jobs: list[Job], *_: object) -> list[object]:
+        planned.append({job.name: job.memory for job in jobs})
+        return []
+
+    monkeypatch.setattr(parts, "run_told", note)
+    names, checkpoint = ("unet", "vae_decoder", "vision_encoder"), open_checkpoint(tiny_checkpoint())
+    for sizes in ((FIRST,), (FIRST, SECOND), (FIRST, SECOND, (96, 64))):
+        (width, height), *further = sizes
+        asked = {"further": tuple(further), "components": names, "cutting": Cutting(jobs=1)}
+        plan = plan_export(ExportRequest(checkpoint, "tiny", backend, width, height, **asked))
+        list(parts.lowered(plan, names, Path(), lambda _: None))
+    for name, methods in zip(names, (2, 1, 0), strict=True):
+        one, two, three = (found[name] for found in planned)
+        tensors = len(build(name, checkpoint.config, REFERENCE).state_dict())
+        assert two - one == three - two == methods * tensors * GRAPH_BYTES, name
 
 
 @pytest.mark.coreml

@@ -4,7 +4,7 @@ A block is the outermost module that is no container: a resnet, a transformer bl
 convolution between them. What stands between blocks (sums, concatenations) shows in the cumulative run only.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -88,14 +88,16 @@ def named_blocks(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn
             yield prefix + name, child
 
 
-def record_calls(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[Call]:
-    """Run a network once and return the calls of its blocks in the order in which they happened.
+def record_calls(
+    network: nn.Module, inputs: tuple[torch.Tensor, ...], only: Collection[str] | None = None
+) -> list[Call]:
+    """Run a network once and return the calls of its blocks, or `only` of those named, in the order they happened.
 
     Raises:
         ParityError: a block that runs twice, or never.
     """
     calls: list[Call] = []
-    names = {block: name for name, block in named_blocks(network)}
+    names = {block: name for name, block in named_blocks(network) if only is None or name in only}
 
     def remember(block: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
         calls.append(Call(names[block], type(block).__name__, arguments, output))
