@@ -104,7 +104,7 @@ def run_jobs(jobs: Sequence[Job], limits: Limits, tell: Tell = silent) -> Iterat
     waiting, running, largest, pause = list(jobs), list[Worker](), 0, LOOK_SECONDS
     try:
         while waiting or running:
-            own = held_bytes(os.getpid())
+            own = held_bytes(os.getpid()) if waiting else 0
             while (
                 waiting
                 and len(running) < limits.workers
