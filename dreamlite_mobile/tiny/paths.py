@@ -23,14 +23,14 @@ from dreamlite_mobile.tiny.drafts import features_of
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, edit_example, example
 from dreamlite_mobile.tiny.facts import layout
 from dreamlite_mobile.tiny.losses import DRAFTED, batch_of, words_of
-from dreamlite_mobile.tiny.models import Models, Words, decode, encode, velocity
+from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
+from dreamlite_mobile.tiny.models import Models, Words, decode, encode, read_words, velocity
 from dreamlite_mobile.tiny.pools import Pool
 from dreamlite_mobile.tiny.recipe import GUIDANCE, STUDENT_STEPS, Losses, Run, Stage
 from dreamlite_mobile.tiny.sampling import guided
 from dreamlite_mobile.tiny.supply import supplied
 from dreamlite_mobile.tiny.tinting import tinted
-from dreamlite_mobile.tiny.wanted import read_wanted, wanted_edit, wanted_scene
-from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Sampler, render
+from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Sampler, Scene, render
 
 SUBSTEPS = 4
 """Of the teacher within one of the student's, when it shows the way."""
@@ -40,7 +40,7 @@ TINTED = 0.5
 """Share of the edits that `mend` learns from whose things have colours without a name."""
 SETTLING = 150
 """Steps in which the maps of `drafts`, which are new, learn from the features and not the features from them."""
-REUSED = {"distil": 4, "mend": 2, "blend": 2, "settle": 2}
+REUSED = {"distil": 4, "mend": 2}
 """How often a path is used on average: the teacher's cost more."""
 
 
@@ -131,12 +131,12 @@ def teachers_path(
 
 
 def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths]:
-    """Without end, of fresh examples, by the running average as it was last kept, or the weights it began with."""
+    """Without end, of fresh examples, by the running average as it was last kept."""
     models = run.models
-    student, read_at = copy.deepcopy((run.begun if run.stage.fixed else run.average)["unet"]).eval(), 0.0
+    student, read_at = copy.deepcopy(run.average["unet"]).eval(), 0.0
     sampler = Sampler(np.random.default_rng(seed))
     while True:
-        written = state.stat().st_mtime if state.exists() and not run.stage.fixed else 0.0
+        written = state.stat().st_mtime if state.exists() else 0.0
         if written > read_at:
             student.load_state_dict(torch.load(state, map_location=models.device)["average"]["unet"])
             read_at = written
@@ -146,19 +146,20 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
 @torch.no_grad()
 def mended_path(models: Models, student: nn.Module, sampler: Sampler, stage: Stage) -> Paths:
     """The student's own paths from fresh noise, moved in a straight line to where they should have ended."""
+    asked: list[tuple[str, Callable[[np.ndarray], Scene]]]
     sources = None
     first = int(sampler.random.integers(len(SCENE_KINDS)))
     if sampler.random.random() < stage.edits:
         changes = [edit_example(sampler, EDIT_KINDS[(first + index) % len(EDIT_KINDS)]) for index in range(stage.batch)]
         changes = [tinted(one, sampler) if sampler.random.random() < TINTED else one for one in changes]
         sources = [render(one.edit.before) for one in changes]
-        asked = [wanted_edit(one, sampler, stage.blends) for one in changes]
+        asked = [(one.instruction, partial(mended_edit, one)) for one in changes]
     else:
         scenes = [example(sampler, SCENE_KINDS[(first + index) % len(SCENE_KINDS)]) for index in range(stage.batch)]
-        asked = [wanted_scene(one, sampler, stage.blends) for one in scenes]
-    words = read_wanted(models, asked, sources)
+        asked = [(one.caption, partial(mended_scene, one)) for one in scenes]
+    words = read_words(models, [text for text, _ in asked], sources)
     points, condition, sigmas = drawn_path(models, student, words, sources)
-    right = [one.mended(picture) for one, picture in zip(asked, decode(models, points[-1]), strict=True)]
+    right = [mend(picture) for (_, mend), picture in zip(asked, decode(models, points[-1]), strict=True)]
     missed = encode(models.vae, np.stack([render(scene) for scene in right])) - points[-1]
     bent = [point + float(1 - sigma / sigmas[0]) * missed for point, sigma in zip(points, sigmas, strict=True)]
     layouts = np.stack([layout(scene, missed.shape[-1]) for scene in right])

@@ -26,9 +26,7 @@ class Stage:
     `copies`: the share of batches in which the target is the condition itself, beside words that tell nothing;
     `paired`: of batches that are neither, the share that has the (blank) condition's half beside the target's, at twice
     the cost; `taken`: how far the stage's weights go from those it began with to those that it learnt (Wortsman et al.
-    2022: half way keeps more of what was known and loses little of what is new); `blends`: the share of its own
-    prompts and edits with a colour between two names; `fixed`: its own pictures are drawn with the weights it began
-    with, so what is right for a noise stays the same.
+    2022: half way keeps more of what was known and loses little of what is new).
     """
 
     name: str
@@ -41,8 +39,6 @@ class Stage:
     copies: float = 0.0
     paired: float = 1.0
     taken: float = 1.0
-    blends: float = 0.0
-    fixed: bool = False
 
 
 DRAWING = ("unet", "drafts")
@@ -55,11 +51,7 @@ STAGES = (
     Stage("joint", 16_800, 8, 1.5e-3, DRAWING, draws=2, edits=0.4, copies=0.15, paired=0.7),
     Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
     Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5, taken=0.5),
-    Stage("blend", 3_400, 16, 5e-4, DRAWING, edits=0.5, taken=0.5, blends=0.5),
-    Stage("settle", 900, 16, 5e-4, DRAWING, edits=0.5, fixed=True),
 )
-OF_ITS_OWN = ("mend", "blend", "settle")
-"""Stages that learn from what the student itself draws."""
 
 
 def stage_of(name: str) -> Stage:

@@ -45,17 +45,7 @@ from dreamlite_mobile.tiny.models import Models, create, load, save
 from dreamlite_mobile.tiny.paths import distil_losses, mend_losses
 from dreamlite_mobile.tiny.pools import Pool, make_pool, store
 from dreamlite_mobile.tiny.reading import judge_reading, reading_losses
-from dreamlite_mobile.tiny.recipe import (
-    GUIDANCE,
-    OF_ITS_OWN,
-    STAGES,
-    STUDENT_STEPS,
-    TEACHER_STEPS,
-    Losses,
-    Options,
-    Run,
-    Stage,
-)
+from dreamlite_mobile.tiny.recipe import GUIDANCE, STAGES, STUDENT_STEPS, TEACHER_STEPS, Losses, Options, Run, Stage
 
 Judge = Callable[[Models], dict[str, Any]]
 EMA = 0.999
@@ -76,7 +66,7 @@ def start(models: Models, stage: Stage, options: Options) -> Run:
         {"params": list(network.parameters()), "share": SHARES.get(name, 1.0)} for name, network in networks.items()
     ]
     optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01)
-    begun = copy.deepcopy(networks) if stage.taken < 1 or stage.fixed else {}
+    begun = copy.deepcopy(networks) if stage.taken < 1 else {}
     run = Run(models, stage, steps_of(stage, options), begun, copy.deepcopy(networks), optimizer)
     file = options.out / f"{stage.name}.state"
     if file.exists():
@@ -218,8 +208,8 @@ def run_stage(models: Models, stage: Stage, options: Options, pools: dict[bool, 
         train(run, options, reading_losses(run, options.seed), partial(judge_reading, count=options.scored))
         return
     judge = partial(judge_models, stage=stage, count=options.scored, steps=STUDENT_STEPS, guidance=1.0)
-    if stage.name in OF_ITS_OWN:
-        train(run, options, mend_losses(run, options.out / f"{stage.name}.state", options.seed), judge)
+    if stage.name == "mend":
+        train(run, options, mend_losses(run, options.out / "mend.state", options.seed), judge)
         return
     for is_edit, name in ((False, "scenes"), (True, "edits")):
         if is_edit not in pools and (not is_edit or stage.edits > 0):
