@@ -7,11 +7,44 @@ import torch
 from executorch.runtime import Runtime
 from torch import nn
 
+from dreamlite_mobile.networks.form import HTP, fold
+from dreamlite_mobile.networks.unet import Downsample, Resnet
 from dreamlite_mobile.parity.metrics import compare
+from dreamlite_mobile.synthetic import named_config
 from export import qnn, qnn_quantize
 from export.qnn_plan import WeightPlan
 from export.shards import Code
 from export.targets import target
+
+
+class Level(nn.Module):
+    """The start of the tiny U-Net's second level: a downsampler and the resnet behind it, at 8 x 16 pixels.
+
+    It gives the resnet's picture, or both as shards hand them on.
+    """
+
+    def __init__(self, both: bool) -> None:
+        super().__init__()
+        self.both = both
+        self.down = Downsample(32, HTP)
+        self.resnet = Resnet(named_config("tiny").unet, 32, 64, HTP)
+
+    def forward(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        small = self.down(x)
+        large = self.resnet(small, step)
+        return tuple(picture.permute(0, 2, 3, 1) for picture in (small, large)) if self.both else large
+
+
+def level(both: bool = False) -> tuple[nn.Module, list[tuple[torch.Tensor, ...]]]:
+    """It with seeded weights, and four calls."""
+    torch.manual_seed(0)
+    network = Level(both)
+    for name, parameter in network.named_parameters():
+        norm = "norm" in name
+        nn.init.normal_(parameter, float(norm and name.endswith("weight")), 0.1 if norm else 0.2)
+    step = named_config("tiny").unet.time_embed_dim
+    calls = [(torch.randn(1, 32, 8, 16), torch.randn(1, step)) for _ in range(4)]
+    return fold(network).eval().requires_grad_(False), calls
 
 
 def mended_and_traced(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ...]]) -> list[float]:
@@ -22,7 +55,7 @@ def mended_and_traced(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ..
 
 
 def decibels(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ...]]) -> float:
-    """All layers with 8-bit weights and 16-bit activations, their ranges from the calls."""
+    """All layers with 16-bit weights and activations, their ranges from the calls."""
     plan = WeightPlan("unet", "w8a16", 8, (), ())
     integers = qnn.Quantisation(plan, {"forward": calls})
     compiled = qnn.lower({"forward": (network, calls[0])}, target("SM8650"), False, integers)

@@ -12,31 +12,9 @@ SKIPS = """
 import json
 from export.qnn_sdk import ready
 ready()
-import torch
-from torch import nn
-from dreamlite_mobile.networks.form import HTP, fold
-from dreamlite_mobile.networks.unet import Downsample, Resnet
-from dreamlite_mobile.synthetic import named_config
-from qnn_norms import codes_given
+from qnn_norms import codes_given, level
 
-class Skips(nn.Module):
-    def __init__(self, cfg):
-        super().__init__()
-        self.down = Downsample(32, HTP)
-        self.resnet = Resnet(cfg, 32, 64, HTP)
-
-    def forward(self, x, step):
-        small = self.down(x)
-        return tuple(picture.permute(0, 2, 3, 1) for picture in (small, self.resnet(small, step)))
-
-torch.manual_seed(0)
-cfg = named_config("tiny").unet
-network = Skips(cfg)
-for name, parameter in network.named_parameters():
-    norm = "norm" in name
-    nn.init.normal_(parameter, float(norm and name.endswith("weight")), 0.1 if norm else 0.2)
-calls = [(torch.randn(1, 32, 8, 16), torch.randn(1, cfg.time_embed_dim)) for _ in range(4)]
-print("SAID" + json.dumps(codes_given(fold(network).eval().requires_grad_(False), calls)), flush=True)
+print("SAID" + json.dumps(codes_given(*level(both=True))), flush=True)
 """
 
 

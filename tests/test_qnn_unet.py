@@ -11,31 +11,9 @@ LEVEL = """
 import json
 from export.qnn_sdk import ready
 ready()
-import torch
-from torch import nn
-from dreamlite_mobile.networks.form import HTP, fold
-from dreamlite_mobile.networks.unet import Downsample, Resnet
-from dreamlite_mobile.synthetic import named_config
-from qnn_norms import mended_and_traced
+from qnn_norms import mended_and_traced, level
 
-class Level(nn.Module):
-    def __init__(self, cfg):
-        super().__init__()
-        self.down = Downsample(32, HTP)
-        self.resnet = Resnet(cfg, 32, 64, HTP)
-
-    def forward(self, x, step):
-        return self.resnet(self.down(x), step)
-
-torch.manual_seed(0)
-cfg = named_config("tiny").unet
-network = Level(cfg)
-for name, parameter in network.named_parameters():
-    norm = "norm" in name
-    nn.init.normal_(parameter, float(norm and name.endswith("weight")), 0.1 if norm else 0.2)
-network = fold(network)
-calls = [(torch.randn(1, 32, 8, 16), torch.randn(1, cfg.time_embed_dim)) for _ in range(4)]
-print("SAID" + json.dumps(mended_and_traced(network, calls)), flush=True)
+print("SAID" + json.dumps(mended_and_traced(*level())), flush=True)
 """
 
 WHOLE = """
