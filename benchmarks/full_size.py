@@ -163,7 +163,8 @@ def keep(results: dict[str, list[dict[str, Any]]]) -> None:
 
 def subject(blocks: dict[str, Any]) -> tuple[str, ...]:
     """What blocks are of."""
-    return (blocks["component"], blocks["backend"], blocks["precision"], blocks["size"])
+    command = blocks["command"].split()  # python -m benchmarks.full_size_blocks CHECKPOINT ...
+    return (*(blocks[key] for key in ("component", "method", "backend", "precision", "size")), command[3])
 
 
 def table(rows: list[dict[str, Any]], blocks: list[dict[str, Any]]) -> list[str]:

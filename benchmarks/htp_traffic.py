@@ -7,7 +7,7 @@
 
 The published configuration with seeded weights; fp16 at the boundaries, as shards have them, or 16-bit codes. The first
 and last convolution and the projection of the prompt are left out of the stages. In integers all weights have 8 bits,
-and ranges come from one call of the random inputs, on which traffic does not depend. Every case is a process of its
+and ranges come from one call of the random inputs. Every case is a process of its
 own. The results file is written after each case, and what stands in it already is not compiled again.
 """
 
@@ -114,7 +114,7 @@ def stages(form: Form, states: int) -> Iterator[Case]:
 
         def call(x: torch.Tensor, *given: torch.Tensor) -> list[torch.Tensor]:
             made = block(x, *given)
-            return [*made[:-1], rest[0](made[-1], *given), made[-1]] if rest else made
+            return [*made, rest[0](made[-1], *given)] if rest else made
 
         return Stage(call, block, *rest), (x, *conditions(states))
 

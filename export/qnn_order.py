@@ -36,6 +36,8 @@ def results_in_order() -> Iterator[None]:
 def define_in_order(graph: Graph) -> None:
     """Where results are defined in another order than they are given in: what each is made of, then it, in place.
 
+    What no result is made of goes.
+
     Raises:
         ExportError: a result that is made of a later one.
     """
@@ -53,8 +55,10 @@ def define_in_order(graph: Graph) -> None:
             f"the runtime would give {', '.join(map(str, found))} as {', '.join(map(str, results))}; "
             "cut it elsewhere (--shards)"
         )
+    graph.eliminate_dead_code()
     for node in ordered:
         end.prepend(node)
+    graph.lint()
 
 
 def made_of(result: Node) -> set[Node]:

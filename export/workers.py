@@ -4,7 +4,6 @@ A job is forked: what this process holds (the weights) is shared with it, not se
 The ceiling is on this process and its workers together.
 """
 
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 from dreamlite_mobile.errors import DreamLiteError, ExportError
 from dreamlite_mobile.measure import Cost, measured
+from dreamlite_mobile.processes import die_with
 from dreamlite_mobile.progress import Tell, silent
 from export.memory import free_memory, held_bytes, shown
 
@@ -30,8 +30,6 @@ LOOK_SHARE = 0.1
 """Of the time, spent on looking where that is possible: a look at gigabytes takes long, and stops who is looked at."""
 HEADROOM = 150_000_000
 """Below the ceiling, what may be allocated between two looks: workers are stopped when only this is left."""
-DIE_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of Linux' prctl."""
 SHARE_OF_FREE = 0.8
 """Of the memory that is free when the work begins: what workers may hold if nobody says."""
 T = TypeVar("T")
@@ -174,9 +172,7 @@ def started(job: Job) -> Worker:
 
 def work(job: Job, answer: Connection, parent: int) -> None:
     """What the forked process does: the job with one thread, then its result or what went wrong."""
-    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
-        return
+    die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch = sys.modules.get("torch")
     if torch is not None:

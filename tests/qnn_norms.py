@@ -64,7 +64,7 @@ def decibels(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ...]]) -> f
 
 
 def codes_given(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ...]]) -> list[float]:
-    """SNR in dB of each of the last call's results against torch fp32, handed on as 16-bit codes."""
+    """SNR in dB of each of the last call's results against torch fp32, handed on as 16-bit codes; 16-bit weights."""
     wanted = network(*calls[-1])
     met = ((False,) * len(calls[-1]), (True,) * len(wanted))
     integers = qnn.Quantisation(WeightPlan("unet", "w8a16", 8, (), ()), {"forward": calls}, met={"forward": met})

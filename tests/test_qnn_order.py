@@ -41,6 +41,15 @@ def test_results_are_defined_in_the_order_in_which_they_are_given(results: str, 
     assert all(map(torch.equal, found, wanted))
 
 
+def test_what_no_result_is_made_of_goes() -> None:
+    graph = graph_of("cb")
+    (a, *_) = (node for node in graph.nodes if node.name == "a")
+    with graph.inserting_after(a):
+        graph.call_function(torch.neg, (a,), name="unused")
+    define_in_order(graph)
+    assert "".join(node.name for node in graph.nodes if node.op == "call_function") == "acb"
+
+
 def test_a_result_made_of_a_later_one_is_refused() -> None:
     with pytest.raises(ExportError, match=r"would give a, b as b, a; cut it elsewhere \(--shards\)"):
         define_in_order(graph_of("ba"))
@@ -51,4 +60,4 @@ def test_a_result_made_of_a_later_one_is_refused() -> None:
 def test_a_picture_handed_on_and_read_as_a_column_comes_in_its_own_memory() -> None:
     """A downsampler's, which the norm behind it reads through a reshape, and the resnet's. Oracle: torch fp32."""
     small, large = said(SKIPS)
-    assert small > 60 and large > 35
+    assert small > 60 and large > 60

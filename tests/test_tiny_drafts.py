@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from stages import stage_of
 
 from dreamlite_mobile.tiny.drafts import Drafts, features_of
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, example
@@ -13,7 +14,7 @@ from dreamlite_mobile.tiny.facts import layout
 from dreamlite_mobile.tiny.losses import flow_losses
 from dreamlite_mobile.tiny.models import Words, create, velocity
 from dreamlite_mobile.tiny.pools import make_pool
-from dreamlite_mobile.tiny.recipe import Options, stage_of
+from dreamlite_mobile.tiny.recipe import Options
 from dreamlite_mobile.tiny.shapes import SHAPES
 from dreamlite_mobile.tiny.train import start, train
 from dreamlite_mobile.tiny.world import BACKGROUNDS, COLOURS, SIDE, Sampler

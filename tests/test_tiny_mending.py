@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stages import stage_of
 from wrong_examples import DRAWN, wrong_edits, wrong_scenes
 
 from dreamlite_mobile.tiny import paths, train
+from dreamlite_mobile.tiny.completing import near_background
 from dreamlite_mobile.tiny.detect import detect
-from dreamlite_mobile.tiny.examples import SCENE_KINDS, SceneKind, example
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, Example, SceneKind, edit_example, example
 from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
 from dreamlite_mobile.tiny.models import Models, create, encode
-from dreamlite_mobile.tiny.recipe import stage_of
 from dreamlite_mobile.tiny.score import edits, judge_edited, judge_generated, prompts, stands
 from dreamlite_mobile.tiny.wording import told_background
-from dreamlite_mobile.tiny.world import Sampler, Scene, Thing, render
+from dreamlite_mobile.tiny.world import BACKGROUNDS, EditKind, Sampler, Scene, Thing, changed, render, stands_out
 from dreamlite_mobile.tiny.wrong import WRONG, WRONG_EDIT
 
 NEAR = 0.02
@@ -78,10 +79,50 @@ def test_what_was_not_drawn_comes_the_same_way_each_time(kind: SceneKind, drawn:
         moved = tuple(replace(thing, x=1 - thing.x, half=0.12) for thing in one.scene.things)
         other = replace(one, scene=replace(one.scene, things=moved))
         mended = mended_scene(one, picture)
-        if mended != one.scene:
-            assert mended == mended_scene(other, picture)
-            assert judge_generated(one, render(mended)).right
-        assert mended != one.scene or kind in ("counting", "position")
+        assert mended == mended_scene(other, picture)
+        assert judge_generated(one, render(mended)).right
+
+
+def test_a_background_that_hides_a_thing_gives_way_to_the_nearest_that_does_not() -> None:
+    """Where the caption leaves it open."""
+    sampler = Sampler(np.random.default_rng(10))
+    drawn = [
+        one for one in (example(sampler, "attribution") for _ in range(40)) if told_background(one.caption) is None
+    ]
+    hidden = [(one, name) for one in drawn for name in BACKGROUNDS if not is_seen(one, name)]
+    assert len(hidden) >= 12
+    for one, name in hidden:
+        mended = mended_scene(one, render(Scene((), name)))
+        assert mended.background == near_background(np.array(BACKGROUNDS[name]), colours_of(one)) != name
+        assert is_seen(one, mended.background) and judge_generated(one, render(mended)).right
+
+
+def is_seen(one: Example, background: str) -> bool:
+    return all(stands_out(colour, background) for colour in colours_of(one))
+
+
+def colours_of(one: Example) -> list[str]:
+    return [thing.colour for thing in one.scene.things]
+
+
+@pytest.mark.parametrize("kind", ["add", "move"])
+def test_what_an_edit_brings_and_was_not_drawn_comes_the_same_way_each_time(kind: EditKind) -> None:
+    """Two edits of one scene and instruction, whose own results differ; only where no size has room do they count."""
+    sampler = Sampler(np.random.default_rng(11))
+    without_room = 0
+    for _ in range(40):
+        one = edit_example(sampler, kind)
+        index, after = one.edit.result, one.edit.after
+        assert index is not None
+        thing = after.things[index]
+        aside = replace(thing, x=thing.x + (0.01 if thing.x < 0.5 else -0.01))
+        other = replace(one, edit=replace(one.edit, after=changed(after, index, aside)))
+        empty = render(Scene((), one.edit.before.background))
+        mended = mended_edit(one, empty)
+        assert judge_edited(one, render(mended)).right
+        same = mended.things[index].x == mended_edit(other, empty).things[index].x
+        without_room += not same
+    assert without_room <= 8
 
 
 def test_what_an_edit_adds_stays_where_it_was_drawn() -> None:

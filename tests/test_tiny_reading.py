@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stages import stage_of
 
 from dreamlite_mobile.tiny import losses, pools, train
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, edit_example, example
@@ -13,7 +14,6 @@ from dreamlite_mobile.tiny.facts import ATTRIBUTES, CLOSING, caption_lesson, edi
 from dreamlite_mobile.tiny.models import Models, create
 from dreamlite_mobile.tiny.pools import Pool, make_pool
 from dreamlite_mobile.tiny.reading import grid_of, judge_reading, lessons_of, read
-from dreamlite_mobile.tiny.recipe import stage_of
 from dreamlite_mobile.tiny.wording import told_background
 from dreamlite_mobile.tiny.world import EDIT_KINDS, Sampler, Thing
 

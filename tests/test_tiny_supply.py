@@ -77,6 +77,21 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def large(count: int) -> Iterator[torch.Tensor]:
+    """Items that no pipe holds at once, then an error."""
+    for number in range(count):
+        yield torch.full((250_000,), float(number))
+    raise OSError("no more")
+
+
+def test_all_that_was_made_comes_before_the_maker_s_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    found: list[float] = []
+    with pytest.raises(RuntimeError, match="ended with 1"):
+        found.extend(float(item[0]) for item in supplied(lambda: large(3), CPU) if item is not None)
+    assert found == [0.0, 1.0, 2.0]
+
+
 @pytest.mark.parametrize("last", [0, 1])
 def test_a_maker_that_ended_is_told(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})

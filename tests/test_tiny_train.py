@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stages import stage_of
 
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.cli.score import reference_of
@@ -18,7 +19,7 @@ from dreamlite_mobile.synthetic import make_checkpoint
 from dreamlite_mobile.tiny import losses, paths, pools, sampling, train
 from dreamlite_mobile.tiny.evaluate import asked_of, evaluate
 from dreamlite_mobile.tiny.models import create, load, read_words, save, velocity, vision_inputs
-from dreamlite_mobile.tiny.recipe import BLANK, stage_of
+from dreamlite_mobile.tiny.recipe import BLANK
 from dreamlite_mobile.tiny.world import SIDE
 
 CPU = torch.device("cpu")

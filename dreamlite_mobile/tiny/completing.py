@@ -39,7 +39,7 @@ def free_colours(shape: str, background: str) -> list[str]:
 
 
 def usual_colour(shape: str, background: str) -> str:
-    """One of them, another for each shape."""
+    """One of them, the same for one shape on one background."""
     free = free_colours(shape, background)
     return free[SHAPES.index(shape) % len(free)]
 

@@ -2,7 +2,7 @@
 
 Most prompts leave places and sizes free, so no single picture is the right one. The right picture nearest to what a
 model drew keeps its choices: things stand where it put them, as large as it made them, on the background it took.
-What it did not draw at all is chosen the same way each time (`completing`).
+What it did not draw at all is chosen the same way each time (`completing`) where there is room for that.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,14 @@ from itertools import permutations
 
 import numpy as np
 
-from dreamlite_mobile.tiny.completing import centred, free_colours, near_background, put_apart, usual_colour
+from dreamlite_mobile.tiny.completing import (
+    PLAIN_HALVES,
+    centred,
+    free_colours,
+    near_background,
+    put_apart,
+    usual_colour,
+)
 from dreamlite_mobile.tiny.detect import Found, Seen, background_of, detect
 from dreamlite_mobile.tiny.examples import EditExample, Example
 from dreamlite_mobile.tiny.facts import MENTION
@@ -89,8 +96,11 @@ def _at_its_place(edit: Edit, index: int, after: Scene, seen: Seen) -> Scene:
         put = replace(thing, x=moved.x, y=moved.y, half=thing.half if edit.kind == "move" else moved.half)
         if not any(touch(put, other) for other in without(after, index).things):
             return changed(after, index, put)
-    put = centred(thing if edit.kind == "move" else replace(thing, half=sum(HALVES) / 2), centre)
-    return after if any(touch(put, other) for other in without(after, index).things) else changed(after, index, put)
+    for half in (thing.half,) if edit.kind == "move" else PLAIN_HALVES:
+        put = centred(replace(thing, half=half), centre)
+        if not any(touch(put, other) for other in without(after, index).things):
+            return changed(after, index, put)
+    return after
 
 
 def _backdrop(asked: Example, seen: Seen, picture: Pixels) -> Scene:

@@ -54,11 +54,6 @@ STAGES = (
 )
 
 
-def stage_of(name: str) -> Stage:
-    """The stage of that name."""
-    return next(stage for stage in STAGES if stage.name == name)
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line sets.

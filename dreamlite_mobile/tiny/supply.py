@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from dreamlite_mobile.processes import die_with
+
 T = TypeVar("T")
 WAITING = 4
 """Items that may wait to be taken."""
@@ -49,26 +51,12 @@ def _taken(waiting: Any, maker: Any, seconds: float) -> Any:
 
 
 def _fill(make: Callable[[], Iterator[T]], waiting: Any, seed: int, taker: int) -> None:
-    """Runs in the other process, on one thread: a fork must not use its parent's. Ends when process `taker` has ended.
+    """Runs in the other process, on one thread: a fork must not use its parent's. It dies with process `taker`.
 
     Bytes go through the queue: tensors would go as shared memory, a file descriptor each.
     """
+    die_with(taker)
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    waiting.cancel_join_thread()
     for item in make():
-        packed = pickle.dumps(item)
-        while not _given(waiting, packed):
-            if os.getppid() != taker:
-                return
-    waiting.close()
-    waiting.join_thread()
-
-
-def _given(waiting: Any, packed: bytes) -> bool:
-    """Whether there was room for it within a second."""
-    try:
-        waiting.put(packed, timeout=1.0)
-    except queue.Full:
-        return False
-    return True
+        waiting.put(pickle.dumps(item))
