@@ -161,10 +161,15 @@ def keep(results: dict[str, list[dict[str, Any]]]) -> None:
     write_atomic(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
 
 
+def made_for(blocks: dict[str, Any]) -> tuple[str, ...]:
+    """Component, backend and precision."""
+    return (blocks["component"], blocks["backend"], blocks["precision"])
+
+
 def subject(blocks: dict[str, Any]) -> tuple[str, ...]:
     """What blocks are of."""
-    command = blocks["command"].split()  # python -m benchmarks.full_size_blocks CHECKPOINT ...
-    return (*(blocks[key] for key in ("component", "method", "backend", "precision", "size")), command[3])
+    checkpoint = blocks["command"].split()[3]  # python -m benchmarks.full_size_blocks CHECKPOINT ...
+    return (*made_for(blocks), blocks["size"], blocks["method"], checkpoint)
 
 
 def table(rows: list[dict[str, Any]], blocks: list[dict[str, Any]]) -> list[str]:
@@ -190,7 +195,7 @@ def table(rows: list[dict[str, Any]], blocks: list[dict[str, Any]]) -> list[str]
 
 def worst_block(blocks: list[dict[str, Any]], *component: str) -> str:
     """The least of what was measured of a component with that backend and precision, at any size; `-` if nothing."""
-    found = [block["snr_db"] for one in blocks if subject(one)[:3] == component for block in one["blocks"]]
+    found = [block["snr_db"] for one in blocks if made_for(one) == component for block in one["blocks"]]
     return f"{min(found):.1f} ({len(found)})" if found else "-"
 
 
