@@ -5,7 +5,6 @@ faint smear.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,11 +12,11 @@ from dreamlite_mobile.tiny.shapes import SHAPES
 from dreamlite_mobile.tiny.world import (
     BACKGROUNDS,
     COLOURS,
-    MARGIN,
     PLACES,
     SIZES,
     CrowdedError,
     Thing,
+    centred,
     held_out,
     stands_out,
     touch,
@@ -68,9 +67,3 @@ def put_apart(
             if fits(thing) and not any(touch(thing, other) for other in others):
                 return thing
     raise CrowdedError
-
-
-def centred(thing: Thing, centre: tuple[float, float]) -> Thing:
-    """The thing there, moved back inside the picture where it would be cut."""
-    x, y = (float(np.clip(value, thing.half + MARGIN, 1 - thing.half - MARGIN)) for value in centre)
-    return replace(thing, x=x, y=y)

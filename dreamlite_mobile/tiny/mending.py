@@ -11,14 +11,7 @@ from itertools import permutations
 
 import numpy as np
 
-from dreamlite_mobile.tiny.completing import (
-    PLAIN_HALVES,
-    centred,
-    free_colours,
-    near_background,
-    put_apart,
-    usual_colour,
-)
+from dreamlite_mobile.tiny.completing import PLAIN_HALVES, free_colours, near_background, put_apart, usual_colour
 from dreamlite_mobile.tiny.detect import Found, Seen, background_of, detect
 from dreamlite_mobile.tiny.examples import EditExample, Example
 from dreamlite_mobile.tiny.facts import MENTION
@@ -27,7 +20,6 @@ from dreamlite_mobile.tiny.shapes import extent
 from dreamlite_mobile.tiny.wording import told_background
 from dreamlite_mobile.tiny.world import (
     BACKGROUNDS,
-    MARGIN,
     PLACES,
     RELATIONS,
     SHADE,
@@ -38,6 +30,7 @@ from dreamlite_mobile.tiny.world import (
     Pixels,
     Scene,
     Thing,
+    centred,
     changed,
     colour_of,
     touch,
@@ -89,15 +82,17 @@ def _at_its_place(edit: Edit, index: int, after: Scene, seen: Seen) -> Scene:
     """With the changed thing where it was seen near its place, and for a new one as large; else right there."""
     assert edit.place is not None
     thing, centre = after.things[index], PLACES[edit.place]
-    for found in seen.things:
-        if found.shape != thing.shape or not near(found, centre, PLACE_REACH):
-            continue
-        moved = _standing(found, thing.colour, thing.shape)
-        put = replace(thing, x=moved.x, y=moved.y, half=thing.half if edit.kind == "move" else moved.half)
-        if not any(touch(put, other) for other in without(after, index).things):
-            return changed(after, index, put)
-    for half in (thing.half,) if edit.kind == "move" else PLAIN_HALVES:
-        put = centred(replace(thing, half=half), centre)
+    drawn = [
+        _standing(found, thing.colour, thing.shape)
+        for found in seen.things
+        if found.shape == thing.shape and near(found, centre, PLACE_REACH)
+    ]
+    plain = [centred(replace(thing, half=half), centre) for half in PLAIN_HALVES]
+    if edit.kind == "move":
+        drawn = [replace(one, half=thing.half) for one in drawn]
+        plain = [centred(thing, centre)]
+    for one in (*drawn, *plain):
+        put = replace(thing, x=one.x, y=one.y, half=one.half)
         if not any(touch(put, other) for other in without(after, index).things):
             return changed(after, index, put)
     return after
@@ -180,8 +175,7 @@ def _missing(asked: Example, index: int, colour: str, size: str | None, put: dic
 def _standing(found: Found, colour: str, shape: str, halves: tuple[float, float] = HALVES) -> Thing:
     """A thing in a region's place, inside the picture, and of the sizes that are allowed."""
     half = float(np.clip(found.half / extent(shape), *halves))
-    x, y = (float(np.clip(value, half + MARGIN, 1 - half - MARGIN)) for value in (found.x, found.y))
-    return Thing(shape, colour, x, y, half)
+    return centred(Thing(shape, colour, found.x, found.y, half), (found.x, found.y))
 
 
 def _is_right(asked: Example, scene: Scene) -> bool:

@@ -173,8 +173,7 @@ class Sampler:
     def thing(self, colour: str, shape: str, half: float, centre: tuple[float, float], spread: float = 0.04) -> Thing:
         """A thing near a centre, moved back inside where it would be cut."""
         x, y = (float(value + self.random.uniform(-spread, spread)) for value in centre)
-        low, high = half + MARGIN, 1 - half - MARGIN
-        return Thing(shape, colour, float(np.clip(x, low, high)), float(np.clip(y, low, high)), half, self.tint(9))
+        return centred(Thing(shape, colour, x, y, half, self.tint(9)), (x, y))
 
     def anywhere(self, scene: Scene, colour: str, shape: str, half: float) -> Thing:
         """A thing that touches none of the scene's; CrowdedError if forty tries find no room."""
@@ -219,6 +218,12 @@ def colour_of(values: NDArray[Any]) -> Colour:
     """Three whole numbers as a colour, or as what is added to one."""
     red, green, blue = values.tolist()
     return red, green, blue
+
+
+def centred(thing: Thing, centre: tuple[float, float]) -> Thing:
+    """The thing there, moved back inside the picture where it would be cut."""
+    x, y = (float(np.clip(value, thing.half + MARGIN, 1 - thing.half - MARGIN)) for value in centre)
+    return replace(thing, x=x, y=y)
 
 
 def touch(one: Thing, other: Thing) -> bool:
