@@ -11,13 +11,14 @@ import torch
 from stages import stage_of
 from wrong_examples import DRAWN, wrong_edits, wrong_scenes
 
-from dreamlite_mobile.tiny import paths, train
+from dreamlite_mobile.tiny import own_paths, train
 from dreamlite_mobile.tiny.completing import near_background
 from dreamlite_mobile.tiny.detect import detect
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, Example, SceneKind, edit_example, example
 from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
-from dreamlite_mobile.tiny.models import Models, create, encode
-from dreamlite_mobile.tiny.score import edits, judge_edited, judge_generated, prompts, stands
+from dreamlite_mobile.tiny.models import Models, create, encode, read_words
+from dreamlite_mobile.tiny.paths import Paths
+from dreamlite_mobile.tiny.score import Judged, edits, judge_edited, judge_generated, prompts, stands
 from dreamlite_mobile.tiny.wording import told_background
 from dreamlite_mobile.tiny.world import BACKGROUNDS, EditKind, Sampler, Scene, Thing, changed, render, stands_out
 from dreamlite_mobile.tiny.wrong import WRONG, WRONG_EDIT
@@ -25,6 +26,7 @@ from dreamlite_mobile.tiny.wrong import WRONG, WRONG_EDIT
 NEAR = 0.02
 """How far a thing that is kept may move, and its half-width change, in picture sides: a detector counts pixels."""
 MEND = stage_of("mend")
+COPY_BATCH = 3
 
 
 @pytest.mark.parametrize("how", WRONG)
@@ -141,20 +143,28 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     return create(tmp_path_factory.mktemp("mended") / "checkpoint", 0, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_path_is_bent_to_the_mended_picture(models: Models, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A student that stays where it is: its path becomes the straight line from the noise to the right picture."""
+def still(models: Models) -> Any:
+    """A student that leaves every noise as it is."""
     stay = copy.deepcopy(models.unet)
     for parameter in stay.conv_out.parameters():
         parameter.data.zero_()
+    return stay
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_path_is_bent_to_the_mended_picture(models: Models, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A student that stays where it is: its path becomes the straight line from the noise to the right picture."""
+    stay = still(models)
     drawn = []
 
     def watched(scene: Scene) -> np.ndarray:
         drawn.append(render(scene))
         return drawn[-1]
 
-    monkeypatch.setattr(paths, "render", watched)
-    found = paths.mended_path(models, stay, Sampler(np.random.default_rng(8)), replace(MEND, edits=share, batch=2))
+    monkeypatch.setattr(own_paths, "render", watched)
+    sampler = Sampler(np.random.default_rng(8))
+    wanted = own_paths.wanted_edits(sampler, 2, strange=False) if share else own_paths.wanted_scenes(sampler, 2)
+    found = own_paths.mended_path(models, stay, wanted, 2)
     noise, right = found.points[0], encode(models.vae, np.stack(drawn[-2:]))
     assert noise.std() == pytest.approx(1, abs=0.15)
     for point, sigma in zip(found.points, found.sigmas, strict=True):
@@ -162,6 +172,32 @@ def test_a_path_is_bent_to_the_mended_picture(models: Models, share: float, monk
     sources = encode(models.vae, np.stack(drawn[:2])) if share else torch.zeros_like(noise)
     torch.testing.assert_close(found.condition, sources)
     assert found.layouts is not None and found.layouts.shape == (2, 3, *noise.shape[2:])
+
+
+def test_of_more_than_are_learnt_from_half_are_those_that_missed_most() -> None:
+    missed = torch.tensor([0.1, 3.0, 0.2, -4.0, 0.3, 0.4, 5.0, 0.5])[:, None]
+    drawn = [own_paths.worst_and_others(missed, 4).tolist() for _ in range(20)]
+    assert all(len({*rows}) == 4 and {3, 6} <= {*rows} and rows == sorted(rows) for rows in drawn)
+    assert {row for rows in drawn for row in rows} == {*range(8)}
+    assert own_paths.worst_and_others(missed, 8).tolist() == [*range(8)]
+
+
+@pytest.mark.parametrize("right", [(1, 4), ()])
+def test_prompts_are_held_by_what_was_drawn_right_before(
+    models: Models, right: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is bent: of a student that stays where it is, the noise. Where nothing is right, all of it is held."""
+    judged = iter(range(2 * COPY_BATCH))
+    monkeypatch.setattr(own_paths, "judge_generated", lambda *_: Judged("two", "", next(judged) in right))
+    sampler, before = Sampler(np.random.default_rng(8)), still(models)
+    captions = [one.caption for one in own_paths.scenes_of(Sampler(np.random.default_rng(8)), 2 * COPY_BATCH)]
+    found = own_paths.held_path(models, before, sampler, replace(stage_of("copy"), batch=COPY_BATCH))
+    kept = right or tuple(range(COPY_BATCH))
+    words = read_words(models, captions)
+    torch.testing.assert_close(found.words.states, words.states[list(kept)])
+    assert found.layouts is None and all(len(point) == len(kept) for point in found.points)
+    for point in found.points[1:]:
+        torch.testing.assert_close(point, found.points[0])
 
 
 def test_the_stage_goes_half_way(models: Models, tmp_path: Path) -> None:
@@ -178,13 +214,13 @@ def test_the_maker_goes_on_with_newer_weights(models: Models, tmp_path: Path, mo
     run = train.start(models, replace(MEND, batch=1), options)
     asked = []
 
-    def watched(_: Models, student: Any, *rest: Any) -> paths.Paths:
+    def watched(_: Models, student: Any, *rest: Any, **named: Any) -> Paths:
         asked.append(student.conv_out.bias.detach().mean().item())
-        return mended_path(models, student, *rest)
+        return mended_path(models, student, *rest, **named)
 
-    mended_path = paths.mended_path
-    monkeypatch.setattr(paths, "mended_path", watched)
-    maker = paths.mended_paths(run, tmp_path / "mend.state", (0, 0))
+    mended_path = own_paths.mended_path
+    monkeypatch.setattr(own_paths, "mended_path", watched)
+    maker = own_paths.mended_paths(run, tmp_path / "mend.state", (0, 0))
     next(maker)
     run.average["unet"].conv_out.bias.data.fill_(1.0)
     train.keep(run, options)

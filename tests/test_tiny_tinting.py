@@ -1,30 +1,79 @@
-"""Edits of things in colours without a name are still the same edits, and of no pair that is held out."""
+"""Edits of things in colours and shapes without a name are still the same edits, and of no pair that is held out."""
+
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dreamlite_mobile.tiny import tinting
+from dreamlite_mobile.tiny.detect import detect
 from dreamlite_mobile.tiny.examples import EditExample, edit_example
-from dreamlite_mobile.tiny.tinting import tinted
-from dreamlite_mobile.tiny.world import EDIT_KINDS, EditKind, Sampler, Scene, held_out
+from dreamlite_mobile.tiny.shapes import SHAPES, STRANGE, distance, strange_outline
+from dreamlite_mobile.tiny.tinting import outlined, reshaped, tinted
+from dreamlite_mobile.tiny.world import COLOURS, EDIT_KINDS, EditKind, Sampler, Scene, Thing, held_out, render
 
 
 def others(scene: Scene, index: int | None) -> list[object]:
     return [thing for place, thing in enumerate(scene.things) if place != index]
 
 
-def drawn(kind: EditKind) -> list[tuple[EditExample, EditExample]]:
+Change = Callable[[EditExample, Sampler], EditExample]
+
+
+def drawn(kind: EditKind, change: Change = tinted) -> list[tuple[EditExample, EditExample]]:
     sampler = Sampler(np.random.default_rng(9))
     plain = [edit_example(sampler, kind) for _ in range(12)]
-    return [(one, tinted(one, sampler)) for one in plain]
+    return [(one, change(one, sampler)) for one in plain]
 
 
 @pytest.mark.parametrize("kind", EDIT_KINDS)
-def test_what_an_edit_leaves_alone_is_the_same_before_and_after(kind: EditKind) -> None:
-    for plain, strange in drawn(kind):
+@pytest.mark.parametrize("change", [tinted, reshaped])
+def test_what_an_edit_leaves_alone_is_the_same_before_and_after(kind: EditKind, change: Change) -> None:
+    for plain, strange in drawn(kind, change):
         assert strange.instruction == plain.instruction
         assert others(strange.edit.before, strange.edit.target) == others(strange.edit.after, strange.edit.result)
-        places = [(thing.shape, thing.x, thing.y, thing.half) for thing in plain.edit.after.things]
-        assert places == [(thing.shape, thing.x, thing.y, thing.half) for thing in strange.edit.after.things]
+        places = [(thing.x, thing.y, thing.half) for thing in plain.edit.after.things]
+        assert places == [(thing.x, thing.y, thing.half) for thing in strange.edit.after.things]
+
+
+@pytest.mark.parametrize("kind", EDIT_KINDS)
+def test_shapes_become_strange_but_not_those_of_the_words(kind: EditKind) -> None:
+    for plain, strange in drawn(kind, reshaped):
+        edit, was = strange.edit, plain.edit
+        if edit.target is not None:
+            assert edit.before.things[edit.target] == was.before.things[edit.target]
+        if edit.result is not None:
+            assert edit.after.things[edit.result] == was.after.things[edit.result]
+        kept = [thing for index, thing in enumerate(edit.before.things) if index != edit.target]
+        assert all(thing.shape.startswith(STRANGE) for thing in kept)
+
+
+def test_no_strange_shape_looks_like_a_pair_that_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outlines of four and more corners in the colour that is held out for a diamond: some would pass for one."""
+    held = next(colour for colour in COLOURS if held_out(colour, "diamond"))
+    thing, backdrop = Thing("square", held, 0.5, 0.5, 0.2), Scene((), "grey")
+
+    def looks() -> list[bool]:
+        sampler = Sampler(np.random.default_rng(3))
+        strange = [outlined(thing, backdrop, sampler) for _ in range(60)]
+        seen = [detect(render(replace(backdrop, things=(one,)))).things[0] for one in strange]
+        return [one.shape in SHAPES and one.colour in COLOURS and held_out(one.colour, one.shape) for one in seen]
+
+    assert not any(looks())
+    monkeypatch.setattr(tinting, "held_out", lambda *_: False)
+    assert any(looks())
+
+
+def test_a_strange_shape_fills_its_half_size_and_is_the_same_each_time() -> None:
+    for number in range(20):
+        corners = strange_outline(number)
+        assert np.hypot(*corners.T).max() == pytest.approx(1) and 3 <= len(corners) <= 9
+        around = np.array([corners[0] * 0.98, corners[0] * 1.02])
+        assert (distance(f"{STRANGE}{number}", *around.T) < 0).tolist() in ([True, False], [False, False])
+        strange_outline.cache_clear()
+        np.testing.assert_array_equal(corners, strange_outline(number))
+    assert len({strange_outline(number).tobytes() for number in range(20)}) == 20
 
 
 @pytest.mark.parametrize("kind", EDIT_KINDS)

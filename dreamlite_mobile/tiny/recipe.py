@@ -24,9 +24,10 @@ class Stage:
     `batch`: examples in a step; `draws`: noise levels drawn for each, since reading an instruction and its picture
     costs more than a step of the U-Net; `learns`: the networks that are trained; `edits`: the share of edit batches;
     `copies`: the share of batches in which the target is the condition itself, beside words that tell nothing;
-    `paired`: of batches that are neither, the share that has the (blank) condition's half beside the target's, at twice
-    the cost; `taken`: how far the stage's weights go from those it began with to those that it learnt (Wortsman et al.
-    2022: half way keeps more of what was known and loses little of what is new).
+    `strange`: of edit batches, the share in which what an edit leaves alone has shapes without a name; `paired`: of
+    batches that are neither edits nor copies, the share that has the (blank) condition's half beside the target's, at
+    twice the cost; `taken`: how far the stage's weights go from those it began with to those that it learnt (Wortsman
+    et al. 2022: half way keeps more of what was known and loses little of what is new).
     """
 
     name: str
@@ -37,6 +38,7 @@ class Stage:
     draws: int = 1
     edits: float = 0.0
     copies: float = 0.0
+    strange: float = 0.0
     paired: float = 1.0
     taken: float = 1.0
 
@@ -51,6 +53,7 @@ STAGES = (
     Stage("joint", 16_800, 8, 1.5e-3, DRAWING, draws=2, edits=0.4, copies=0.15, paired=0.7),
     Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
     Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5, taken=0.5),
+    Stage("copy", 2_600, 16, 5e-4, DRAWING, edits=0.7, strange=0.5, taken=0.5),
 )
 
 

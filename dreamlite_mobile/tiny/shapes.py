@@ -1,4 +1,7 @@
-"""The shapes of the embedded world as signed distances, and how they are painted with anti-aliased edges."""
+"""The shapes of the embedded world as signed distances, and how they are painted with anti-aliased edges.
+
+Beside those that have a name there are strange ones, a different outline for every number.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -77,6 +80,24 @@ def _ring(x: Floats, y: Floats) -> Floats:
     return np.maximum(radius - 1.0, RING_HOLE - radius)
 
 
+STRANGE = "strange "
+"""What the names of shapes begin with that are only a number; no words speak of them."""
+CORNERS = (3, 9)
+"""Least and most of a strange shape."""
+NOTCH = 0.35
+"""Least distance of a strange shape's corner from its middle."""
+
+
+@cache
+def strange_outline(number: int) -> Floats:
+    """Corners [n, 2] of a strange shape: around its middle at any distance, the farthest at 1."""
+    random = np.random.default_rng(number)
+    count = int(random.integers(CORNERS[0], CORNERS[1] + 1))
+    angles = (np.arange(count) + random.uniform(-0.35, 0.35, count)) * 2 * np.pi / count + random.uniform(0, 2 * np.pi)
+    radii = random.uniform(NOTCH, 1.0, count)
+    return (radii / radii.max())[:, None] * np.stack([np.sin(angles), -np.cos(angles)], 1)
+
+
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "diamond", "heart")
 _ROUND: Mapping[str, Callable[[Floats, Floats], Floats]] = {"circle": _circle, "ring": _ring}
 
@@ -87,7 +108,10 @@ def distance(shape: str, x: Floats, y: Floats) -> Floats:
     Raises:
         KeyError: an unknown shape.
     """
-    return _ROUND[shape](x, y) if shape in _ROUND else polygon_distance(x, y, OUTLINES[shape])
+    if shape in _ROUND:
+        return _ROUND[shape](x, y)
+    number = shape.removeprefix(STRANGE)
+    return polygon_distance(x, y, OUTLINES[shape] if number == shape else strange_outline(int(number)))
 
 
 def coverage(shape: str, x: float, y: float, half: float, side: int) -> tuple[slice, slice, Floats]:

@@ -1,20 +1,34 @@
-"""Edits of things in colours that have no name: what an edit leaves alone must be copied, not recognised.
+"""Edits of things in colours and shapes that have no name: what an edit leaves alone must be copied, not recognised.
 
-With eight colours the U-Net learns to draw again what it has read off the source, and draws pairs of colour and shape
-that it has never seen as pairs that it has.
+With eight colours and eight shapes the U-Net learns to draw again what it has read off the source, and draws pairs of
+colour and shape that it has never seen as pairs that it has.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from dreamlite_mobile.tiny.detect import closest
+from dreamlite_mobile.tiny.detect import closest, detect
 from dreamlite_mobile.tiny.examples import EditExample
-from dreamlite_mobile.tiny.world import BACKGROUNDS, COLOURS, CONTRAST, Sampler, Scene, Thing, colour_of, held_out
+from dreamlite_mobile.tiny.shapes import SHAPES, STRANGE
+from dreamlite_mobile.tiny.world import (
+    BACKGROUNDS,
+    COLOURS,
+    CONTRAST,
+    Sampler,
+    Scene,
+    Thing,
+    changed,
+    colour_of,
+    held_out,
+    render,
+)
 
 TRIES = 40
 DARKEST, LIGHTEST = 15, 245
 """Ends of a colour's channels, sRGB."""
+OUTLINES = 2**31
+"""Strange shapes."""
 
 
 def tinted(one: EditExample, sampler: Sampler) -> EditExample:
@@ -32,6 +46,32 @@ def tinted(one: EditExample, sampler: Sampler) -> EditExample:
             if same.shape == thing.shape and same.colour == thing.colour:
                 after[place] = replace(same, colour=other.colour, tint=other.tint)
     return replace(one, edit=replace(edit, before=_of(edit.before, before), after=_of(edit.after, after)))
+
+
+def reshaped(one: EditExample, sampler: Sampler) -> EditExample:
+    """The example with a strange shape for everything that its words do not mean; each stands as it stood.
+
+    None that looks like a pair which is held out.
+    """
+    edit = one.edit
+    before, after = edit.before, edit.after
+    for index, thing in enumerate(before.things):
+        if index == edit.target:
+            continue
+        other = outlined(thing, replace(before, things=()), sampler)
+        place = after.things.index(thing)
+        before, after = changed(before, index, other), changed(after, place, other)
+    return replace(one, edit=replace(edit, before=before, after=after))
+
+
+def outlined(thing: Thing, backdrop: Scene, sampler: Sampler) -> Thing:
+    """The thing in a strange shape; as it was if none is found."""
+    for _ in range(TRIES):
+        other = replace(thing, shape=f"{STRANGE}{sampler.random.integers(OUTLINES)}")
+        looks = detect(render(replace(backdrop, things=(other,)))).things
+        if not any(one.shape in SHAPES and one.colour in COLOURS and held_out(one.colour, one.shape) for one in looks):
+            return other
+    return thing
 
 
 def _of(scene: Scene, things: list[Thing]) -> Scene:

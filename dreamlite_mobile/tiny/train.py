@@ -17,7 +17,9 @@ The four-step student is a flow map learnt from the teacher's own trajectories: 
 with many small steps, and the student learns the mean velocity between the points where its four steps stand. For one
 noise and prompt there is one right answer, so a plain squared error does not blur, as it would on data; no critic and
 no second network are needed, which suits a small machine. What it still draws wrong then, it learns from its own
-pictures, put right by the world (`mend`): so it may become better than its teacher.
+pictures, put right by the world (`mend`): so it may become better than its teacher. `copy` goes on with edits alone,
+half of them among things that have no name: what an edit leaves alone went wrong most, and of pairs of colour and shape
+that no training picture has more than of others, because the U-Net drew again what it recognised.
 """
 
 import argparse
@@ -42,7 +44,8 @@ from dreamlite_mobile.tiny.embedded import RECORD, training_record
 from dreamlite_mobile.tiny.judging import judge_autoencoder, judge_models
 from dreamlite_mobile.tiny.losses import autoencoder_losses, flow_losses
 from dreamlite_mobile.tiny.models import Models, create, load, save
-from dreamlite_mobile.tiny.paths import distil_losses, mend_losses
+from dreamlite_mobile.tiny.own_paths import mend_losses
+from dreamlite_mobile.tiny.paths import distil_losses
 from dreamlite_mobile.tiny.pools import Pool, make_pool, store
 from dreamlite_mobile.tiny.reading import judge_reading, reading_losses
 from dreamlite_mobile.tiny.recipe import GUIDANCE, STAGES, STUDENT_STEPS, TEACHER_STEPS, Losses, Options, Run, Stage
@@ -208,8 +211,8 @@ def run_stage(models: Models, stage: Stage, options: Options, pools: dict[bool, 
         train(run, options, reading_losses(run, options.seed), partial(judge_reading, count=options.scored))
         return
     judge = partial(judge_models, stage=stage, count=options.scored, steps=STUDENT_STEPS, guidance=1.0)
-    if stage.name == "mend":
-        train(run, options, mend_losses(run, options.out / "mend.state", options.seed), judge)
+    if stage.name in ("mend", "copy"):
+        train(run, options, mend_losses(run, options.out / f"{stage.name}.state", options.seed), judge)
         return
     for is_edit, name in ((False, "scenes"), (True, "edits")):
         if is_edit not in pools and (not is_edit or stage.edits > 0):

@@ -46,12 +46,12 @@ class Screen(private val activity: () -> Activity) {
 
     fun valueOf(label: String): String = field(label).config[SemanticsProperties.EditableText].text
 
-    /** Lets the app work until [what] holds; fails after [seconds], saying what is on the screen. */
+    /** Lets the app work until [what] holds and is on the screen; fails after [seconds], saying what is on the screen. */
     fun await(what: String, seconds: Int = 60, holds: () -> Boolean) {
         val end = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds.toLong())
         while (true) {
             idle()
-            if (holds()) return
+            if (holds()) return idle()
             check(System.nanoTime() < end) { "$what: not within $seconds s; on the screen: ${words()}" }
             Thread.sleep(5)
         }
