@@ -235,11 +235,22 @@ def provenance(options: Options) -> dict[str, Any]:
     return {
         "before": training_record(options.warm) if options.warm and (options.warm / RECORD).exists() else None,
         "commit": commit(),
-        "command": f"python -m dreamlite_mobile.tiny.train --out ... --seed {options.seed} --pool {options.pool}",
+        "command": command_of(options),
         "seed": options.seed,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")},
         "stages": [judged[name] for name in names if name in judged],
     }
+
+
+def command_of(options: Options) -> str:
+    """The command line that does the same, without its places; `before` tells what `--warm` was."""
+    given: dict[str, object] = {"seed": options.seed, "pool": options.pool}
+    chosen = {"first": options.first, "until": options.until, "scale": options.scale}
+    usual = Options(options.out)
+    given |= {name: value for name, value in chosen.items() if value != getattr(usual, name)}
+    return " ".join(
+        ["python -m dreamlite_mobile.tiny.train --out ...", *(f"--{name} {value}" for name, value in given.items())]
+    )
 
 
 def commit() -> str:
