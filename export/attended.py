@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -63,6 +64,8 @@ def work(run: Callable[[Tell], Iterator[Any]], sender: Connection, parent: int) 
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # not through a progress bar of the parent, whose lock another of its threads may have held
+    sys.stdout = sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
 
     def send(kind: Kind, value: Any = None) -> None:
         sender.send_bytes(pickle.dumps((kind, value)))

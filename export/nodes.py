@@ -7,15 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dreamlite_mobile.errors import ConfigError, ExportError
 from dreamlite_mobile.files import make_folder
 from dreamlite_mobile.parity.versions import versions
-from export.graph import Task
 from export.pieces import code_digest
 
-ANSWER_SECONDS = 180.0
+if TYPE_CHECKING:  # a node that is asked imports this file, and has no need of torch
+    from export.graph import Task
+
+ANSWER_SECONDS = 300.0
 """Within which every node has to say what it has; it starts a process for that, which a busy one does slowly."""
 
 
@@ -70,7 +72,7 @@ def _has_size(path: Path, size: int) -> bool:
         return False
 
 
-def check_nodes(ray: Any, address: str, tasks: Iterable[Task]) -> None:
+def check_nodes(ray: Any, address: str, tasks: "Iterable[Task]") -> None:
     """Refuse (ConfigError) nodes that would make other bytes, or make them where the others do not see them."""
     nodes = usable(ray)
     with shared_files(tasks) as files:
@@ -91,7 +93,7 @@ def node_name(node: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def shared_files(tasks: Iterable[Task]) -> Iterator[dict[str, int]]:
+def shared_files(tasks: "Iterable[Task]") -> Iterator[dict[str, int]]:
     """Files that every node has to see, with sizes: those of checkpoints, one put into each folder to write to."""
     requests = [task.request for task in tasks]
     folders = {folder for one in requests if (folder := one.cache)} | {task.out.parent for task in tasks if task.out}
