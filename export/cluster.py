@@ -9,6 +9,8 @@ import logging
 import os
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +35,8 @@ SETTINGS = {
     "RAY_worker_niceness": "0",  # 15 by default: workers would starve beside any other load
 }
 CONNECT_SECONDS = 5.0
+HEAD_SECONDS = 15.0
+"""For a head that does not answer to come back. Ray itself waits for more than a minute, in calls that do not return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,30 @@ def run_tasks(tasks: Mapping[str, Task], place: Place, tell: Tell) -> Iterator[D
 def on_nodes(tasks: Mapping[str, Task], place: Place, address: str, tell: Tell) -> Iterator[Done]:
     """The same on a cluster, where losing it may end this process."""
     with cluster(place) as (ray, memory):
+        head = ray.get_runtime_context().gcs_address
+        threading.Thread(target=end_with, args=(head,), daemon=True).start()
         try:
             check_nodes(ray, address, tasks.values())
             yield from Run(ray, dict(tasks), place, memory, tell).all()
         except ray.exceptions.RayError as error:
             raise LostError from error
+
+
+def end_with(head: str) -> None:
+    """End this process when nobody answers at that address for a while."""
+    answered = time.monotonic()
+    while time.monotonic() - answered < HEAD_SECONDS:
+        time.sleep(LOOK_SECONDS)
+        with contextlib.suppress(OSError):
+            connect(head)
+            answered = time.monotonic()
+    os._exit(1)
+
+
+def connect(address: str) -> None:
+    """OSError where nobody answers at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager
@@ -135,7 +158,7 @@ def check_address(address: str) -> None:
     if not colon or not port.isdecimal() or "/" in host:
         raise ConfigError(f"--address {address}: expected HOST:PORT of a cluster's head (`ray start --head`), or auto")
     try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        connect(address)
     except OSError as error:
         raise ConfigError(
             f"--address {address}: no cluster answers: {error}; start one with `ray start --head`"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.cluster import SETTINGS
 from export.memory import descendants
 
 READY = "Ray runtime started"
@@ -78,7 +79,7 @@ def node(*options: str, head: Node | None = None, environment: Mapping[str, str]
             stdout=written,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=os.environ | {"RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1", "PYTHONPATH": ROOT} | dict(environment or {}),
+            env=os.environ | SETTINGS | {"PYTHONPATH": ROOT} | dict(environment or {}),
         )
     found = Node(process, folder)
     try:
