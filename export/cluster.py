@@ -36,7 +36,7 @@ SETTINGS = {
 }
 CONNECT_SECONDS = 5.0
 HEAD_SECONDS = 15.0
-"""For a head that does not answer to come back. Ray itself waits for more than a minute, in calls that do not return."""
+"""For a head that does not answer to come back. Ray itself waits a minute, in calls that do not return."""
 
 
 @dataclass(frozen=True, slots=True)
