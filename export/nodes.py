@@ -77,7 +77,12 @@ def check_nodes(ray: Any, address: str, tasks: "Iterable[Task]") -> None:
     nodes = usable(ray)
     with shared_files(tasks) as files:
         answers = answers_of(ray, nodes, files)
-    problems = [f"  {node_name(node)}: {'; '.join(found)}" for node, found in zip(nodes, answers, strict=True) if found]
+    here = {node["NodeID"] for node in usable(ray)}  # one that has left meanwhile takes no part
+    problems = [
+        f"  {node_name(node)}: {'; '.join(found)}"
+        for node, found in zip(nodes, answers, strict=True)
+        if found and node["NodeID"] in here
+    ]
     if problems:
         raise ConfigError(
             f"--address {address}: {len(problems)} of {len(nodes)} nodes cannot take part\n"
