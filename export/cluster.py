@@ -1,7 +1,7 @@
 """The tasks of a matrix on Ray: a cluster of this machine's cores, or one that is there. Only this file imports ray.
 
 Placement is by memory: a task asks for what it is expected to hold, and no more are in flight than all may hold
-together.
+together. A cluster that is there is left as it was: it runs on, and holds nothing of a run that ended.
 """
 
 import contextlib
@@ -9,15 +9,19 @@ import logging
 import os
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from dreamlite_mobile.errors import ConfigError, ExportError
 from dreamlite_mobile.progress import Tell
+from export.attended import LostError, attended
 from export.graph import Task, alone
 from export.memory import free_memory, shown, tree_bytes
-from export.pieces import code_digest
+from export.nodes import Room, check_nodes, differences, installed, room_of
 from export.workers import HEADROOM, SHARE_OF_FREE
 
 LOOK_SECONDS = 0.5
@@ -31,6 +35,8 @@ SETTINGS = {
     "RAY_worker_niceness": "0",  # 15 by default: workers would starve beside any other load
 }
 CONNECT_SECONDS = 5.0
+HEAD_SECONDS = 15.0
+"""For a head that does not answer to come back. Ray itself waits a minute, in calls that do not return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +68,57 @@ def run_tasks(tasks: Mapping[str, Task], place: Place, tell: Tell) -> Iterator[D
     """Every task once those it needs are done; one that fails takes only those with it that need it.
 
     Raises:
-        ConfigError: no ray, or no cluster at the address. ExportError: a ceiling that Ray itself does not fit in.
+        ConfigError: no ray, no cluster at the address, or nodes that cannot take part. ExportError: a ceiling that Ray
+            itself does not fit in, or a cluster that went away.
     """
+    if place.address is None:
+        with cluster(place) as (ray, memory):
+            yield from Run(ray, dict(tasks), place, memory, tell).all()
+        return
+    ended = 0
+    try:
+        for done in attended(partial(on_nodes, tasks, place, place.address), tell):
+            ended += 1
+            yield done
+    except LostError as error:
+        raise ExportError(
+            f"--address {place.address}: the cluster went away (its head, or Ray on this machine) after {ended} of "
+            f"{len(tasks)} tasks; what they made is kept: start the cluster and give the same command again"
+        ) from error
+
+
+def on_nodes(tasks: Mapping[str, Task], place: Place, address: str, tell: Tell) -> Iterator[Done]:
+    """The same on a cluster, where losing it may end this process."""
     with cluster(place) as (ray, memory):
-        yield from Run(ray, dict(tasks), place, memory, tell).all()
+        head = ray.get_runtime_context().gcs_address
+        threading.Thread(target=end_with, args=(head,), daemon=True).start()
+        try:
+            check_nodes(ray, address, tasks.values())
+            yield from Run(ray, dict(tasks), place, memory, tell).all()
+        except ray.exceptions.RayError as error:
+            raise LostError from error
+
+
+def end_with(head: str) -> None:
+    """End this process when nobody answers at that address for a while."""
+    answered = time.monotonic()
+    while time.monotonic() - answered < HEAD_SECONDS:
+        time.sleep(LOOK_SECONDS)
+        with contextlib.suppress(OSError):
+            connect(head)
+            answered = time.monotonic()
+    os._exit(1)
+
+
+def connect(address: str) -> None:
+    """OSError where nobody answers at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager
-def cluster(place: Place) -> Iterator[tuple[Any, int]]:
-    """Ray, and the bytes that tasks may hold together."""
+def cluster(place: Place) -> Iterator[tuple[Any, int | None]]:
+    """Ray, and the bytes that tasks may hold together, unless that is for the nodes to say."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
@@ -97,7 +145,7 @@ def cluster(place: Place) -> Iterator[tuple[Any, int]]:
                 **quiet,
             )
         try:
-            yield ray, room(ray, place)
+            yield ray, room(place)
         finally:
             ray.shutdown()
 
@@ -110,21 +158,21 @@ def check_address(address: str) -> None:
     if not colon or not port.isdecimal() or "/" in host:
         raise ConfigError(f"--address {address}: expected HOST:PORT of a cluster's head (`ray start --head`), or auto")
     try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        connect(address)
     except OSError as error:
         raise ConfigError(
             f"--address {address}: no cluster answers: {error}; start one with `ray start --head`"
         ) from error
 
 
-def room(ray: Any, place: Place) -> int:
+def room(place: Place) -> int | None:
     """Bytes that tasks may hold: of a ceiling, what this process and Ray's own leave.
 
     Raises:
         ExportError: nothing.
     """
     if place.max_memory is None:
-        return int(ray.cluster_resources()["memory"])
+        return None
     own = tree_bytes(os.getpid())
     left = place.max_memory - own - HEADROOM
     if left <= 0:
@@ -135,24 +183,21 @@ def room(ray: Any, place: Place) -> int:
     return left
 
 
-def largest_node(ray: Any) -> int:
-    """The most that one task can ask for without waiting for ever."""
-    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
-
-
 @dataclass(slots=True)
 class Run:
     """The tasks that wait, those in flight (youngest last) and those that ended.
 
-    `stopped`: those in flight that were stopped for their memory, and why that is the end of it, or None.
+    `memory`: what tasks may hold together, or None: what the nodes have. `asked`: the memory that each in flight was
+    sent with. `stopped`: those in flight that were stopped for their memory, and why that is the end of it, or None.
     """
 
     ray: Any
     waiting: dict[str, Task]
     place: Place
-    memory: int
+    memory: int | None
     tell: Tell
     flying: dict[Any, Task] = field(default_factory=dict)
+    asked: dict[Any, int] = field(default_factory=dict)
     stopped: dict[Any, str | None] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     ended: dict[str, Done] = field(default_factory=dict)
@@ -162,7 +207,9 @@ class Run:
         remote = self.ray.remote(max_calls=1, max_retries=0)(in_worker)
         while self.waiting or self.flying:
             yield from self.give_up()
-            self.start(remote)
+            found = room_of(self.ray)
+            self.call_back(found)
+            self.start(remote, found)
             ready, _ = self.ray.wait(list(self.flying), timeout=LOOK_SECONDS) if self.flying else ((), ())
             for reference in ready:
                 done = self.result(reference)
@@ -181,23 +228,32 @@ class Run:
                 self.ended[key] = Done(task, 0, {"problem": said})
                 yield self.ended[key]
 
-    def start(self, remote: Any) -> None:
+    def call_back(self, found: Room) -> None:
+        """Stop tasks that ask for more than any node has since one left, and would wait for ever. Sent anew."""
+        for reference in self.flying:
+            if self.asked[reference] > found.largest and reference not in self.stopped:
+                self.stopped[reference] = None
+                self.ray.cancel(reference)
+
+    def start(self, remote: Any, found: Room) -> None:
         """Send what can be done, as far as cores and memory go; the first goes however much it asks for."""
-        cores = int(self.ray.cluster_resources().get("CPU", 1))
+        memory, expected = found.memory if self.memory is None else self.memory, installed()
         for key, task in list(self.waiting.items()):
             if not all(need in self.ended for need in task.needs):
                 continue
             held = sum(other.memory for other in self.flying.values())
-            if self.flying and (len(self.flying) >= cores or held + task.memory > self.memory):
+            if self.flying and (len(self.flying) >= found.cores or held + task.memory > memory):
                 break
             del self.waiting[key]
             self.attempts[key] = self.attempts.get(key, 0) + 1
-            wanted = {"num_cpus": 1, "memory": min(task.memory, largest_node(self.ray)), "name": task.name}
-            self.flying[remote.options(**wanted).remote(task, code_digest())] = task
+            asked = min(task.memory, found.largest)
+            reference = remote.options(num_cpus=1, memory=asked, name=task.name).remote(task, expected)
+            self.flying[reference], self.asked[reference] = task, asked
 
     def result(self, reference: Any) -> Done | None:
         """How a task ended; None for one whose worker died and that begins again."""
         task = self.flying.pop(reference)
+        del self.asked[reference]
         attempts = self.attempts[task.key]
         errors = self.ray.exceptions
         try:
@@ -211,7 +267,7 @@ class Run:
             if problem is not None:
                 return Done(task, attempts, {"problem": problem})
             self.attempts[task.key] -= 1
-            self.waiting = {task.key: alone(task, self.memory)} | self.waiting
+            self.waiting = {task.key: task if self.memory is None else alone(task, self.memory)} | self.waiting
         elif attempts <= self.place.retries:
             self.tell(f"{task.name}: its worker died ({reason}); attempt {attempts + 1} of {self.place.retries + 1}")
             self.waiting = {task.key: task} | self.waiting
@@ -237,11 +293,11 @@ class Run:
         self.ray.cancel(left[-1], force=True)
 
 
-def in_worker(task: Task, code: str) -> dict[str, Any]:
-    """A task, where its node has the same code."""
+def in_worker(task: Task, expected: Mapping[str, str]) -> dict[str, Any]:
+    """A task, where its node has the same install: one that joined since the nodes were checked may not."""
     import torch
 
-    if code_digest() != code:
-        return {"problem": f"{socket.gethostname()} has another dreamlite_mobile; install the same on every node"}
+    if found := differences(installed(), expected):
+        return {"problem": f"{socket.gethostname()}: {'; '.join(found)}; install the same on every node"}
     torch.set_num_threads(1)
     return task.run()

@@ -1,7 +1,7 @@
 """One export: a checkpoint, a backend, a size -> a bundle. Knows no backend's insides."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -177,12 +177,21 @@ def check_sizes(request: ExportRequest) -> None:
         raise ConfigError(f"--size: {len(request.sizes)} sizes; one bundle holds at most {MOST_SIZES}. Make two.")
 
 
-def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Tell = silent, tell: Tell = silent) -> Exported:
+def run_export(
+    plan: Plan,
+    out: Path,
+    *,
+    replace: bool = False,
+    notify: Tell = silent,
+    tell: Tell = silent,
+    finished: Callable[[Path], None] = lambda _: None,
+) -> Exported:
     """Lower every component and write the bundle; a failure or an interrupt leaves nothing at `out`.
 
     Args:
         notify: told of each of the plan's components and of three more stages.
         tell: told of what is done within a component.
+        finished: called with the folder that holds the whole bundle before it is renamed to `out`.
 
     Raises:
         CheckpointError: weights that are not finite. ExportError: a component that cannot be lowered.
@@ -216,6 +225,7 @@ def run_export(plan: Plan, out: Path, *, replace: bool = False, notify: Tell = s
             files=of_parts | writer.files,
         )
         writer.finish(manifest)
+        finished(writer.folder)
     costs = {name: part.cost for name, part in parts.items() if part.cost is not None}
     return Exported(open_bundle(out, verify="quick"), costs, time.perf_counter() - begin)
 

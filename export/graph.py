@@ -52,12 +52,23 @@ class Task:
         return make_piece(plan, component)
 
     def make_bundle(self) -> bool:
-        """Put the pieces together, and keep a note of what came out."""
-        assert self.out is not None and self.request.cache is not None
-        run_export(plan_export(self.request), self.out, replace=self.replace)
-        record = BundleRecord(files={}, manifest=sha256_file(self.out / MANIFEST_NAME))
-        Pieces(self.request.cache).add(self.key, self.out, record)
+        """Put the pieces together; whether a worker that died, or was only taken for dead, had not done so."""
+        assert self.out is not None
+        if not self.replace and is_finished(self, self.out):
+            return False
+        try:
+            run_export(plan_export(self.request), self.out, replace=self.replace, finished=self.note)
+        except OutputError:
+            if self.replace or not is_finished(self, self.out):
+                raise
+            return False
         return True
+
+    def note(self, folder: Path) -> None:
+        """Keep what the bundle in that folder is, before it is in its place: there it is never without a note."""
+        assert self.request.cache is not None
+        record = BundleRecord(files={}, manifest=sha256_file(folder / MANIFEST_NAME))
+        Pieces(self.request.cache).add(self.key, folder, record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from checkpoint_files import tiny_checkpoint
 
 from benchmarks.resumed_export import digests
 from dreamlite_mobile.checkpoint import open_checkpoint
+from dreamlite_mobile.errors import ExportError
 from export import cluster
 from export.cluster import Place, Run
 from export.driver import ExportRequest, plan_export, run_export
@@ -137,22 +138,26 @@ class ScriptedRay:
     def __init__(self, **scripts: list[object]) -> None:
         self.scripts, self.sent, self.most, self.idle = scripts, list[str](), 0, 0
         self.cancelled: list[tuple[str, int]] = []
-
-    def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": 4.0}
+        self.offers, self.asked = [{"CPU": 4.0, "memory": 100.0}], list[int]()
+        self.leaves: dict[int, list[dict[str, float]]] = {}
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"Alive": True, "Resources": {"memory": 100.0}}]
+        return [{"Alive": True, "Resources": offer} for offer in self.offers]
 
     def remote(self, **_options: object):
-        return lambda _function: SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self.send))
+        return lambda _function: SimpleNamespace(options=self.options)
 
-    def send(self, task: Task, _code: str) -> tuple[str, int]:
+    def options(self, *, memory: int, **_: object) -> SimpleNamespace:
+        self.asked.append(memory)
+        return SimpleNamespace(remote=self.send)
+
+    def send(self, task: Task, _expected: dict[str, str]) -> tuple[str, int]:
         self.sent.append(task.name)
         return task.name, len(self.sent)
 
     def wait(self, references: list[tuple[str, int]], **_: float) -> tuple[list[tuple[str, int]], list[Any]]:
         self.most = max(self.most, len(references))
+        self.offers = self.leaves.get(self.idle, self.offers)
         self.idle -= 1
         if self.idle >= 0:
             return [], references
@@ -170,9 +175,11 @@ class ScriptedRay:
         return outcome
 
 
-def ends(ray: ScriptedRay, *tasks: Task, ceiling: int | None = None) -> dict[str, tuple[str | None, int]]:
+def ends(
+    ray: ScriptedRay, *tasks: Task, ceiling: int | None = None, memory: int | None = 100
+) -> dict[str, tuple[str | None, int]]:
     said: list[str] = []
-    run = Run(ray, {task.key: task for task in tasks}, Place(4, ceiling, retries=2), 100, said.append)
+    run = Run(ray, {task.key: task for task in tasks}, Place(4, ceiling, retries=2), memory, said.append)
     return {done.task.name: (done.problem, done.attempts) for done in run.all()}
 
 
@@ -219,6 +226,26 @@ def test_a_task_that_alone_holds_too_much_fails_by_itself(monkeypatch: pytest.Mo
     found = ends(ray, task("large", memory=100), task("small"), ceiling=10**9)
     assert "holds 2.00 GB and grows; allow more (--max-memory)" in str(found["large"][0])
     assert found["small"] == (None, 1)
+
+
+def test_a_head_without_cores_has_no_room_for_tasks() -> None:
+    """However much memory it offers: a task that asked for so much would wait for ever."""
+    ray = ScriptedRay()
+    ray.offers = [{"memory": 1000.0}, {"CPU": 2.0, "memory": 60.0}]
+    assert ends(ray, task("large", memory=400), memory=None) == {"large": (None, 1)}
+    assert ray.asked == [60]
+    ray.offers = [{"memory": 1000.0}]
+    with pytest.raises(ExportError, match="no node of the cluster has a core"):
+        ends(ray, task("any"), memory=None)
+
+
+def test_what_waits_for_a_node_that_left_is_sent_anew() -> None:
+    """With what the largest of those left has, and as its first attempt."""
+    ray = ScriptedRay()
+    ray.offers = [{"CPU": 1.0, "memory": 60.0}, {"CPU": 1.0, "memory": 400.0}]
+    ray.idle, ray.leaves = 1, {1: [{"CPU": 1.0, "memory": 60.0}]}
+    assert ends(ray, task("large", memory=300), memory=None) == {"large": (None, 1)}
+    assert ray.cancelled == [("large", 1)] and ray.asked == [300, 60]
 
 
 def test_workers_killed_during_the_run_change_nothing(tmp_path: Path) -> None:

@@ -45,7 +45,11 @@ def export_matrix(
     jobs: Annotated[int | None, typer.Option(min=1, help="Tasks at a time; by default one per core.")] = None,
     max_memory: MaxMemoryOption = None,
     address: Annotated[
-        str | None, typer.Option(help="An existing Ray cluster, HOST:PORT or auto, whose nodes see the same folders.")
+        str | None,
+        typer.Option(
+            help="An existing Ray cluster with this machine in it: HOST:PORT of its head, or auto. Its nodes need the "
+            "same install, and a shared file system with --out, --cache and checkpoints under the same paths."
+        ),
     ] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a task begins again whose worker died.")] = 2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the graph; write nothing.")] = False,
