@@ -80,12 +80,14 @@ def holder(plan: "Plan", folder: Path) -> "Bundle":
 
 def measured_blocks(plan: "Plan", component: str) -> list[dict[str, Any]]:
     """Name, kind, shape of the result, and SNR in dB of each sampled block."""
+    from dreamlite_mobile.networks.form import form_of
     from dreamlite_mobile.parity.block_bundle import export_module, run_module
     from dreamlite_mobile.parity.blocks import BLOCK, Alone
     from dreamlite_mobile.parity.metrics import compare
 
     calls = reference_calls(plan, component)
-    formed, found = network_of(plan, component, plan.exporter.form), []
+    form = form_of(plan.request.backend, plan.precisions[component])
+    formed, found = network_of(plan, component, form), []
     with tempfile.TemporaryDirectory(prefix="dreamlite-blocks-") as work:
         bundle = holder(plan, Path(work))
         for call in calls:

@@ -20,7 +20,7 @@ from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import component_specs
 from dreamlite_mobile.files import write_atomic
-from dreamlite_mobile.networks.form import HTP
+from dreamlite_mobile.networks.form import form_of
 from export.calibration import trajectories
 from export.driver import geometry_of, prompt_encoder
 from export.qnn_quantize import RoomyObserver
@@ -65,7 +65,7 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
     specs = component_specs(geometry, [MODE], COMPONENTS)
     known = trajectories(checkpoint, geometry, encoder, [MODE], specs, PICTURES)
     for component in COMPONENTS:
-        modules = component_methods(checkpoint, component, HTP, geometry, [MODE])
+        modules = component_methods(checkpoint, component, form_of("qnn", "w8a16"), geometry, [MODE])
         ((method, module),) = modules.items()
         drawn = known.calls[component, method][:-1]
         half = len(drawn) // 2

@@ -30,7 +30,7 @@ from torch import nn
 from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.networks import fold
-from dreamlite_mobile.networks.form import HTP, Form
+from dreamlite_mobile.networks.form import Form, form_of
 from dreamlite_mobile.networks.transformer import TransformerBlock, joined
 from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Resnet, UpBlock
 from export.shards import channels_first, channels_last
@@ -230,10 +230,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     rows = [int(text) for text in asked.rows.split(",")]
+    form = form_of("qnn", asked.precision)
     cases = (
-        stages(HTP, asked.states)
+        stages(form, asked.states)
         if asked.what == "stages"
-        else pieces(HTP, asked.states, asked.level or (0, 1, 2), rows)
+        else pieces(form, asked.states, asked.level or (0, 1, 2), rows)
     )
     wanted = [case for case in cases if case.name.startswith(tuple(asked.only.split(",")))]
     known: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.exists() else {}

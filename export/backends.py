@@ -1,4 +1,7 @@
-"""The backends an export can choose: the form they want, the precisions they know, and how they write a component."""
+"""The backends an export can choose: the precisions they know, and how they write a component.
+
+Which form a component has is `networks.form.form_of`'s to say.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +16,7 @@ from dreamlite_mobile.bundle_schema import CoreMLEntry, HtpEntry, Needs, ToolVer
 from dreamlite_mobile.checkpoint import Filled
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec, MethodSpec, sample_inputs
 from dreamlite_mobile.errors import ConfigError, unknown_name
-from dreamlite_mobile.networks.form import FORMS, LONGEST_AXIS, Form
+from dreamlite_mobile.networks.form import LONGEST_AXIS
 from dreamlite_mobile.progress import Tell, silent
 from export.precision import LINEAR
 
@@ -52,7 +55,6 @@ class Exporter(Protocol):
     `tell`: hears of parts of a component that are done. `has_workers`: starts workers of its own for one component.
     """
 
-    form: Form
     precisions: Mapping[str, tuple[str, ...]]
     target: str
     calibrated: tuple[str, ...]
@@ -87,7 +89,6 @@ class Judging(Protocol):
 class XnnpackExporter:
     """ExecuTorch .pte for the CPU: one file per component, its methods sharing their weights."""
 
-    form = FORMS["xnnpack"]
     target = "cpu"
     htp = None
     calibrated: tuple[str, ...] = ()
@@ -129,7 +130,6 @@ class XnnpackExporter:
 class OnnxExporter:
     """ONNX for onnxruntime: one graph per method, the weights of a component in one file beside them."""
 
-    form = FORMS["onnx"]
     target = "cpu"
     htp = None
     calibrated: tuple[str, ...] = ()
@@ -158,7 +158,6 @@ class CoreMLExporter:
     `package_mb`: most megabytes of weights in one package.
     """
 
-    form = FORMS["coreml"]
     target = "ios"
     htp = None
     calibrated: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from dreamlite_mobile.bundle_schema import EmbeddingsEntry
 from dreamlite_mobile.components import SIZED
 from dreamlite_mobile.networks import build
-from dreamlite_mobile.networks.form import REFERENCE
+from dreamlite_mobile.networks.form import REFERENCE, form_of
 from dreamlite_mobile.scheduler import MAX_STEPS
 from export.backends import Streaming
 from export.embeddings import table_dtype
@@ -112,5 +112,5 @@ def is_streamed(plan: "Plan", name: str) -> bool:
     """Whether all linear layers of a component are quantised while they are read."""
     if not isinstance(plan.exporter, Streaming) or plan.precisions[name] == "fp32":
         return False
-    network = build(name, plan.geometry.config, plan.exporter.form)
+    network = build(name, plan.geometry.config, form_of(plan.request.backend, plan.precisions[name]))
     return settled_linears(network) == {layer for layer, _ in model_linears(network)}

@@ -14,7 +14,6 @@ from dreamlite_mobile.bundle_programs import Delegates
 from dreamlite_mobile.bundle_schema import CalibrationEntry, HtpEntry, Needs, ToolVersions
 from dreamlite_mobile.components import COMPONENTS, ComponentSpec
 from dreamlite_mobile.errors import ConfigError, ExportError
-from dreamlite_mobile.networks.form import FORMS
 from dreamlite_mobile.progress import Tell, silent
 from export.backends import Cutting, Written, example_inputs
 from export.htp_shards import ShardWriter, told, told_together
@@ -37,7 +36,6 @@ class QnnExporter:
     With `emulator`, each method has its own, since the HTP emulator of the host loads no shared ones.
     """
 
-    form = FORMS["htp"]
     coreml = None
     has_workers = True
     calibrated: tuple[str, ...] = tuple(WIDTHS)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from dreamlite_mobile.bundle_schema import FileEntry
 from dreamlite_mobile.components import MODES, ComponentSpec, MethodSpec
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.measure import Cost, measured
+from dreamlite_mobile.networks.form import form_of
 from dreamlite_mobile.progress import Tell
 from export.backends import Streaming, Written
 from export.estimate import lowering_bytes, weight_bytes
@@ -103,11 +104,12 @@ def lowered(plan: "Plan", names: Sequence[str], folder: Path, notify: Tell) -> I
 
 
 def lower(plan: "Plan", name: str, folder: Path) -> Written:
-    """Assemble a component in the backend's form and write its files."""
+    """Assemble a component in the form of its backend and precision, and write its files."""
     request, chosen, precision = plan.request, plan.exporter, plan.precisions[name]
     prepare = chosen.preparing(name, precision) if isinstance(chosen, Streaming) else None
+    form = form_of(request.backend, precision)
     modules: dict[str, nn.Module] = component_methods(
-        request.checkpoint, name, chosen.form, plan.geometry, list(request.modes), prepare
+        request.checkpoint, name, form, plan.geometry, list(request.modes), prepare
     )
     return chosen.write(plan.specs[name], modules, precision, folder)
 
@@ -196,6 +198,7 @@ def key_of(plan: "Plan", name: str) -> str:
             "tools": tool_versions().model_dump(mode="json"),
             "component": name,
             "precision": plan.precisions[name],
+            "form": asdict(form_of(request.backend, plan.precisions[name])),
             "shards": shards,
             "memory": request.cutting.max_memory
             if request.cutting and request.backend == "qnn" and not shards

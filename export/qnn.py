@@ -68,7 +68,7 @@ def lower(methods: Methods, soc: Target, share: bool = True, integers: Quantisat
     """Compile all methods into one program for a SoC.
 
     Args:
-        methods: built in the `htp` form.
+        methods: built in the `htp` form, or with `integers` in `htp-integers`.
         integers: None for fp16.
         share: store equal weights of the methods once, as a phone wants it. The emulator cannot load such a program
             ("Shared weights buffer isn't supported on this platform").

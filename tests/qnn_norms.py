@@ -54,9 +54,9 @@ def mended_and_traced(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ..
         return [mended, decibels(network, calls)]
 
 
-def decibels(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ...]]) -> float:
-    """All layers with 16-bit weights and activations, their ranges from the calls."""
-    plan = WeightPlan("unet", "w8a16", 8, (), ())
+def decibels(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ...]], narrow: tuple[str, ...] = ()) -> float:
+    """All layers with 16-bit weights (those named: 8) and activations, their ranges from the calls."""
+    plan = WeightPlan("unet", "w8a16", 8, narrow, ())
     integers = qnn.Quantisation(plan, {"forward": calls})
     compiled = qnn.lower({"forward": (network, calls[0])}, target("SM8650"), False, integers)
     (found,) = Runtime.get().load_program(compiled.program.buffer).load_method("forward").execute(calls[-1])

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.latency_model.counts import read_works, write_works
 from benchmarks.latency_model.document import README, net_rows, readme, served_rows
-from benchmarks.latency_model.dreamlite import DOCUMENT, WORKS_OF_DREAMLITE, calls, compiled, dreamlite, traffic
+from benchmarks.latency_model.dreamlite import DOCUMENT, calls, compiled, dreamlite, kept, traffic
 from benchmarks.latency_model.fit import Row, digest_of, fit, rows_of
 from benchmarks.latency_model.nets import NETS, work_of
 from benchmarks.latency_model.results import (
@@ -183,7 +183,7 @@ def test_dreamlite_has_the_compilers_bytes() -> None:
     moved = sum(
         one["read_bytes"] + one["written_bytes"] for name, one in counted.items() if name.startswith(("down", "up"))
     )
-    unet = read_works(WORKS_OF_DREAMLITE)["unet 1024"]
+    unet = kept("unet 1024", "fp16")
     assert traffic(unet, "fp16") == pytest.approx(compiled().total) == pytest.approx(moved, rel=1e-9)
     assert traffic(unet, "w8a16") == pytest.approx(compiled().total - unet.weights)
     text, step, _ = calls("fp16")

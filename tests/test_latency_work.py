@@ -13,10 +13,11 @@ from dreamlite_mobile.components import COMPONENTS, FORWARD, TWO_METHODS, Geomet
 from dreamlite_mobile.config import TINY
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.latency import networks
-from dreamlite_mobile.latency.networks import WHOLE, method_work
+from dreamlite_mobile.latency.networks import method_work, untiled
 from dreamlite_mobile.latency.work import Work, count, fake_tensors
 from dreamlite_mobile.networks.form import HTP
 
+WHOLE = untiled(HTP)
 GEOMETRY = Geometry(TINY, 96, 64, drop_generate=6, drop_edit=9, states_generate=20, states_edit=90)
 
 
@@ -122,4 +123,4 @@ def test_published_networks_have_their_published_size(net: str, macs: float, wei
 def test_a_configuration_of_no_network_is_refused() -> None:
     odd = replace(GEOMETRY, config=replace(TINY, unet=replace(TINY.unet, norm_num_groups=7)))
     with pytest.raises(ConfigError, match="unet: its configuration describes no network that runs"):
-        method_work(odd, "unet", "generate")
+        method_work(odd, "unet", "generate", HTP)

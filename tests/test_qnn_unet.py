@@ -25,7 +25,7 @@ from executorch.runtime import Runtime
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import component_specs, sample_inputs
-from dreamlite_mobile.networks.form import HTP, REFERENCE
+from dreamlite_mobile.networks.form import REFERENCE, form_of
 from dreamlite_mobile.parity.metrics import compare
 from export import qnn
 from export.calibration import in_order, trajectories
@@ -38,9 +38,8 @@ checkpoint = open_checkpoint(folder)
 encoder = prompt_encoder(checkpoint)
 geometry = geometry_of(checkpoint.config, encoder, size, size)
 spec = component_specs(geometry, (mode,), ("unet",))["unet"]
-written, reference = (
-    component_methods(checkpoint, "unet", form, geometry, (mode,))[mode] for form in (HTP, REFERENCE)
-)
+forms = (form_of("qnn", "w8a16"), REFERENCE)
+written, reference = (component_methods(checkpoint, "unet", form, geometry, (mode,))[mode] for form in forms)
 calls = trajectories(checkpoint, geometry, encoder, (mode,), {"unet": spec}).calls_of(spec)
 plan = planned("unet", "w8a16", {mode: written}, calls)
 compiled = qnn.lower({mode: (written, calls[mode][0])}, target("SM8650"), False, qnn.Quantisation(plan, calls))

@@ -14,6 +14,7 @@ from dreamlite_mobile.latency.networks import method_work
 from dreamlite_mobile.latency.picture import SECOND_MS, UNET, Call, Estimate, add_up
 from dreamlite_mobile.latency.rates import KEPT_BYTES, PRECISIONS
 from dreamlite_mobile.latency.work import Work
+from dreamlite_mobile.networks.form import HTP, HTP_INTEGERS, form_of
 from export.targets import CONTEXT_LIMIT_KB
 
 DOCUMENT = FOLDER / "dreamlite.md"
@@ -37,14 +38,22 @@ def shapes(side: int, states: int = STATES) -> Geometry:
 
 
 def count_dreamlite() -> dict[str, Work]:
-    """Everything the document needs; minutes."""
-    found = {f"{name} {SIDE}": method_work(shapes(SIDE), name, "generate") for name in (TEXT, UNET)}
-    found[f"{DECODER} {SIDE}"] = method_work(shapes(SIDE), DECODER, "forward")
-    found[f"{TEXT} short"] = method_work(shapes(SIDE, SHORT), TEXT, "generate")
-    for side in SMALLER:
-        found[f"{UNET} {side}"] = method_work(shapes(side), UNET, "generate")
-        found[f"{DECODER} {side}"] = method_work(shapes(side), DECODER, "forward")
-    return found
+    """Everything the document needs, in each form; minutes."""
+    wanted = {
+        f"{TEXT} {SIDE}": (shapes(SIDE), TEXT, "generate"),
+        f"{TEXT} short": (shapes(SIDE, SHORT), TEXT, "generate"),
+    }
+    for side in (SIDE, *SMALLER):
+        wanted[f"{UNET} {side}"] = (shapes(side), UNET, "generate")
+        wanted[f"{DECODER} {side}"] = (shapes(side), DECODER, "forward")
+    return {
+        f"{name} {form.name}": method_work(*what, form) for form in (HTP, HTP_INTEGERS) for name, what in wanted.items()
+    }
+
+
+def kept(name: str, precision: str) -> Work:
+    """The kept count of a network, in the form that it has in a precision."""
+    return read_works(WORKS_OF_DREAMLITE)[f"{name} {form_of('qnn', precision).name}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +85,14 @@ def traffic(work: Work, precision: str) -> float:
 
 def calls(variant: str, side: int = SIDE, steps: int = STEPS, text: str = f"{TEXT} {SIDE}") -> list[Call]:
     """A picture of a variant. The compiler's bytes are known at the full size only."""
-    works, chosen = read_works(WORKS_OF_DREAMLITE), VARIANTS[variant]
-    unet, tower = works[f"{UNET} {side}"], works[text]
+    chosen = VARIANTS[variant]
+    unet, tower = kept(f"{UNET} {side}", chosen[UNET]), kept(text, chosen[TEXT])
     counted = traffic(unet, chosen[UNET]) if side == SIDE else None
     shards = 1 + int(tower.weights * PRECISIONS[chosen[TEXT]].weight_bytes / 1024 // CONTEXT_LIMIT_KB)
     return [
         Call(TEXT, 1, chosen[TEXT], tower, programs=shards),
         Call(UNET, steps, chosen[UNET], unet, counted, compiled().stages),
-        Call(DECODER, 1, chosen[DECODER], works[f"{DECODER} {side}"]),
+        Call(DECODER, 1, chosen[DECODER], kept(f"{DECODER} {side}", chosen[DECODER])),
     ]
 
 
@@ -176,8 +185,8 @@ def interval_rows() -> Iterator[list[str]]:
 
 def dreamlite() -> str:
     """The whole document."""
-    works, counted = read_works(WORKS_OF_DREAMLITE), compiled()
-    unet, tower, decoder = (works[f"{name} {SIDE}"] for name in (UNET, TEXT, DECODER))
+    counted = compiled()
+    unet, tower, decoder = (kept(f"{name} {SIDE}", "fp16") for name in (UNET, TEXT, DECODER))
     traced = unet.traffic(2, 2, KEPT_BYTES)
     weights = 2 * unet.weights
     share = (counted.total - weights) / (traced - weights)

@@ -21,7 +21,7 @@ from dreamlite_mobile.cli.shared import INSTRUCTION, PROMPT, chosen_size, labels
 from dreamlite_mobile.cli.watching import watch_of
 from dreamlite_mobile.components import Geometry, component_specs
 from dreamlite_mobile.errors import CheckpointError
-from dreamlite_mobile.networks.form import REFERENCE, Form
+from dreamlite_mobile.networks.form import REFERENCE, Form, form_of
 from dreamlite_mobile.noise import initial_latents
 from dreamlite_mobile.parity.bisect import Bench, Bisection, bisect
 from dreamlite_mobile.parity.numbers import Layer, Watch, complaints
@@ -212,10 +212,8 @@ def bisect_bench(
     bundle: Bundle, checkpoint: Checkpoint, case: Case, work: Path, notify: Callable[[str], None] = lambda _: None
 ) -> Bench:
     """What a bisection of a bundle's component works on."""
-    from export.probe import exporter_of
-
     geometry, modes = bundle_geometry(bundle.manifest), list(bundle.manifest.modes)
-    form = exporter_of(bundle.manifest).form
+    form = form_of(bundle.manifest.backend, bundle.component(case.component).precision)
 
     def network(form: Form) -> nn.Module:
         return component_methods(checkpoint, case.component, form, geometry, modes)[case.method]

@@ -10,7 +10,7 @@ from dreamlite_mobile.bundle import Bundle
 from dreamlite_mobile.bundle_checks import geometry as bundle_geometry
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.components import component_specs
-from dreamlite_mobile.networks.form import HTP, REFERENCE, Form
+from dreamlite_mobile.networks.form import REFERENCE, Form, form_of
 from dreamlite_mobile.parity.blocks import layer_names
 from dreamlite_mobile.parity.numbers import (
     Clipped,
@@ -51,12 +51,10 @@ def packaged_weights(bundle: Bundle, component: str) -> dict[str, Clipped]:
 
 def quantised_weights(bundle: Bundle, checkpoint: Checkpoint) -> Codes:
     """The codes of components whose activations are measured while running."""
-    from export.probe import exporter_of
     from export.quantize import SCHEMES
 
-    form = exporter_of(bundle.manifest).form
     return {
-        name: quantised_layers(name, methods_of(bundle, checkpoint, name, form), entry.precision)
+        name: quantised_layers(name, written_methods(bundle, checkpoint, name), entry.precision)
         for name, entry in bundle.manifest.components.items()
         if entry.precision in SCHEMES
     }
@@ -85,7 +83,7 @@ def fixed_ranges(bundle: Bundle, checkpoint: Checkpoint) -> tuple[Codes, dict[Pl
         plan = plan_of(bundle, name)
         short = {place: (low / ROOM, high / ROOM) for place, (low, high) in ranges.items() if place[2] in plan["short"]}
         spans |= ranges | short
-        rounded = on_grid(methods_of(bundle, checkpoint, name, HTP), calls, plan["bits"], plan["narrow"])
+        rounded = on_grid(written_methods(bundle, checkpoint, name), calls, plan["bits"], plan["narrow"])
         codes[name] = {layer: symmetric_ends(weight, plan["bits"]) for layer, weight in rounded.items()}
     return codes, spans
 
@@ -107,6 +105,12 @@ def plan_of(bundle: Bundle, component: str) -> dict[str, Any]:
 
     found: dict[str, Any] = json.loads(bundle.file(plan_file(component)).read_text())
     return found
+
+
+def written_methods(bundle: Bundle, checkpoint: Checkpoint, component: str) -> dict[str, nn.Module]:
+    """A component's networks in the form that the bundle was made of, by method."""
+    form = form_of(bundle.manifest.backend, bundle.component(component).precision)
+    return methods_of(bundle, checkpoint, component, form)
 
 
 def methods_of(bundle: Bundle, checkpoint: Checkpoint, component: str, form: Form) -> dict[str, nn.Module]:

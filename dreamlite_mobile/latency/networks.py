@@ -10,16 +10,20 @@ from dreamlite_mobile.components import MODES, Geometry, component_specs
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.latency.work import Work, count, fake_tensors
 from dreamlite_mobile.networks import build, fold
-from dreamlite_mobile.networks.form import HTP, Form
+from dreamlite_mobile.networks.form import Form
 from dreamlite_mobile.networks.text import TextTower
 
-WHOLE = replace(HTP, name="htp, not tiled", row_tiles=())
-"""The HTP's form without its tiles: the same arithmetic in far fewer operators, which is ten times quicker to count.
-Where the compiler has counted the bytes, tiles make no difference."""
+
+def untiled(form: Form) -> Form:
+    """A form without its tiles: the same arithmetic in far fewer operators, which is ten times quicker to count.
+
+    Where the compiler has counted the bytes, tiles make no difference.
+    """
+    return replace(form, name=f"{form.name}, not tiled", row_tiles=())
 
 
-def method_work(geometry: Geometry, component: str, method: str, form: Form = HTP) -> Work:
-    """The work of one call of a component's method, in the form that the HTP gets.
+def method_work(geometry: Geometry, component: str, method: str, form: Form) -> Work:
+    """The work of one call of a component's method in a form.
 
     Raises:
         ConfigError: a configuration whose network cannot run.

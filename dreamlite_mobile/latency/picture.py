@@ -9,10 +9,10 @@ from dreamlite_mobile.bundle_checks import geometry
 from dreamlite_mobile.bundle_schema import Manifest
 from dreamlite_mobile.components import FORWARD, TWO_METHODS, Size, component_specs, size_suffix, sized_method
 from dreamlite_mobile.errors import ConfigError
-from dreamlite_mobile.latency.networks import WHOLE, method_work
+from dreamlite_mobile.latency.networks import method_work, untiled
 from dreamlite_mobile.latency.rates import EXTRAPOLATED, PRECISIONS, Part, Predicted, Rates, check_precision, predict
 from dreamlite_mobile.latency.work import Work
-from dreamlite_mobile.networks.form import HTP
+from dreamlite_mobile.networks.form import form_of
 from dreamlite_mobile.pipeline import STAGES
 
 UNET = "unet"
@@ -164,12 +164,13 @@ def calls_of(
         part = manifest.components[name]
         entry, wanted = part.methods[sized_method(name, method, suffix)], precision or part.precision
         counted = entry.traffic if manifest.backend == "qnn" and wanted == part.precision else None
+        form = form_of("qnn", wanted)
         calls.append(
             Call(
                 name,
                 steps if name == UNET else 1,
                 wanted,
-                method_work(shapes, name, method, HTP if counted is None else WHOLE),
+                method_work(shapes, name, method, form if counted is None else untiled(form)),
                 None if counted is None else float(counted.read_bytes + counted.written_bytes),
                 1 + len(entry.then) if counted is not None else 1,
             )

@@ -1,10 +1,12 @@
 """How the same arithmetic is written for one compiler. A form is a row of data; no network branches on a backend."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
+
+from dreamlite_mobile.errors import ConfigError, unknown_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class Form:
         differences. All are exact; they take 36, 16 and 9 multiply-adds.
     downsample: the 3x3 convolution with stride 2, `conv` as such or `taps` as a sum of matrix products.
     gelu: `op`, or `tanh`: its tanh approximation in primitives, relative error 1.8e-4. The one choice that is not
-        exact: in front of a matrix product, the HTP's own operator is wrong by 2e-3 to 5e-3, the primitives by 6e-4.
+        exact: in front of a matrix product in fp16, the HTP's own operator is wrong by 2e-3 to 5e-3, the primitives by
+        6e-4.
     gelu_tanh: `op` or `primitive`, where a model asks for the tanh approximation of GELU.
     mask: what is subtracted from an attention score that must not count, upstream 1e4. Any number that makes its
         weight vanish is exact; where scores are integers of 16 bits, 1e4 would leave them steps of 0.15.
@@ -57,6 +60,9 @@ HTP = Form(
     channels_last=True,
     row_tiles=((256, 512), (512, 256), (896, 512)),
 )
+HTP_INTEGERS = replace(HTP, name="htp-integers", gelu="op")
+"""In integers each primitive of GELU is an operator with a range of its own, which moves more and is no more accurate
+(benchmarks/htp.md)."""
 LONGEST_AXIS = 16_384
 """Of a tensor that the Neural Engine takes (coremltools issue 1003); what is longer, the CPU computes."""
 COREML = Form(
@@ -78,7 +84,19 @@ Rows are tiled so that rows times heads stay below LONGEST_AXIS: 32,768 rows of 
 """
 ONNX = Form("onnx")
 
-FORMS = {form.name: form for form in (REFERENCE, XNNPACK, HTP, COREML, ONNX)}
+FORMS = {form.name: form for form in (REFERENCE, XNNPACK, HTP, HTP_INTEGERS, COREML, ONNX)}
+_OF_BACKENDS = {"xnnpack": XNNPACK, "onnx": ONNX, "qnn": HTP, "coreml": COREML}
+
+
+def form_of(backend: str, precision: str) -> Form:
+    """The form of a component in a backend's precision; components of one bundle may differ.
+
+    Raises:
+        ConfigError: an unknown backend.
+    """
+    if backend not in _OF_BACKENDS:
+        raise ConfigError(unknown_name("backend", backend, _OF_BACKENDS))
+    return HTP_INTEGERS if backend == "qnn" and precision != "fp16" else _OF_BACKENDS[backend]
 
 
 class Foldable(nn.Module):

@@ -26,7 +26,7 @@ from dreamlite_mobile.components import FORWARD, ComponentSpec, MethodSpec, Tens
 from dreamlite_mobile.errors import BundleError, unknown_name
 from dreamlite_mobile.files import sha256_file, staged_folder
 from dreamlite_mobile.networks import build, fold
-from dreamlite_mobile.networks.form import FORMS
+from dreamlite_mobile.networks.form import FORMS, form_of
 from dreamlite_mobile.networks.text import Rotary
 from dreamlite_mobile.parity.bisect import Bench, Bisection, Found
 from dreamlite_mobile.parity.block_bundle import export_module, over, run_module
@@ -76,8 +76,6 @@ class Repro:
 
 def write_repro(bench: Bench, found: Bisection, block: Found, folder: Path) -> Path:
     """Save one block of a bisection; the folder must not exist. OutputError when it cannot be written."""
-    from export.probe import exporter_of
-
     call = next(call for call in bench.calls if call.name == block.name)
     program = bench.programs.get(block.name)
     measured = block.by_itself
@@ -89,7 +87,7 @@ def write_repro(bench: Bench, found: Bisection, block: Found, folder: Path) -> P
             method=found.method,
             block=block.name,
             kind=block.kind,
-            form=exporter_of(bench.bundle.manifest).form.name,
+            form=form_of(found.backend, found.precision).name,
             given=tuple(isinstance(argument, torch.Tensor) for argument in call.arguments),
             origin=found.origin,
             input_digest=found.input_digest,
