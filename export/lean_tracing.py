@@ -14,6 +14,7 @@ from unittest import mock
 import torch
 from executorch.backends.xnnpack import _passes as passes
 from executorch.backends.xnnpack import xnnpack_preprocess
+from executorch.exir.passes.remove_mixed_type_operators import RemoveMixedTypeOperators
 from executorch.exir.passes.remove_noop_pass import RemoveNoopPass
 from executorch.exir.passes.scalar_to_tensor_pass import ScalarToTensorPass
 from executorch.exir.program import _program
@@ -24,11 +25,48 @@ from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule, Node
 from torch.fx import traceback as fx_traceback
 from torch.fx.graph import _PyTreeCodeGen
+from torch.fx.passes.infra.pass_base import PassResult
 from torch.fx.traceback import NodeSource
 from torch.utils import _pytree as pytree
 
 CALL_DELEGATE = "torch._higher_order_ops.executorch_call_delegate"
 """The module, which torch hides behind the operator of the same name."""
+
+
+class RetracedIfChanged(passes.XNNPACKPass):
+    """For passes that end in a re-trace: none where they took no node away, which is all that these ever do."""
+
+    nodes = 0
+
+    def __call__(self, module: GraphModule) -> PassResult | None:
+        self.nodes = len(module.graph.nodes)
+        return super().__call__(module)
+
+    def call(self, module: GraphModule) -> PassResult:
+        return PassResult(module, False) if len(module.graph.nodes) == self.nodes else super().call(module)
+
+
+class FusedActivation(passes.FuseActivationPass, RetracedIfChanged):
+    """Of what runs in front of a ReLU or hard tanh."""
+
+
+class RemovedCopies(passes.RemoveRedundantCopyPass, RetracedIfChanged):
+    """Changes of memory format that follow each other."""
+
+
+class MixedTypes(RemoveMixedTypeOperators):
+    """Nothing where every operator that it looks at has floating-point tensors of one type: a re-trace less."""
+
+    LOOKED_AT = ("add.Tensor", "mul.Tensor", "sub.Tensor", "div.Tensor", "div.Tensor_mode", "minimum.default")
+
+    def __call__(self, module: GraphModule) -> PassResult | None:
+        return super().__call__(module) if any(map(self.is_mixed, module.graph.nodes)) else PassResult(module, False)
+
+    def is_mixed(self, node: Node) -> bool:
+        if node.op != "call_function" or str(node.target).removeprefix("aten.") not in self.LOOKED_AT:
+            return False
+        types = {given.meta["val"].dtype if isinstance(given, Node) else type(given) for given in node.args}
+        return len(types) > 1 or not all(isinstance(one, torch.dtype) and one.is_floating_point for one in types)
 
 
 class NeededPasses(passes.XNNPACKPassManager):
@@ -43,9 +81,9 @@ class NeededPasses(passes.XNNPACKPassManager):
         super().__init__(exported_program, passes_)
         self.passes = passes_ or [
             passes.XNNPACKRemoveCloneOpsTransform,
-            passes.FuseActivationPass,
+            FusedActivation,
             passes.ChannelsLastTaggedReshapePass,
-            passes.RemoveRedundantCopyPass,
+            RemovedCopies,
         ]
 
 
@@ -109,6 +147,7 @@ def lean_edge() -> Iterator[None]:
     """
     with (
         mock.patch.object(_program, "base_pre_op_replace_passes", [ScalarToTensorPass(), RemoveNoopPass()]),
+        mock.patch.object(_program, "RemoveMixedTypeOperators", MixedTypes),
         mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
         mock.patch.object(GraphModule, "recompile", recompile_when_called),
         contextlib.ExitStack() as tables,
