@@ -5,22 +5,68 @@ time. Everything that is left out here says why nothing of ours needs it.
 """
 
 import contextlib
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Any
 from unittest import mock
 
+import torch
 from executorch.backends.xnnpack import _passes as passes
 from executorch.backends.xnnpack import xnnpack_preprocess
+from executorch.exir.passes.remove_mixed_type_operators import RemoveMixedTypeOperators
 from executorch.exir.passes.remove_noop_pass import RemoveNoopPass
 from executorch.exir.passes.scalar_to_tensor_pass import ScalarToTensorPass
 from executorch.exir.program import _program
+from executorch.exir.tracer import _default_decomposition_table
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule, Node
 from torch.fx import traceback as fx_traceback
 from torch.fx.graph import _PyTreeCodeGen
+from torch.fx.passes.infra.pass_base import PassResult
 from torch.fx.traceback import NodeSource
+from torch.utils import _pytree as pytree
+
+CALL_DELEGATE = "torch._higher_order_ops.executorch_call_delegate"
+"""The module, which torch hides behind the operator of the same name."""
+
+
+class RetracedIfChanged(passes.XNNPACKPass):
+    """For passes that end in a re-trace: none where they took no node away, which is all that these ever do."""
+
+    nodes = 0
+
+    def __call__(self, module: GraphModule) -> PassResult | None:
+        self.nodes = len(module.graph.nodes)
+        return super().__call__(module)
+
+    def call(self, module: GraphModule) -> PassResult:
+        return PassResult(module, False) if len(module.graph.nodes) == self.nodes else super().call(module)
+
+
+class FusedActivation(passes.FuseActivationPass, RetracedIfChanged):
+    """Of what runs in front of a ReLU or hard tanh."""
+
+
+class RemovedCopies(passes.RemoveRedundantCopyPass, RetracedIfChanged):
+    """Changes of memory format that follow each other."""
+
+
+class MixedTypes(RemoveMixedTypeOperators):
+    """Nothing where every operator that it looks at has floating-point tensors of one type: a re-trace less."""
+
+    LOOKED_AT = ("add.Tensor", "mul.Tensor", "sub.Tensor", "div.Tensor", "div.Tensor_mode", "minimum.default")
+
+    def __call__(self, module: GraphModule) -> PassResult | None:
+        return super().__call__(module) if any(map(self.is_mixed, module.graph.nodes)) else PassResult(module, False)
+
+    def is_mixed(self, node: Node) -> bool:
+        if node.op != "call_function" or str(node.target).removeprefix("aten.") not in self.LOOKED_AT:
+            return False
+        types = {given.meta["val"].dtype if isinstance(given, Node) else type(given) for given in node.args}
+        return len(types) > 1 or not all(isinstance(one, torch.dtype) and one.is_floating_point for one in types)
 
 
 class NeededPasses(passes.XNNPACKPassManager):
@@ -35,9 +81,9 @@ class NeededPasses(passes.XNNPACKPassManager):
         super().__init__(exported_program, passes_)
         self.passes = passes_ or [
             passes.XNNPACKRemoveCloneOpsTransform,
-            passes.FuseActivationPass,
+            FusedActivation,
             passes.ChannelsLastTaggedReshapePass,
-            passes.RemoveRedundantCopyPass,
+            RemovedCopies,
         ]
 
 
@@ -51,11 +97,41 @@ class ParentOnly(NodeSource):
 
 
 @contextlib.contextmanager
-def lean_tracing() -> Iterator[None]:
-    """`lean_edge`, and of XNNPACK's own passes only the needed ones."""
+def lean_tracing(kept: Iterable[OpOverload]) -> Iterator[None]:
+    """`lean_edge`, of XNNPACK's own passes only the needed ones, and two more traces less.
+
+    The stock path first traces a graph without decomposing anything, so that nothing in it is done in place, and then
+    traces it with the table of decompositions. Either does what the first is for, and where nothing is left that the
+    table knows, the second does not come. What a delegate gives is read off the graph that it was made of, which is
+    not run again to see it.
+
+    Args:
+        kept: operators that are not decomposed.
+    """
     manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
-    with lean_edge(), mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager):
+    table = _default_decomposition_table()
+    for operator in kept:
+        table.pop(operator, None)
+    decompose = ExportedProgram.run_decompositions
+
+    def at_once(program: ExportedProgram, asked: dict[Any, Any]) -> ExportedProgram:
+        return decompose(program, asked or table)
+
+    with (
+        lean_edge(),
+        mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager),
+        mock.patch.object(ExportedProgram, "run_decompositions", at_once),
+        mock.patch.object(importlib.import_module(CALL_DELEGATE), "call_delegate_cpu", given_by),
+    ):
         yield
+
+
+def given_by(delegate: Any, *_: object) -> Any:
+    """Empty tensors of the shapes, strides and types that a delegate gives."""
+    made_of: ExportedProgram = delegate.original_module
+    values = [node.meta["val"] for node in made_of.graph.output_node().args[0]]
+    empty = [torch.empty_strided(value.shape, value.stride(), dtype=value.dtype) for value in values]
+    return pytree.tree_unflatten(empty, made_of.call_spec.out_spec)
 
 
 @contextlib.contextmanager
@@ -71,6 +147,7 @@ def lean_edge() -> Iterator[None]:
     """
     with (
         mock.patch.object(_program, "base_pre_op_replace_passes", [ScalarToTensorPass(), RemoveNoopPass()]),
+        mock.patch.object(_program, "RemoveMixedTypeOperators", MixedTypes),
         mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
         mock.patch.object(GraphModule, "recompile", recompile_when_called),
         contextlib.ExitStack() as tables,

@@ -65,14 +65,15 @@ def lower(methods: Methods, precision: str) -> Lowered:
     try:
         with torch.no_grad():
             programs = {name: torch.export.export(module, inputs) for name, (module, inputs) in methods.items()}
-        with lean_tracing():
+        with lean_tracing(XnnpackPartitioner().ops_to_not_decompose(None)[0]):
             edge = to_edge_transform_and_lower(
                 programs, partitioner={name: [one] for name, one in partitioners.items()}, compile_config=EDGE
             )
-        reports = {
-            name: cut_report(edge.exported_program(name).graph_module, partitioners[name].reasons) for name in methods
-        }
-        return Lowered(edge.to_executorch(), reports)
+            reports = {
+                name: cut_report(edge.exported_program(name).graph_module, one.reasons)
+                for name, one in partitioners.items()
+            }
+            return Lowered(edge.to_executorch(), reports)
     except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError) as error:
         raise ExportError(f"XNNPACK could not lower {', '.join(methods)}: {error}") from error
 

@@ -14,6 +14,7 @@ from executorch.runtime import Runtime
 from oracle import relative_error
 from standin import standin
 from torch import nn
+from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import traceback
 
@@ -25,7 +26,7 @@ from dreamlite_mobile.networks.form import XNNPACK, fold
 from dreamlite_mobile.networks.layers import GroupNorm
 from dreamlite_mobile.networks.transformer import Transformer2D
 from dreamlite_mobile.networks.unet import Resnet
-from export.lean_tracing import lean_tracing
+from export.lean_tracing import MixedTypes, lean_tracing
 from export.xnnpack import Lowered, lower
 
 Inputs = tuple[torch.Tensor, ...]
@@ -138,10 +139,25 @@ def pieces() -> dict[str, tuple[nn.Module, Inputs]]:
             seeded(Transformer2D(cfg, 32, 2, 1, "full", XNNPACK)),
             (x, context, torch.zeros(1, 1, 9)),
         ),
+        "fused": (seeded(Fused()), (torch.randn(1, 4, 6, 6), torch.arange(6))),
     }
 
 
-@pytest.mark.parametrize("piece", ["resnet", "transformer"])
+class Fused(nn.Module):
+    """A ReLU that its convolution takes in, one that it cannot, numbers of two types, and something done in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        wide = torch.relu(self.first(x))
+        scaled = torch.sigmoid(wide * (2 * rows))
+        scaled += wide
+        return torch.relu(torch.sigmoid(self.last(scaled)) - 0.5)
+
+
+@pytest.mark.parametrize("piece", ["resnet", "transformer", "fused"])
 def test_lean_tracing_computes_what_the_stock_path_computes(piece: str) -> None:
     module, inputs = pieces()[piece]
     stock = to_edge_transform_and_lower(torch.export.export(module, inputs), partitioner=[XnnpackPartitioner()])
@@ -155,18 +171,30 @@ def test_lean_tracing_puts_everything_back_after_a_failure() -> None:
     def replaced() -> tuple[object, ...]:
         tables = (vars(ExportGraphSignature)[name] for name in ("inputs_to_parameters", "inputs_to_buffers"))
         manager = xnnpack_preprocess.XNNPACKPassManager
-        return manager, traceback.NodeSource, _program.base_pre_op_replace_passes, *tables
+        traces = (_program.RemoveMixedTypeOperators, ExportedProgram.run_decompositions)
+        return manager, traceback.NodeSource, _program.base_pre_op_replace_passes, *traces, *tables
 
     before = replaced()
-    with pytest.raises(KeyboardInterrupt), lean_tracing():
+    with pytest.raises(KeyboardInterrupt), lean_tracing(()):
         assert all(one is not other for one, other in zip(replaced(), before, strict=True))
         raise KeyboardInterrupt
     assert all(one is other for one, other in zip(replaced(), before, strict=True))
 
 
+@pytest.mark.parametrize(("other", "is_traced"), [(torch.ones(2), False), (torch.arange(2), True)])
+def test_graphs_are_searched_for_numbers_of_two_types_by_looking_at_them(other: torch.Tensor, is_traced: bool) -> None:
+    class Sum(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x + y
+
+    graph = torch.export.export(Sum(), (torch.ones(2), other)).graph_module
+    found = MixedTypes()(graph)
+    assert found is not None and (found.graph_module is not graph) == found.modified == is_traced
+
+
 def test_remembered_tables_follow_a_renamed_and_a_removed_input() -> None:
     signature = torch.export.export(nn.Linear(2, 2), (torch.randn(1, 2),)).graph_signature
-    with lean_tracing():
+    with lean_tracing(()):
         assert dict(signature.inputs_to_parameters) == {"p_weight": "weight", "p_bias": "bias"}
         signature.replace_all_uses("p_weight", "renamed")
         assert dict(signature.inputs_to_parameters) == {"renamed": "weight", "p_bias": "bias"}
