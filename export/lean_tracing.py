@@ -98,17 +98,23 @@ class ParentOnly(NodeSource):
 
 @contextlib.contextmanager
 def lean_tracing(kept: Iterable[OpOverload]) -> Iterator[None]:
-    """`lean_edge`, of XNNPACK's own passes only the needed ones, and two more traces less.
+    """`lean_edge`, `decomposed_at_once`, and of XNNPACK's own passes only the needed ones."""
+    manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
+    with lean_edge(), decomposed_at_once(kept), mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager):
+        yield
+
+
+@contextlib.contextmanager
+def decomposed_at_once(kept: Iterable[OpOverload]) -> Iterator[None]:
+    """One trace that decomposes instead of two, whatever the backend.
 
     The stock path first traces a graph without decomposing anything, so that nothing in it is done in place, and then
     traces it with the table of decompositions. Either does what the first is for, and where nothing is left that the
-    table knows, the second does not come. What a delegate gives is read off the graph that it was made of, which is
-    not run again to see it.
+    table knows, the second does not come.
 
     Args:
         kept: operators that are not decomposed.
     """
-    manager = lambda program, passes=None: NeededPasses(program, passes)  # noqa: E731
     table = _default_decomposition_table()
     for operator in kept:
         table.pop(operator, None)
@@ -117,12 +123,7 @@ def lean_tracing(kept: Iterable[OpOverload]) -> Iterator[None]:
     def at_once(program: ExportedProgram, asked: dict[Any, Any]) -> ExportedProgram:
         return decompose(program, asked or table)
 
-    with (
-        lean_edge(),
-        mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", manager),
-        mock.patch.object(ExportedProgram, "run_decompositions", at_once),
-        mock.patch.object(importlib.import_module(CALL_DELEGATE), "call_delegate_cpu", given_by),
-    ):
+    with mock.patch.object(ExportedProgram, "run_decompositions", at_once):
         yield
 
 
@@ -136,20 +137,22 @@ def given_by(delegate: Any, *_: object) -> Any:
 
 @contextlib.contextmanager
 def lean_edge() -> Iterator[None]:
-    """Four things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block, whatever the backend.
+    """Five things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block, whatever the backend.
 
     The passes before the edge dialect, of which only scalars and no-ops concern our graphs (the rest turn symbolic
     sizes, transposes and broken operators, which decomposition has removed or which we do not have): each is a
     re-trace. The ancestry that every re-traced node deep-copies from its predecessor, a chain that grows with each
     pass and that nothing here reads. The tables of inputs by kind, which are built anew, over a thousand entries,
     whenever a node is asked whether it is a parameter. The Python source that every pass generates and compiles for
-    its graph, though graphs are interpreted and hardly one is ever called.
+    its graph, though graphs are interpreted and hardly one is ever called. What a delegate gives, which is read off the
+    graph that it was made of, and that is not run again to see it.
     """
     with (
         mock.patch.object(_program, "base_pre_op_replace_passes", [ScalarToTensorPass(), RemoveNoopPass()]),
         mock.patch.object(_program, "RemoveMixedTypeOperators", MixedTypes),
         mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
         mock.patch.object(GraphModule, "recompile", recompile_when_called),
+        mock.patch.object(importlib.import_module(CALL_DELEGATE), "call_delegate_cpu", given_by),
         contextlib.ExitStack() as tables,
     ):
         for name in ("inputs_to_parameters", "inputs_to_buffers", "inputs_to_lifted_tensor_constants"):

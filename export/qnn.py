@@ -27,7 +27,7 @@ from torch.export import ExportedProgram
 from dreamlite_mobile.bundle_programs import Traffic
 from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
-from export.lean_tracing import lean_edge
+from export.lean_tracing import decomposed_at_once, lean_edge
 from export.outliers import Activation
 from export.qnn_codes import Codes, Met, PlannedCodes, codes_of, stay_codes
 from export.qnn_order import results_in_order
@@ -123,7 +123,8 @@ def delegated(
         if name in met:
             stay_codes(jobs, program, *met[name])
         passes[name] = manager.get_to_edge_transform_passes(program, passes_job=jobs, compiler_specs=spec)
-    with QnnManagerContext(specs):
+    kept, _ = PlainPartitioner(spec).ops_to_not_decompose(next(iter(traced.values())))
+    with QnnManagerContext(specs), decomposed_at_once(kept):
         return to_edge_transform_and_lower(
             traced,
             transform_passes=passes,
