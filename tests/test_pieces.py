@@ -14,6 +14,7 @@ import torch
 from bundles import SIZE
 from checkpoint_files import UNET_FILE, change_tensors, copy_of_tiny, replace_file, tiny_checkpoint
 
+from benchmarks import resumed_export
 from benchmarks.resumed_export import digests
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.errors import OutputError
@@ -175,3 +176,17 @@ def test_exports_killed_at_random_end_in_the_bytes_of_an_undisturbed_one() -> No
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["kills"] == 6 and found["finished"] >= 1 and found["different"] == found["left"] == []
+
+
+def test_pieces_that_an_export_finds_finished_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is killed when both components are in the cache; the next takes them."""
+
+    def forked(asked: ExportRequest, out: Path, lasting: float | None) -> bool:
+        run_export(plan_export(asked), out)
+        if lasting is not None:
+            shutil.rmtree(out)
+        return lasting is None
+
+    monkeypatch.setattr(resumed_export, "forked", forked)
+    found = resumed_export.run(request(None), kills=1, seed=0, folder=tmp_path)
+    assert (found["kills"], found["finished"], found["taken"]) == (1, 1, len(SMALL))
