@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -17,7 +18,7 @@ from dreamlite_mobile.progress import Tell
 LEAVE_SECONDS = 10.0
 """For the process to take leave of the cluster before it is killed; the cluster then cleans up after it."""
 T = TypeVar("T")
-Kind = Literal["item", "said", "error", "end"]
+Kind = Literal["item", "said", "error", "fault", "end"]
 
 
 class LostError(Exception):
@@ -28,7 +29,8 @@ def attended(run: Callable[[Tell], Iterator[T]], tell: Tell) -> Iterator[T]:
     """Items as they come; the process is gone when this ends, however it ends.
 
     Raises:
-        DreamLiteError, OSError: what the function raised. LostError: it raised that, or its process died.
+        DreamLiteError, OSError: what the function raised. LostError: it raised that or lost a connection, or its
+            process died. RuntimeError: anything else that it raised, with its traceback.
     """
     context = multiprocessing.get_context("fork")
     answers, sender = context.Pipe(duplex=False)
@@ -47,10 +49,12 @@ def received(answers: Connection, tell: Tell) -> Iterator[Any]:
     while True:
         try:
             kind, value = pickle.loads(answers.recv_bytes())  # noqa: S301 - our own child wrote it
-        except EOFError:
+        except (EOFError, OSError):  # it died, perhaps in the middle of a message
             raise LostError from None
         if kind == "error":
             raise value
+        if kind == "fault":
+            raise RuntimeError(f"in a process of its own:\n{value}")
         if kind == "end":
             return
         if kind == "said":
@@ -73,10 +77,12 @@ def work(run: Callable[[Tell], Iterator[Any]], sender: Connection, parent: int) 
     try:
         for item in run(lambda text: send("said", text)):
             send("item", item)
+    except (LostError, ConnectionError):
+        pass  # the pipe that closes says it
     except (DreamLiteError, OSError) as error:
         send("error", error)
-    except LostError:
-        pass  # the pipe that closes says it
+    except Exception:  # a fault of ours, which is not to look like a lost cluster
+        send("fault", traceback.format_exc())
     else:
         send("end")
 

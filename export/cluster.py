@@ -35,6 +35,8 @@ SETTINGS = {
     "RAY_worker_niceness": "0",  # 15 by default: workers would starve beside any other load
 }
 CONNECT_SECONDS = 5.0
+NODE_SECONDS = 60.0
+"""For a node to come, where those that could take a task have all left."""
 HEAD_SECONDS = 15.0
 """For a head that does not answer to come back. Ray itself waits a minute, in calls that do not return."""
 
@@ -113,7 +115,7 @@ def end_with(head: str) -> None:
 def connect(address: str) -> None:
     """OSError where nobody answers at HOST:PORT."""
     host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager
@@ -132,7 +134,7 @@ def cluster(place: Place) -> Iterator[tuple[Any, int | None]]:
             check_address(place.address)
             try:
                 ray.init(address=place.address, **quiet)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 raise ConfigError(f"--address {place.address}: {error}") from error
         else:
             memory = place.max_memory or int(SHARE_OF_FREE * free_memory())
@@ -189,6 +191,7 @@ class Run:
 
     `memory`: what tasks may hold together, or None: what the nodes have. `asked`: the memory that each in flight was
     sent with. `stopped`: those in flight that were stopped for their memory, and why that is the end of it, or None.
+    `bare_since`: when the last node left that could take a task.
     """
 
     ray: Any
@@ -201,15 +204,19 @@ class Run:
     stopped: dict[Any, str | None] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     ended: dict[str, Done] = field(default_factory=dict)
+    bare_since: float | None = None
 
     def all(self) -> Iterator[Done]:
         """Tasks as they end."""
         remote = self.ray.remote(max_calls=1, max_retries=0)(in_worker)
         while self.waiting or self.flying:
             yield from self.give_up()
-            found = room_of(self.ray)
-            self.call_back(found)
-            self.start(remote, found)
+            found = self.room()
+            if found is not None:
+                self.call_back(found)
+                self.start(remote, found)
+            elif not self.flying:
+                time.sleep(LOOK_SECONDS)
             ready, _ = self.ray.wait(list(self.flying), timeout=LOOK_SECONDS) if self.flying else ((), ())
             for reference in ready:
                 done = self.result(reference)
@@ -217,6 +224,19 @@ class Run:
                     self.ended[done.task.key] = done
                     yield done
             self.keep_ceiling()
+
+    def room(self) -> Room | None:
+        """What the nodes have, or None while a run that has begun waits for one to come back."""
+        try:
+            found = room_of(self.ray)
+        except ExportError:
+            now = time.monotonic()
+            self.bare_since = self.bare_since or now
+            if not self.attempts or now - self.bare_since > NODE_SECONDS:
+                raise
+            return None
+        self.bare_since = None
+        return found
 
     def give_up(self) -> Iterator[Done]:
         """Tasks that need one that failed."""

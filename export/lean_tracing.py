@@ -70,7 +70,7 @@ class MixedTypes(RemoveMixedTypeOperators):
 
 
 class NeededPasses(passes.XNNPACKPassManager):
-    """XNNPACK's graph passes that can change one of our graphs: 4 of 17, each a re-trace.
+    """XNNPACK's graph passes that can change one of our graphs: 4 of 17, most of them a re-trace.
 
     The others look for operators that no DreamLite network has (batch norm, prelu, bilinear upsampling, 1-D
     convolution, `max` with indices, static quantisation), undo dim-order operators (see `EDGE`), or fold constants.
@@ -120,8 +120,8 @@ def decomposed_at_once(kept: Iterable[OpOverload]) -> Iterator[None]:
         table.pop(operator, None)
     decompose = ExportedProgram.run_decompositions
 
-    def at_once(program: ExportedProgram, asked: dict[Any, Any]) -> ExportedProgram:
-        return decompose(program, asked or table)
+    def at_once(program: ExportedProgram, asked: dict[Any, Any] | None = None, **options: Any) -> ExportedProgram:
+        return decompose(program, table if asked == {} else asked, **options)
 
     with mock.patch.object(ExportedProgram, "run_decompositions", at_once):
         yield

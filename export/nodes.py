@@ -3,13 +3,14 @@
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamlite_mobile.errors import ConfigError, ExportError
+from dreamlite_mobile.errors import ConfigError, ExportError, OutputError
 from dreamlite_mobile.files import make_folder
 from dreamlite_mobile.parity.versions import versions
 from export.pieces import code_digest
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # a node that is asked imports this file, and has no need of 
 
 ANSWER_SECONDS = 300.0
 """Within which every node has to say what it has; it starts a process for that, which a busy one does slowly."""
+
+PROBE = ".seen-by-every-node-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,21 @@ def shared_files(tasks: "Iterable[Task]") -> Iterator[dict[str, int]]:
     with contextlib.ExitStack() as stack:
         for folder in folders:
             make_folder(folder, "--cache")
-            file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-by-every-node-"))
+            sweep(folder)
+            try:
+                file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix=PROBE))
+            except OSError as error:
+                raise OutputError(f"{folder}: cannot be written to: {error.strerror}; name another place") from error
             read.add(Path(file.name))
         yield {os.fspath(file): file.stat().st_size for file in sorted(read)}
+
+
+def sweep(folder: Path) -> None:
+    """Remove files that a killed run put there for nodes to see; those of one that still asks are younger."""
+    for left in folder.glob(f"{PROBE}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 2 * ANSWER_SECONDS:
+                left.unlink()
 
 
 def answers_of(ray: Any, nodes: Iterable[Mapping[str, Any]], files: Mapping[str, int]) -> list[list[str]]:

@@ -134,7 +134,7 @@ def delegated(
 
 
 class PlainPartitioner(QnnPartitioner):
-    """QNN's partitioner for graphs without integers, for which it need not look at each node before decomposition."""
+    """QNN's partitioner, which need not look at each node of our graphs before decomposition."""
 
     def ops_to_not_decompose(self, ep: ExportedProgram) -> tuple[list[Any], None]:
         """The operators that the HTP has, for every node."""

@@ -39,7 +39,22 @@ def test_a_refusal_is_raised_here() -> None:
         next(items)
 
 
-@pytest.mark.parametrize("end", [lambda: os._exit(0), lambda: os.kill(os.getpid(), signal.SIGKILL)])
+def test_a_fault_is_no_loss_and_says_where_it_was() -> None:
+    def run(_tell: Tell) -> Iterator[int]:
+        yield 1
+        raise KeyError("forgotten")
+
+    items = attended(run, silent)
+    assert next(items) == 1
+    with pytest.raises(RuntimeError, match=r"(?s)test_attended.*KeyError: 'forgotten'"):
+        next(items)
+
+
+def lose_a_connection() -> None:
+    raise BrokenPipeError
+
+
+@pytest.mark.parametrize("end", [lose_a_connection, lambda: os._exit(0), lambda: os.kill(os.getpid(), signal.SIGKILL)])
 def test_an_end_without_a_word_is_a_loss(end) -> None:
     """As Ray ends a process whose cluster is gone."""
 

@@ -239,6 +239,17 @@ def test_a_head_without_cores_has_no_room_for_tasks() -> None:
         ends(ray, task("any"), memory=None)
 
 
+def test_a_run_that_has_begun_waits_for_a_node_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer = {"CPU": 1.0, "memory": 60.0}
+    ray = ScriptedRay()
+    ray.offers, ray.idle, ray.leaves = [offer], 3, {3: [], 2: [], 1: [offer]}
+    assert ends(ray, task("small", memory=30), memory=None) == {"small": (None, 1)}
+    monkeypatch.setattr(cluster, "NODE_SECONDS", 0)
+    ray.idle, ray.leaves = 3, {3: [], 2: [], 1: [offer]}
+    with pytest.raises(ExportError, match="no node of the cluster has a core"):
+        ends(ray, task("small", memory=30), memory=None)
+
+
 def test_what_waits_for_a_node_that_left_is_sent_anew() -> None:
     """With what the largest of those left has, and as its first attempt."""
     ray = ScriptedRay()

@@ -1,6 +1,9 @@
 """XNNPACK lowering: how methods are cut, what is left outside and why; oracles: torch, and ExecuTorch's stock path."""
 
+import importlib
+import inspect
 import io
+import re
 from itertools import product
 
 import pytest
@@ -9,6 +12,7 @@ from bundles import exported
 from executorch.backends.xnnpack import xnnpack_preprocess
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import to_edge_transform_and_lower
+from executorch.exir.passes.remove_mixed_type_operators import RemoveMixedTypeOperators
 from executorch.exir.program import _program
 from executorch.runtime import Runtime
 from oracle import relative_error
@@ -16,7 +20,8 @@ from standin import standin
 from torch import nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
-from torch.fx import traceback
+from torch.fx import GraphModule, traceback
+from torch.fx.passes.infra.pass_base import PassResult
 
 from dreamlite_mobile.bundle import open_bundle
 from dreamlite_mobile.components import COMPONENTS
@@ -26,7 +31,7 @@ from dreamlite_mobile.networks.form import XNNPACK, fold
 from dreamlite_mobile.networks.layers import GroupNorm
 from dreamlite_mobile.networks.transformer import Transformer2D
 from dreamlite_mobile.networks.unet import Resnet
-from export.lean_tracing import MixedTypes, lean_tracing
+from export.lean_tracing import CALL_DELEGATE, FusedActivation, MixedTypes, lean_tracing
 from export.xnnpack import Lowered, lower
 
 Inputs = tuple[torch.Tensor, ...]
@@ -154,7 +159,7 @@ class Fused(nn.Module):
         wide = torch.relu(self.first(x))
         scaled = torch.sigmoid(wide * (2 * rows))
         scaled += wide
-        return torch.relu(torch.sigmoid(self.last(scaled)) - 0.5)
+        return torch.relu(torch.sigmoid(self.last(scaled)))
 
 
 @pytest.mark.parametrize("piece", ["resnet", "transformer", "fused"])
@@ -171,14 +176,36 @@ def test_lean_tracing_puts_everything_back_after_a_failure() -> None:
     def replaced() -> tuple[object, ...]:
         tables = (vars(ExportGraphSignature)[name] for name in ("inputs_to_parameters", "inputs_to_buffers"))
         manager = xnnpack_preprocess.XNNPACKPassManager
-        traces = (_program.RemoveMixedTypeOperators, ExportedProgram.run_decompositions)
-        return manager, traceback.NodeSource, _program.base_pre_op_replace_passes, *traces, *tables
+        traces = (_program.RemoveMixedTypeOperators, ExportedProgram.run_decompositions, GraphModule.recompile)
+        delegates = importlib.import_module(CALL_DELEGATE).call_delegate_cpu
+        return manager, traceback.NodeSource, _program.base_pre_op_replace_passes, delegates, *traces, *tables
 
     before = replaced()
     with pytest.raises(KeyboardInterrupt), lean_tracing(()):
         assert all(one is not other for one, other in zip(replaced(), before, strict=True))
         raise KeyboardInterrupt
     assert all(one is other for one, other in zip(replaced(), before, strict=True))
+
+
+def test_a_relu_is_taken_into_the_convolution_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one behind a sigmoid is not; the graph that lost a node is traced again."""
+    found: list[PassResult] = []
+    fuse = FusedActivation.call
+
+    def watched(one: FusedActivation, module: GraphModule) -> PassResult:
+        found.append(fuse(one, module))
+        return found[-1]
+
+    monkeypatch.setattr(FusedActivation, "call", watched)
+    module, inputs = pieces()["fused"]
+    lower({"forward": (module, inputs)}, "fp32")
+    names = [str(node.target) for node in found[0].graph_module.graph.nodes]
+    assert sum("relu" in name for name in names) == 1
+
+
+def test_operators_searched_for_are_those_that_executorch_promotes() -> None:
+    source = inspect.getsource(RemoveMixedTypeOperators.call_operator)
+    assert set(re.findall(r"torch\.ops\.aten\.(\w+\.\w+): ELEMENTWISE", source)) == set(MixedTypes.LOOKED_AT)
 
 
 @pytest.mark.parametrize(("other", "is_traced"), [(torch.ones(2), False), (torch.arange(2), True)])

@@ -2,9 +2,9 @@
 
 The right picture nearest to the one that was drawn (`mending`) leaves places and sizes the student's choice, so there
 is one right answer for one noise, and the student is corrected where it really goes wrong (as in DAgger, Ross et al.
-2011). `mend` does this to prompts and edits. `copy` does it to edits alone, most of them among things that have no
-name, and of those that it draws mostly to the worst; prompts, of whose many right pictures the mending of one unlearns
-another, are held by the right pictures of the weights that it began with.
+2011). `mend` does this to prompts and edits. `copy` does it to edits alone, half of them among things whose shapes have
+no name, and half of what it learns from are the worst of twice as many; prompts, of whose many right pictures the
+mending of one unlearns another, are held by the right pictures of the weights that it began with.
 """
 
 import copy
@@ -54,6 +54,7 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
     models, stage = run.models, run.stage
     student, read_at = copy.deepcopy(run.average["unet"]).eval(), 0.0
     sampler = Sampler(np.random.default_rng(seed))
+    before = run.begun["unet"].eval() if stage.name == "copy" else None
     while True:
         written = state.stat().st_mtime if state.exists() else 0.0
         if written > read_at:
@@ -63,8 +64,8 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
             strange = sampler.random.random() < stage.strange
             wanted = wanted_edits(sampler, stage.batch * (SPARE if stage.name == "copy" else 1), strange)
             yield mended_path(models, student, wanted, stage.batch, named=not strange)
-        elif stage.name == "copy":
-            yield held_path(models, run.begun["unet"], sampler, stage)
+        elif before is not None:
+            yield held_path(models, before, sampler, stage)
         else:
             yield mended_path(models, student, wanted_scenes(sampler, stage.batch), stage.batch)
 

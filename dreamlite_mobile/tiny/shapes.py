@@ -4,7 +4,7 @@ Beside those that have a name there are strange ones, a different outline for ev
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ NOTCH = 0.35
 """Least distance of a strange shape's corner from its middle."""
 
 
-@cache
+@lru_cache(maxsize=1024)
 def strange_outline(number: int) -> Floats:
     """Corners [n, 2] of a strange shape: around its middle at any distance, the farthest at 1."""
     random = np.random.default_rng(number)
@@ -131,7 +131,7 @@ def coverage(shape: str, x: float, y: float, half: float, side: int) -> tuple[sl
     return slice(top, bottom), slice(left, right), np.clip(0.5 - pixels, 0.0, 1.0)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def extent(shape: str) -> float:
     """Half the longer side of a shape's box, for a shape of half-size 1."""
     _, _, covered = coverage(shape, 128.0, 128.0, 100.0, 256)

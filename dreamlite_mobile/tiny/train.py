@@ -17,9 +17,9 @@ The four-step student is a flow map learnt from the teacher's own trajectories: 
 with many small steps, and the student learns the mean velocity between the points where its four steps stand. For one
 noise and prompt there is one right answer, so a plain squared error does not blur, as it would on data; no critic and
 no second network are needed, which suits a small machine. What it still draws wrong then, it learns from its own
-pictures, put right by the world (`mend`): so it may become better than its teacher. `copy` goes on with edits alone,
-half of them among things that have no name: what an edit leaves alone went wrong most, and of pairs of colour and shape
-that no training picture has more than of others, because the U-Net drew again what it recognised.
+pictures, put right by the world (`mend`): so it may become better than its teacher. `copy` mends edits alone, half of
+them among things that have no name, and holds prompts: what an edit leaves alone went wrong most, and of pairs of
+colour and shape that no training picture has more than of others, because the U-Net drew again what it recognised.
 """
 
 import argparse
