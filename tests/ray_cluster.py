@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.cluster import SETTINGS
+from export.cluster import SETTINGS as USUAL
 from export.memory import descendants
 
 READY = "Ray runtime started"
 START_SECONDS = 240.0
 ROOT = str(Path(__file__).parent.parent)
+SETTINGS = {**USUAL, "RAY_AUTH_MODE": "disabled"}
+"""Of nodes and of who asks them. The Ray that is first on a machine makes a token for all: of two test processes that
+are first together each makes one, and the nodes of one are strangers to each other."""
 PROGRAM = "from ray.scripts.scripts import main; main()"
 
 

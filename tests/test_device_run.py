@@ -166,7 +166,7 @@ def test_an_app_that_starts_late_is_no_crash(app: App, phone: Phone) -> None:
 def test_a_storm_while_it_runs_is_flagged(app: App, phone: Phone, storm: float, flagged: bool) -> None:
     """The app's own 40 % of the CPUs are no storm; what others add while it runs is one, though all is calm around."""
     phone.state.storm = storm
-    seen, answer = look(app.link, 0), app.run(request_for(steps=4, runs=10))
+    seen, answer = look(app.link, 0), app.run(request_for(steps=4, runs=100))
     one = Round(
         before=seen, result=answer.result, after=seen, others_share=answer.others_share, cooled_s=0, cooled=True
     )

@@ -14,7 +14,7 @@ from unittest.mock import ANY
 import pytest
 from bundles import SIZE
 from checkpoint_files import tiny_checkpoint
-from ray_cluster import ROOT, Node, node, wait_for
+from ray_cluster import ROOT, SETTINGS, Node, node, wait_for
 from test_matrix import matrix
 
 from benchmarks.resumed_export import digests
@@ -49,7 +49,7 @@ def begun(file: Path, out: Path, address: str) -> "Iterator[subprocess.Popen[str
         stderr=subprocess.PIPE,
         text=True,
         cwd=file.parent,
-        env=os.environ | {"PYTHONPATH": ROOT},
+        env=os.environ | SETTINGS | {"PYTHONPATH": ROOT},
     )
     try:
         yield process
