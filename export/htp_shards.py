@@ -16,7 +16,6 @@ from dreamlite_mobile.bundle_schema import FileEntry, HtpEntry
 from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.files import sha256_file
-from dreamlite_mobile.networks.form import form_of
 from dreamlite_mobile.progress import Tell
 from export.backends import Cutting, Written
 from export.calibration import Calls, Inputs
@@ -133,7 +132,6 @@ class ShardWriter:
                 "htp": self.made_for.model_dump(mode="json"),
                 "tools": tool_versions().model_dump(mode="json"),
                 "precision": self.precision,
-                "form": asdict(form_of("qnn", self.precision)),
                 "parts": 1 if self.calls is None else len(self.shards),
                 "calibration": self.sha256,
             }

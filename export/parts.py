@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,7 +198,6 @@ def key_of(plan: "Plan", name: str) -> str:
             "tools": tool_versions().model_dump(mode="json"),
             "component": name,
             "precision": plan.precisions[name],
-            "form": asdict(form_of(request.backend, plan.precisions[name])),
             "shards": shards,
             "memory": request.cutting.max_memory
             if request.cutting and request.backend == "qnn" and not shards

@@ -11,6 +11,7 @@ from typing import Literal
 from dreamlite_mobile.tiny.wording import COUNTS, counted, instruction, listed, related, with_backdrop
 from dreamlite_mobile.tiny.world import (
     COLOURS,
+    EDIT_KINDS,
     PLACES,
     RELATIONS,
     CrowdedError,
@@ -69,6 +70,16 @@ def edit_example(sampler: Sampler, kind: EditKind) -> EditExample:
             return EditExample(edit, instruction(edit, sampler.random))
         except CrowdedError:
             continue
+
+
+def examples(sampler: Sampler, count: int, first: int = 0) -> list[Example]:
+    """The kinds in turns, from the `first` on."""
+    return [example(sampler, SCENE_KINDS[(first + index) % len(SCENE_KINDS)]) for index in range(count)]
+
+
+def edit_examples(sampler: Sampler, count: int, first: int = 0) -> list[EditExample]:
+    """The kinds in turns, from the `first` on."""
+    return [edit_example(sampler, EDIT_KINDS[(first + index) % len(EDIT_KINDS)]) for index in range(count)]
 
 
 def _few(sampler: Sampler, count: int, different: bool = True) -> Scene:

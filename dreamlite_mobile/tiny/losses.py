@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from dreamlite_mobile.tiny.drafts import features_of
-from dreamlite_mobile.tiny.examples import SCENE_KINDS, example
+from dreamlite_mobile.tiny.examples import examples
 from dreamlite_mobile.tiny.models import Models, Words, read_words, to_unit, velocity
 from dreamlite_mobile.tiny.pools import Pool
 from dreamlite_mobile.tiny.recipe import BLANK, Losses, Run
@@ -34,7 +34,7 @@ def autoencoder_losses(run: Run, seed: int) -> Losses:
     """
     vae, device = run.models.vae, run.models.device
     sampler = Sampler(np.random.default_rng((seed, 1, run.step, run.steps)))
-    scenes = [example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)]).scene for index in range(CROPPED)]
+    scenes = [one.scene for one in examples(sampler, CROPPED)]
     pictures = [render(scene) for scene in scenes]
     while True:
         picked = sampler.random.integers(CROPPED, size=run.stage.batch)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dreamlite_mobile.tiny.examples import SCENE_KINDS, Example, edit_example, example
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, Example, edit_examples, examples
 from dreamlite_mobile.tiny.facts import layout
 from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
 from dreamlite_mobile.tiny.models import Models, Words, decode, encode, read_words
@@ -55,6 +55,7 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
     student, read_at = copy.deepcopy(run.average["unet"]).eval(), 0.0
     sampler = Sampler(np.random.default_rng(seed))
     before = run.begun["unet"].eval() if stage.name == "copy" else None
+    drawn = stage.batch if before is None else SPARE * stage.batch
     while True:
         written = state.stat().st_mtime if state.exists() else 0.0
         if written > read_at:
@@ -62,8 +63,7 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
             read_at = written
         if sampler.random.random() < stage.edits:
             strange = sampler.random.random() < stage.strange
-            wanted = wanted_edits(sampler, stage.batch * (SPARE if stage.name == "copy" else 1), strange)
-            yield mended_path(models, student, wanted, stage.batch, named=not strange)
+            yield mended_path(models, student, wanted_edits(sampler, drawn, strange), stage.batch, named=not strange)
         elif before is not None:
             yield held_path(models, before, sampler, stage)
         else:
@@ -73,7 +73,7 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
 def wanted_edits(sampler: Sampler, count: int, strange: bool) -> list[Wanted]:
     """All kinds alike; strange ones are among things whose shapes have no name either."""
     first = int(sampler.random.integers(len(EDIT_KINDS)))
-    changes = [edit_example(sampler, EDIT_KINDS[(first + index) % len(EDIT_KINDS)]) for index in range(count)]
+    changes = edit_examples(sampler, count, first)
     changes = [tinted(one, sampler) if strange or sampler.random.random() < TINTED else one for one in changes]
     if strange:
         changes = [reshaped(one, sampler) for one in changes]
@@ -87,8 +87,7 @@ def wanted_scenes(sampler: Sampler, count: int) -> list[Wanted]:
 
 def scenes_of(sampler: Sampler, count: int) -> list[Example]:
     """All kinds alike."""
-    first = int(sampler.random.integers(len(SCENE_KINDS)))
-    return [example(sampler, SCENE_KINDS[(first + index) % len(SCENE_KINDS)]) for index in range(count)]
+    return examples(sampler, count, int(sampler.random.integers(len(SCENE_KINDS))))
 
 
 @torch.no_grad()
@@ -104,9 +103,10 @@ def mended_path(models: Models, student: nn.Module, wanted: Sequence[Wanted], co
     missed = encode(models.vae, np.stack([render(scene) for scene in scenes])) - drawn.points[-1]
     sigmas = drawn.sigmas
     bent = [point + float(1 - sigma / sigmas[0]) * missed for point, sigma in zip(drawn.points, sigmas, strict=True)]
-    layouts = np.stack([layout(scene, missed.shape[-1]) for scene in scenes]) if named else None
-    told = None if layouts is None else torch.from_numpy(layouts).to(missed.device)
-    return rows_of(replace(drawn, points=bent, layouts=told), worst_and_others(missed, count))
+    layouts = None
+    if named:
+        layouts = torch.from_numpy(np.stack([layout(scene, missed.shape[-1]) for scene in scenes])).to(missed.device)
+    return rows_of(replace(drawn, points=bent, layouts=layouts), worst_and_others(missed, count))
 
 
 def worst_and_others(missed: torch.Tensor, count: int) -> torch.Tensor:

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dreamlite_mobile.tiny.examples import SCENE_KINDS, edit_example, example
+from dreamlite_mobile.tiny.examples import edit_examples, examples
 from dreamlite_mobile.tiny.facts import layout
 from dreamlite_mobile.tiny.models import Models, encode
-from dreamlite_mobile.tiny.world import EDIT_KINDS, Sampler, Scene, render
+from dreamlite_mobile.tiny.world import Sampler, Scene, render
 
 CHUNK = 60
 """Examples made at a time; a multiple of the number of kinds of scene and of edit."""
@@ -54,13 +54,13 @@ class Drawn:
 
 def scenes(sampler: Sampler) -> Drawn:
     """A chunk of captions and scenes, all kinds in turns."""
-    made = [example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)]) for index in range(CHUNK)]
+    made = examples(sampler, CHUNK)
     return Drawn([one.caption for one in made], [one.scene for one in made])
 
 
 def changes(sampler: Sampler) -> Drawn:
     """A chunk of instructions, scenes after and scenes before."""
-    made = [edit_example(sampler, EDIT_KINDS[index % len(EDIT_KINDS)]) for index in range(CHUNK)]
+    made = edit_examples(sampler, CHUNK)
     edits = [one.edit for one in made]
     return Drawn([one.instruction for one in made], [one.after for one in edits], [one.before for one in edits])
 

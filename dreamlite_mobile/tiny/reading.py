@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dreamlite_mobile.tiny.examples import SCENE_KINDS, edit_example, example
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, edit_examples, examples
 from dreamlite_mobile.tiny.facts import ATTRIBUTES, CLOSING, Facts, Lesson, caption_lesson, edit_lesson, labels
 from dreamlite_mobile.tiny.models import Models, read_words
 from dreamlite_mobile.tiny.recipe import Losses, Run
@@ -72,11 +72,10 @@ def positions_of(lessons: Sequence[Lesson], device: torch.device) -> tuple[torch
 
 def lessons_of(sampler: Sampler, count: int, edits: bool, grid: int) -> list[Lesson]:
     """Fresh ones, all kinds alike."""
-    kinds = EDIT_KINDS if edits else SCENE_KINDS
-    first = int(sampler.random.integers(len(kinds)))
+    first = int(sampler.random.integers(len(EDIT_KINDS if edits else SCENE_KINDS)))
     if edits:
-        return [edit_lesson(edit_example(sampler, EDIT_KINDS[(first + i) % len(kinds)]), grid) for i in range(count)]
-    return [caption_lesson(example(sampler, SCENE_KINDS[(first + i) % len(kinds)])) for i in range(count)]
+        return [edit_lesson(one, grid) for one in edit_examples(sampler, count, first)]
+    return [caption_lesson(one) for one in examples(sampler, count, first)]
 
 
 def grid_of(models: Models) -> int:

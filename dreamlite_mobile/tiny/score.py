@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamlite_mobile.tiny.detect import Found, Seen, detect
-from dreamlite_mobile.tiny.examples import SCENE_KINDS, EditExample, Example, edit_example, example
+from dreamlite_mobile.tiny.examples import EditExample, Example, edit_examples, examples
 from dreamlite_mobile.tiny.wording import told_background
-from dreamlite_mobile.tiny.world import EDIT_KINDS, PLACES, RELATIONS, Edit, Pixels, Sampler, Thing, render
+from dreamlite_mobile.tiny.world import PLACES, RELATIONS, Edit, Pixels, Sampler, Thing, render
 
 PLACE_REACH = 0.17
 """How far from a named place a thing may stand, in picture sides."""
@@ -51,13 +51,13 @@ class Score:
 def prompts(count: int, held: bool = False, seed: int = SEED) -> list[Example]:
     """The same examples for the same arguments, the kinds in turns."""
     sampler = Sampler(np.random.default_rng((seed, held)), held)
-    return [example(sampler, SCENE_KINDS[index % len(SCENE_KINDS)]) for index in range(count)]
+    return examples(sampler, count)
 
 
 def edits(count: int, held: bool = False, seed: int = SEED) -> list[EditExample]:
     """The same edits for the same arguments, the kinds in turns."""
     sampler = Sampler(np.random.default_rng((seed, held, 1)), held)
-    return [edit_example(sampler, EDIT_KINDS[index % len(EDIT_KINDS)]) for index in range(count)]
+    return edit_examples(sampler, count)
 
 
 def judge_generated(asked: Example, picture: Pixels) -> Judged:

@@ -110,8 +110,9 @@ def distance(shape: str, x: Floats, y: Floats) -> Floats:
     """
     if shape in _ROUND:
         return _ROUND[shape](x, y)
-    number = shape.removeprefix(STRANGE)
-    return polygon_distance(x, y, OUTLINES[shape] if number == shape else strange_outline(int(number)))
+    if shape.startswith(STRANGE):
+        return polygon_distance(x, y, strange_outline(int(shape.removeprefix(STRANGE))))
+    return polygon_distance(x, y, OUTLINES[shape])
 
 
 def coverage(shape: str, x: float, y: float, half: float, side: int) -> tuple[slice, slice, Floats]:
