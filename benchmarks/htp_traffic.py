@@ -1,12 +1,16 @@
 """What full-size pieces of the U-Net move between DDR and the HTP, each compiled alone for one SoC.
 
-    python -m benchmarks.htp_traffic stages               # the shards of a step at 1024 x 1024
-    python -m benchmarks.htp_traffic stages --precision w8a16
+    python -m benchmarks.htp_traffic phases               # a step at 1024 x 1024 in fp16, as `--shards auto` cuts it
+    python -m benchmarks.htp_traffic phases --states 464  # of an edit
+    python -m benchmarks.htp_traffic phases --level 1 --rows 128,256,512 --only down_blocks.1.attentions.0
+    python -m benchmarks.htp_traffic phases --level 0 --lines 4,8,16 --only up_blocks.2.resnets.0
+    python -m benchmarks.htp_traffic stages --precision w8a16   # blocks, as integers are cut
     python -m benchmarks.htp_traffic tiles                # every kind of piece over rows per tile
     python -m benchmarks.htp_traffic tiles --only ff,self --level 2 --rows 0,256
 
 The published configuration with seeded weights; fp16 at the boundaries, as shards have them, or 16-bit codes. The first
-and last convolution and the projection of the prompt are left out of the stages. In integers all weights have 8 bits,
+and last convolution and the projection of the prompt are left out of the stages. Of phases with equal graphs one is
+compiled. In integers all weights have 8 bits,
 and ranges come from one call of the random inputs. Every case is a process of its
 own. The results file is written after each case, and what stands in it already is not compiled again.
 """
@@ -16,6 +20,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +31,19 @@ if __name__ == "__main__":
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
+from torch.fx.node import map_arg
 
+from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.files import write_atomic
-from dreamlite_mobile.networks import fold
+from dreamlite_mobile.networks import build, fold
 from dreamlite_mobile.networks.form import Form, form_of
 from dreamlite_mobile.networks.transformer import TransformerBlock, joined
 from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Resnet, UpBlock
-from export.shards import channels_first, channels_last
+from export.cutting import Part
+from export.htp_shards import seeded as seeded_inputs
+from export.shards import Shard, channels_first, channels_last, cut_component
 from export.targets import DEFAULT_SOC, target
 from export.workers import Job, Limits, run_jobs
 
@@ -47,6 +57,8 @@ EDIT_STATES, GENERATE_STATES = 464, 200
 ROWS = (0, 128, 256, 512, 1024)
 PRECISIONS = ("fp16", "w8a16")
 MEMORY = 14_000_000_000
+ANY = 1 << 20
+"""More channels than there are."""
 Tensors = tuple[torch.Tensor, ...]
 cfg = MOBILE.unet
 
@@ -104,8 +116,13 @@ def conditions(states: int) -> Tensors:
     return half(cfg.time_embed_dim), half(states, cfg.cross_attention_dim), half(1, states)
 
 
+def asked(block: nn.Module, step: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> tuple[Any, ...]:
+    """What a block takes of these: of the context, what its transformers ask of it."""
+    return step, [attention.keys_values(context) for attention in block.attentions], bias
+
+
 def stages(form: Form, states: int) -> Iterator[Case]:
-    """The shards of a step, as `--shards auto` cuts them; the mid block goes with the last level down."""
+    """Blocks of a step, as integers are cut; the mid block goes with the last level down."""
     channels, levels = cfg.block_out_channels, range(len(cfg.block_out_channels))
 
     def down(level: int) -> tuple[nn.Module, Tensors]:
@@ -113,8 +130,8 @@ def stages(form: Form, states: int) -> Iterator[Case]:
         block, *rest = seeded(DownBlock(cfg, level, form), *([MidBlock(cfg, form)] if level == levels[-1] else []))
 
         def call(x: torch.Tensor, *given: torch.Tensor) -> list[torch.Tensor]:
-            made = block(x, *given)
-            return [*made, rest[0](made[-1], *given)] if rest else made
+            made = block(x, *asked(block, *given))
+            return [*made, rest[0](made[-1], *asked(rest[0], *given))] if rest else made
 
         return Stage(call, block, *rest), (x, *conditions(states))
 
@@ -126,13 +143,13 @@ def stages(form: Form, states: int) -> Iterator[Case]:
         x = picture(channels[min(level + 1, levels[-1])], level)
 
         def call(x: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
-            return block(x, list(given[: len(skips)]), *given[len(skips) :])
+            return block([x], list(given[: len(skips)]), *asked(block, *given[len(skips) :]))
 
         plain = cfg.up_kinds[index] == "plain"
         given = conditions(states)[:1] if plain else conditions(states)
 
         def plain_call(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
-            return block(x, list(rest[: len(skips)]), rest[-1], rest[-1], rest[-1])
+            return block([x], list(rest[: len(skips)]), rest[-1], [], rest[-1])
 
         return Stage(plain_call if plain else call, block), (x, *skips, *given)
 
@@ -167,10 +184,10 @@ def piece(kind: str, level: int, form: Form, states: int) -> tuple[nn.Module, Te
 
     def cross(x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         given = block.attn2.keys_values(context)
-        return joined([rows + block.attn2(block.norm2(rows), *given, bias) for rows in block.tiles(x)])
+        return joined([block.look_at_prompt(rows, given, bias) for rows in block.tiles(x)])
 
     def feed(x: torch.Tensor) -> torch.Tensor:
-        return joined([rows + block.ff(block.norm3(rows)) for rows in block.tiles(x)])
+        return joined([block.feed_forward(rows) for rows in block.tiles(x)])
 
     def own(x: torch.Tensor) -> torch.Tensor:
         assert block.attn1 is not None
@@ -183,10 +200,64 @@ def piece(kind: str, level: int, form: Form, states: int) -> tuple[nn.Module, Te
     if kind == "attention":
         return Stage(attention, block), (x, context, bias)
     if kind == "layer":
-        return Stage(block, block), (x, context, bias)
+        return Stage(lambda x, context, bias: block(x, block.of_prompt(context), bias), block), (x, context, bias)
     if kind == "cross":
         return Stage(cross, block), (x, context, bias)
     return Stage(feed if kind == "ff" else own, block), (x,)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One shard of the whole network without its numbers, and how many others have an equal graph."""
+
+    part: Part
+    count: int
+
+    def __call__(self) -> tuple[nn.Module, Tensors]:
+        module = self.part.module.to_empty(device="cpu")
+        torch.manual_seed(0)
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.data = torch.randn(tensor.shape).to(tensor.dtype) * 0.02
+        return module, seeded_inputs(self.part.method.inputs)
+
+
+def phases(form: Form, states: int) -> Iterator[Case]:
+    """The shards of the whole network, one of those that are alike, by the name of the first."""
+    height, width = HEIGHT, WIDTH // 2
+    shapes = {
+        "latents": (1, cfg.in_channels, height, width),
+        "condition": (1, cfg.in_channels, height, width),
+        "step_embedding": (1, cfg.time_embed_dim),
+        "prompt_states": (1, states, cfg.encoder_hid_dim),
+        "mask": (1, states),
+    }
+    velocity = (TensorSpec("velocity", shapes["latents"]),)
+    method = MethodSpec(tuple(TensorSpec(*one) for one in shapes.items()), velocity)
+    with torch.device("meta"):
+        network = fold(build("unet", MOBILE, form))
+        cut = cut_component(ComponentSpec("unet", {"forward": method}), {"forward": network}, None, inf, fp16_bytes)
+    found: dict[str, list[Shard]] = {}
+    for shard in cut:
+        found.setdefault(graph_of(shard.parts["forward"]), []).append(shard)
+    for alike in found.values():
+        yield Case(alike[0].begins or "first", Phase(alike[0].parts["forward"], len(alike)))
+
+
+def fp16_bytes(_name: str, weight: torch.Tensor) -> float:
+    return 2.0 * weight.numel()
+
+
+def graph_of(part: Part) -> str:
+    """Operators, shapes and constants of a part, but no names."""
+    lines = [str([(spec.shape, spec.dtype) for spec in (*part.method.inputs, *part.method.outputs)])]
+    for module in part.module.modules():
+        if isinstance(module, GraphModule):
+            place = {node: index for index, node in enumerate(module.graph.nodes)}
+            for node in module.graph.nodes:
+                arguments = map_arg((node.args, node.kwargs), lambda one, place=place: place[one])
+                called = node.target if node.op == "call_function" else ""
+                lines.append(f"{node.op} {called} {arguments} {getattr(node.meta.get('val'), 'shape', '')}")
+    return "\n".join(lines)
 
 
 def resnet(level: int, channels: int, form: Form) -> tuple[nn.Module, Tensors]:
@@ -220,23 +291,17 @@ def quantisation(module: nn.Module, inputs: Tensors, precision: str) -> "Quantis
 def main() -> None:
     """Compile what is missing, print all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("stages", "tiles"))
+    parser.add_argument("what", choices=("phases", "stages", "tiles"))
     parser.add_argument("--soc", default=DEFAULT_SOC)
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
     parser.add_argument("--states", type=int, default=GENERATE_STATES, help=f"{EDIT_STATES} when editing")
     parser.add_argument("--only", default="", help="names that begin so, separated by commas")
     parser.add_argument("--level", type=int, action="append")
-    parser.add_argument("--rows", default=",".join(map(str, ROWS)))
+    parser.add_argument("--rows", help="per tile")
+    parser.add_argument("--lines", help="per band; phases")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
-    rows = [int(text) for text in asked.rows.split(",")]
-    form = form_of("qnn", asked.precision)
-    cases = (
-        stages(form, asked.states)
-        if asked.what == "stages"
-        else pieces(form, asked.states, asked.level or (0, 1, 2), rows)
-    )
-    wanted = [case for case in cases if case.name.startswith(tuple(asked.only.split(",")))]
+    wanted = [case for case in cases_of(asked) if case.name.startswith(tuple(asked.only.split(",")))]
     known: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     found = known.setdefault(f"{asked.soc} {asked.precision} S={asked.states}", {})
     jobs = [
@@ -251,6 +316,37 @@ def main() -> None:
     for case in wanted:
         if case.name not in {job.name for job in jobs}:
             show(case.name, found[case.name])
+    if asked.what == "phases" and not (asked.only or asked.rows or asked.lines):
+        rows = [(found[case.name], case.make.count) for case in wanted if isinstance(case.make, Phase)]
+        moved = sum(count * (row["read_bytes"] + row["written_bytes"]) for row, count in rows)
+        shards = sum(count for _, count in rows)
+        print(f"{shards} shards, {moved / 1e6:,.1f} MB")
+
+
+def cases_of(asked: argparse.Namespace) -> list[Case]:
+    """What the command asks for."""
+    form = form_of("qnn", asked.precision)
+    rows = [int(text) for text in asked.rows.split(",")] if asked.rows else None
+    if asked.what == "stages":
+        return list(stages(form, asked.states))
+    if asked.what == "tiles":
+        return list(pieces(form, asked.states, asked.level or (0, 1, 2), rows or ROWS))
+    if asked.precision != "fp16":
+        raise SystemExit("error: phases are fp16's; for integers: stages, tiles")
+    lines = [int(text) for text in asked.lines.split(",")] if asked.lines else None
+    if rows is None and lines is None:
+        return list(phases(form, asked.states))
+    if len(asked.level or ()) != 1:
+        raise SystemExit("error: --rows and --lines of phases are of one --level")
+    found, width = [], cfg.block_out_channels[asked.level[0]]
+    for tile in rows or ():
+        tiled = replace(form, row_tiles=tuple((dict(form.row_tiles) | {width: tile}).items()))
+        found += [replace(case, name=f"{case.name}, {tile} rows") for case in phases(tiled, asked.states)]
+    for high in lines or ():
+        others = tuple(row for row in form.bands if row[0] != width)
+        banded = replace(form, bands=(*others, (width, ANY, high)))
+        found += [replace(case, name=f"{case.name}, {high} lines") for case in phases(banded, asked.states)]
+    return found
 
 
 def show(name: str, row: dict[str, float]) -> None:

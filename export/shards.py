@@ -4,6 +4,7 @@ Cuts fall in front of named modules: blocks of the U-Net and their layers, layer
 """
 
 import hashlib
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,15 +18,17 @@ from torch.fx import GraphModule, Node
 
 from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ConfigError, ExportError
-from export.cutting import Part, Traced, Weigh, parts, trace
+from export.cutting import Part, Traced, Weigh, last_use, parts, trace
 
 PLACES = {
     "unet": re.compile(r"mid_block|(down_blocks|up_blocks)\.\d+\.resnets\.\d+"),
     "text_encoder": re.compile(r"tower\.layers\.\d+"),
     "vision_encoder": re.compile(r"blocks\.\d+"),
 }
-"""Modules in front of which a component may be cut. Others (the autoencoder's) are small and stay whole."""
-PLANS: Mapping[str, tuple[str, ...]] = {
+"""Modules in front of which a component may be cut into a number of shards. Others (the autoencoder's) are small and
+stay whole."""
+Patterns = Mapping[str, re.Pattern[str]]
+BLOCKS: Mapping[str, tuple[str, ...]] = {
     "unet": (
         "down_blocks.1.resnets.0",
         "down_blocks.2.resnets.0",
@@ -34,7 +37,31 @@ PLANS: Mapping[str, tuple[str, ...]] = {
         "up_blocks.2.resnets.0",
     ),
 }
-"""Where `auto` cuts a large component of the published configuration; what has no plan is cut evenly by weights."""
+"""Where a component is cut into so many shards, and in integers by `auto`; else evenly by weights."""
+PHASES = {
+    "unet": re.compile(
+        r"conv_in|conv_norm_out"
+        # above level 2: resnets, whole or in bands, transformers, and what changes the size of pictures
+        r"|(down_blocks\.[01]|up_blocks\.[12])\.(resnets|attentions|downsamplers)\.\d+"
+        r"|.*\.norm[12]?\.(moments\.0|scaling)|(down_blocks\.1|up_blocks\.1)\..*\.norm[12]\.moments\.\d+"
+        r"|(down_blocks\.1|up_blocks\.1)\.\w+\.\d+\.(banded[12]|transformer_blocks\.\d+|added)"
+        r"|up_blocks\.1\.upsamplers\.0\.conv\.ups\.0"
+        # level 2: each layer's self-attention, cross-attention and feed-forward, and what lies between two transformers
+        r"|down_blocks\.2\.resnets\.0|up_blocks\.0\.upsamplers\.0"
+        r"|(down_blocks\.2|mid_block|up_blocks\.0)\.attentions\.\d+\.(transformer_blocks\.\d+(\.norm[23])?|added)"
+    ),
+}
+"""Where `auto` cuts a large component in fp16: in front of each phase that works through the whole picture. The
+compiler would mix phases that it sees together, and spill (benchmarks/htp.md). In integers every cut costs accuracy."""
+TAKING_APART = {
+    operator.getitem,
+    torch.ops.aten.split.Tensor,
+    torch.ops.aten.split_with_sizes.default,
+    torch.ops.aten.slice.Tensor,
+    torch.ops.aten.permute.default,
+    torch.ops.aten.view.default,
+    torch.ops.aten.reshape.default,
+}
 WHOLE_BYTES = 100_000_000
 """`auto` leaves a component with fewer bytes of weights whole."""
 SHARD_BYTES = 600_000_000
@@ -90,14 +117,13 @@ def cut_component(
         return [Shard("", {name: Part(modules[name], method) for name, method in spec.methods.items()}, total)]
     traced = {name: trace(name, modules[name], method, weigh) for name, method in spec.methods.items()}
     known = named_places(spec.name, traced[first])
-    chosen = chosen_places(spec.name, known, total, wanted, room)
-    volumes = shard_volumes(known, chosen, total)
+    phases = {} if codes or wanted is not None else named_places(spec.name, traced[first], PHASES)
+    chosen = tuple(phases) or chosen_places(spec.name, known, total, wanted, room)
+    volumes = shard_volumes(phases or known, chosen, total)
     if max(volumes) > limit:
         refuse(spec.name, volumes, limit, known)
     cut = {
-        name: [
-            with_boundaries(part, method, codes) for part in parts(one, [place_of(spec.name, one, at) for at in chosen])
-        ]
+        name: [with_boundaries(part, method, codes) for part in parts(one, cuts(one, chosen))]
         for (name, one), method in zip(traced.items(), spec.methods.values(), strict=True)
     }
     return [
@@ -106,26 +132,32 @@ def cut_component(
     ]
 
 
-def named_places(component: str, traced: Traced) -> dict[str, float]:
+def named_places(component: str, traced: Traced, patterns: Patterns = PLACES) -> dict[str, float]:
     """Where the component may be cut, in order, and the bytes of the weights used before each place.
 
-    What a method takes at its very beginning is no cut.
+    What a method takes at its very beginning is no cut, and of two places that begin alike the first is enough.
     """
-    pattern, found = PLACES.get(component, re.compile(r"(?!)")), dict[str, float]()
+    pattern, found = patterns.get(component, re.compile(r"(?!)")), dict[str, int]()
     for index, node in enumerate(traced.nodes):
         for path in module_paths(node):
             if pattern.fullmatch(path) and path not in found:
-                found[path] = traced.volumes[index]
-    return {path: before for path, before in found.items() if before > 0}
+                found[path] = index
+    before = {path: traced.volumes[index] for path, index in found.items()}
+    once = {index: path for path, index in reversed(found.items())}
+    return {path: before[path] for path in found if before[path] > 0 and once[found[path]] == path}
 
 
-def place_of(component: str, traced: Traced, path: str) -> int:
-    """The operator that a place begins with.
-
-    An up block takes its skip in front of its first layer, so what the block does before belongs to that layer.
-    """
-    block = path.removesuffix(".resnets.0") if component == "unet" else path
-    return next(index for index, node in enumerate(traced.nodes) if block in module_paths(node))
+def cuts(traced: Traced, chosen: Sequence[str]) -> list[int]:
+    """The operators that places begin with. What only takes a picture or rows apart for one belongs to it."""
+    place = {node: index for index, node in enumerate(traced.nodes)}
+    begin = [next(at for at, node in enumerate(traced.nodes) if path in module_paths(node)) for path in chosen]
+    found = []
+    for first, following in zip(begin, [*begin[1:], len(traced.nodes)], strict=True):
+        cut = first
+        while traced.nodes[cut - 1].target in TAKING_APART and last_use(traced.nodes[cut - 1], place) < following:
+            cut -= 1
+        found.append(cut)
+    return found
 
 
 def module_paths(node: Node) -> list[str]:
@@ -141,7 +173,7 @@ def chosen_places(
     Raises:
         ConfigError: more shards than places.
     """
-    plan = PLANS.get(component)
+    plan = BLOCKS.get(component)
     if wanted is None:
         if plan is not None and set(plan) <= set(known) and max(shard_volumes(known, plan, total)) <= room:
             return plan

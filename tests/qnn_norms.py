@@ -63,6 +63,13 @@ def decibels(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ...]], narr
     return compare(found.numpy(), network(*calls[-1]).numpy()).snr_db
 
 
+def emulated(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """What the network gives in fp16, compiled and run on the emulator."""
+    compiled = qnn.lower({"forward": (network, inputs)}, target("SM8650"), False)
+    (found,) = Runtime.get().load_program(compiled.program.buffer).load_method("forward").execute(inputs)
+    return found
+
+
 def codes_given(network: nn.Module, calls: Sequence[tuple[torch.Tensor, ...]]) -> list[float]:
     """SNR in dB of each of the last call's results against torch fp32, handed on as 16-bit codes; 16-bit weights."""
     wanted = network(*calls[-1])

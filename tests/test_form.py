@@ -58,7 +58,8 @@ def test_only_the_htp_in_integers_has_a_form_of_its_own() -> None:
         else:
             assert {form_of(backend, name).name for name in known} == {backend}
     differing = {key for key, choice in asdict(HTP).items() if asdict(HTP_INTEGERS)[key] != choice}
-    assert differing == {"name", "gelu"} and HTP_INTEGERS.gelu == "op"
+    assert differing == {"name", "gelu", "row_tiles", "phases", "bands", "up_parts"}
+    assert HTP_INTEGERS.gelu == "op" and not HTP_INTEGERS.phases and not HTP_INTEGERS.bands
 
 
 def test_an_unknown_backend_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Where components are cut into HTP shards, what shards take and give, and what is refused. No compiler is needed."""
 
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from dreamlite_mobile.bundle_programs import HandedSpec, MethodEntry, ShardEntry
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import MODES, ComponentSpec, component_specs, sample_inputs
 from dreamlite_mobile.errors import ConfigError, ExportError, OutputError
-from dreamlite_mobile.networks.form import HTP
+from dreamlite_mobile.networks.form import HTP, Form
 from export import shards as shards_module
 from export.backends import Cutting, exporter
 from export.calibration import Inputs
@@ -26,7 +27,7 @@ from export.htp_shards import IN_SHARD, ShardRecord, check_codes
 from export.put_back import put_back
 from export.qnn_plan import layers_of
 from export.shards import (
-    PLANS,
+    BLOCKS,
     Shard,
     cut_component,
     even_places,
@@ -54,11 +55,11 @@ def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def subject(name: str) -> tuple[ComponentSpec, dict[str, torch.nn.Module]]:
+def subject(name: str, form: Form = HTP) -> tuple[ComponentSpec, dict[str, torch.nn.Module]]:
     checkpoint = open_checkpoint(tiny_checkpoint())
     geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), SIZE, SIZE)
     spec = component_specs(geometry, ["generate"] if name == "unet" else MODES)[name]
-    return spec, component_methods(checkpoint, name, HTP, geometry, list(spec.methods))
+    return spec, component_methods(checkpoint, name, form, geometry, list(spec.methods))
 
 
 def shards_of(name: str, wanted: int | None, limit: float = UNLIMITED, codes: bool = False) -> list[Shard]:
@@ -95,6 +96,73 @@ def test_a_chain_of_shards_is_the_component(name: str, wanted: int) -> None:
             found = run_chain(shards, method, dict(inputs))[described.outputs[0].name]
         assert found.dtype == torch.float32
         assert 0 < (found - whole).norm() / whole.norm() < 1e-3
+
+
+BANDED = replace(
+    HTP,
+    row_tiles=((32, 32), (64, 16), (128, 16)),
+    bands=((32, 64, 2), (32, 96, 1), (64, 192, 2)),
+    up_parts=((64, 4), (128, 2)),
+)
+"""The form of the published widths, for those of the tiny checkpoint."""
+BANDED_WIDTHS = {channels for channels, _ in BANDED.row_tiles}
+
+
+@cache
+def phases() -> list[Shard]:
+    spec, modules = subject("unet", BANDED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards_module, "WHOLE_BYTES", 0)
+        return cut_component(spec, modules, None, UNLIMITED, two_bytes)
+
+
+def test_phases_in_turn_are_the_component() -> None:
+    spec, modules = subject("unet", BANDED)
+    method = spec.methods["generate"]
+    inputs = {key: torch.from_numpy(array) for key, array in sample_inputs(method, 3).items()}
+    with torch.no_grad():
+        whole = modules["generate"](*(inputs[tensor.name] for tensor in method.inputs))
+        found = run_chain(phases(), "generate", dict(inputs))["velocity"]
+    assert 0 < (found - whole).norm() / whole.norm() < 2e-3
+
+
+def test_phases_hand_on_pictures_and_rows_once_and_no_wider_than_their_level() -> None:
+    """Not the bands and tiles they are taken apart into, nor what a resnet's pictures are together."""
+    most = {SIZE // 8: 32, SIZE // 16: 128, SIZE // 32: 128}
+    rows = {SIZE // 8 * SIZE // 4 >> 2 * level for level in range(3)}
+    handed = {
+        output.name: output.shape
+        for shard in phases()
+        for output in shard.parts["generate"].method.outputs
+        if output.name != "velocity"
+    }
+    for name, shape in handed.items():
+        if len(shape) == 4 and shape[1] in most and shape[2] == 2 * shape[1]:
+            assert shape[3] <= most[shape[1]], f"{name} {shape}"
+        elif len(shape) == 3 and shape[1] > 1 and shape[2] in BANDED_WIDTHS:
+            assert shape[1] in rows, f"{name} {shape}"
+    resnets = [shard for shard in phases() if re.fullmatch(r"up_blocks.2.resnets.0(.norm2.moments.0)?", shard.begins)]
+    assert [len(shard.parts["generate"].method.inputs) for shard in resnets] == [3, 2], "pictures stay apart"
+    assert all(spec.shape[2] in (1, 4, 8) for shard in resnets for spec in shard.parts["generate"].method.outputs)
+
+
+def test_each_layer_of_level_2_is_three_phases() -> None:
+    begins = [shard.begins for shard in phases()]
+    assert begins[0] == "" and begins[1] == "conv_in" and begins[-1] == "conv_norm_out"
+    for block in ("down_blocks.2", "mid_block", "up_blocks.0"):
+        layer = f"{block}.attentions.0.transformer_blocks.0"
+        first = begins.index(layer)
+        assert begins[first + 1 : first + 3] == [f"{layer}.norm2", f"{layer}.norm3"]
+        given = [shard.parts["generate"].method for shard in phases()][first : first + 3]
+        assert [len(method.outputs) for method in given] == [1, 1, 1]
+        assert [len(method.inputs) for method in given] == [1, 4, 1], "rows, and what the prompt gives"
+
+
+def test_integers_are_cut_at_blocks_and_numbers_of_shards_as_asked() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards_module, "WHOLE_BYTES", 0)
+        integers = cut_component(*subject("unet"), None, UNLIMITED, two_bytes, codes=True)
+    assert tuple(shard.begins for shard in integers[1:]) == BLOCKS["unet"]
 
 
 @pytest.mark.parametrize(("name", "wanted"), [("unet", 6), ("text_encoder", 2)])
@@ -162,7 +230,7 @@ def test_shards_that_take_a_code_for_something_else_are_refused(second: tuple[fl
 
 def test_the_plan_cuts_the_unet_at_its_blocks() -> None:
     shards = shards_of("unet", 6)
-    assert tuple(shard.begins for shard in shards[1:]) == PLANS["unet"]
+    assert tuple(shard.begins for shard in shards[1:]) == BLOCKS["unet"]
     total = sum(two_bytes("", weight) for weight in subject("unet")[1]["generate"].parameters())
     assert sum(shard.volume for shard in shards) == pytest.approx(total)
 

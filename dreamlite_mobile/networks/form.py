@@ -31,6 +31,13 @@ class Form:
     row_tiles: (channels, rows) pairs; transformer blocks of that width run in tiles of that many rows.
     strips: transformers whose rows do not look at each other are tiled before a picture becomes rows, in strips of it,
         so that no tensor holds all rows at once.
+    phases: transformers work in phases over all rows that hand on little: the projection in front, each layer (of one
+        with self-attention both attentions, then its feed-forward, untiled), the projection behind. A compiler that
+        sees several at once mixes them and spills; a cut between them keeps them apart (`export/shards.py`).
+    bands: (channels, most channels that come in, lines): in levels of that width a resnet, and the norm of a
+        transformer, are written in bands of so many lines, the statistics of a norm apart from what it scales, and
+        pictures that meet in a resnet stay apart. The first row that holds; none, and pictures stay whole.
+    up_parts: (channels, parts): upsamplers of that width are as many convolutions, each giving some of the channels.
     """
 
     name: str
@@ -43,6 +50,17 @@ class Form:
     channels_last: bool = False
     row_tiles: tuple[tuple[int, int], ...] = ()
     strips: bool = False
+    phases: bool = False
+    bands: tuple[tuple[int, int, int], ...] = ()
+    up_parts: tuple[tuple[int, int], ...] = ()
+
+    def lines(self, channels: int, incoming: int) -> int:
+        """Lines per band where so many channels come into a level of this width; 0 means whole pictures."""
+        return next((lines for width, most, lines in self.bands if width == channels and incoming <= most), 0)
+
+    def upsamplers(self, channels: int) -> int:
+        """Convolutions that an upsampler of this width consists of."""
+        return dict(self.up_parts).get(channels, 1)
 
     def tile(self, channels: int) -> int:
         """Rows per tile for transformer blocks of this width; 0 means whole."""
@@ -58,11 +76,23 @@ HTP = Form(
     gelu_tanh="primitive",
     mask=128.0,
     channels_last=True,
-    row_tiles=((256, 512), (512, 256), (896, 512)),
+    row_tiles=((256, 256), (512, 128), (896, 256)),
+    phases=True,
+    bands=((256, 512, 8), (256, 768, 4), (512, 768, 8), (512, 1024, 4), (512, 1408, 8)),
+    up_parts=((512, 4), (896, 4)),
 )
-HTP_INTEGERS = replace(HTP, name="htp-integers", gelu="op")
+HTP_INTEGERS = replace(
+    HTP,
+    name="htp-integers",
+    gelu="op",
+    row_tiles=((256, 512), (512, 256), (896, 512)),
+    phases=False,
+    bands=(),
+    up_parts=(),
+)
 """In integers each primitive of GELU is an operator with a range of its own, which moves more. Beside 8-bit weights it
-is no more accurate, beside 16-bit ones by 2 to 3 dB of more than 60 (benchmarks/htp.md)."""
+is no more accurate, beside 16-bit ones by 2 to 3 dB of more than 60 (benchmarks/htp.md). Components in integers are cut
+into few shards, which phases would make worse, and variances have no place among codes of equal steps."""
 LONGEST_AXIS = 16_384
 """Of a tensor that the Neural Engine takes (coremltools issue 1003); what is longer, the CPU computes."""
 COREML = Form(

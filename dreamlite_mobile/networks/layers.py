@@ -1,5 +1,8 @@
 """Pieces shared by the networks, each written as its form asks. Batch 1, static shapes, rank at most 4."""
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -91,6 +94,19 @@ class GroupNorm(Foldable):
             self.weight = nn.Parameter(self.weight.data.view(1, -1, 1, 1))
             self.bias = nn.Parameter(self.bias.data.view(1, -1, 1, 1))
 
+    def apart(self, widths: Sequence[int], lines: int) -> None:
+        """Have `moments` of each picture and `scaling`, for whoever scales the pictures itself. After the weights are
+        loaded."""
+        self.moments = nn.ModuleList(Moments(lines) for _ in widths)
+        self.scaling = Scaling(self, widths)
+
+    def scaled_by(
+        self, pictures: Sequence[torch.Tensor], plus: torch.Tensor | None = None
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Scale and shift of each picture (`Scaling`)."""
+        found = [moments(x) for moments, x in zip(self.moments, pictures, strict=True)]
+        return self.scaling(found, plus)
+
     def group_mean(self, x: torch.Tensor, spread: nn.Module) -> torch.Tensor:
         """[1, C, H, W] -> [1, C, 1, 1]: the mean of each channel's group."""
         channels = x.shape[1]
@@ -105,6 +121,76 @@ class GroupNorm(Foldable):
             return F.instance_norm(grouped, eps=self.eps).view(x.shape) * self.weight + self.bias
         x = x - self.group_mean(x, self.spread)
         return x * (torch.rsqrt(self.group_mean(x * x, self.spread_variance)) * self.weight) + self.bias
+
+
+class Moments(nn.Module):
+    """Means and variances of a picture's channels, a band of lines at a time, so that it is read once."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[1, c, H, W] -> of N bands the means and the variances, [1, c, N, 1]."""
+        means, variances = [], []
+        for band in bands(x, self.lines):
+            mean = band.mean((2, 3), keepdim=True)
+            apart = band - mean
+            means.append(mean)
+            variances.append((apart * apart).mean((2, 3), keepdim=True))
+        return (means[0], variances[0]) if len(means) == 1 else (torch.cat(means, 2), torch.cat(variances, 2))
+
+
+class Scaling(nn.Module):
+    """What a group norm multiplies each channel by and adds, from the moments of bands of pictures that stay apart.
+
+    Mean and variance of a group come from those of its channels' bands: differences are squared, never the numbers
+    themselves, which fp16 could not tell from their mean.
+    """
+
+    def __init__(self, norm: GroupNorm, widths: Sequence[int]) -> None:
+        super().__init__()
+        channels = len(norm.weight)
+        assert sum(widths) == channels
+        member = torch.kron(torch.eye(norm.groups), torch.ones(1, channels // norm.groups))
+        self.gather = averaging(member * (norm.groups / channels))
+        self.spread = averaging(member.t().contiguous())
+        self.spread_variance = averaging(member.t().contiguous(), norm.eps)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.widths = list(widths)
+
+    def forward(
+        self, moments: Sequence[tuple[torch.Tensor, torch.Tensor]], plus: torch.Tensor | None = None
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Moments of pictures [1, c, H, W] with C channels in all, plus [1, C], added to each pixel before the norm ->
+        of each picture scale and shift [1, c, 1, 1]; the shift has `plus` in it."""
+        found = [together(*one) for one in moments]
+        mean, variance = found[0] if len(found) == 1 else (torch.cat(one, 1) for one in zip(*found, strict=True))
+        if plus is not None:
+            mean = mean + plus
+        middle = self.spread(self.gather(mean))
+        apart = mean - middle
+        scale = torch.rsqrt(self.spread_variance(self.gather(variance + apart * apart))) * self.weight
+        shift = self.bias + ((plus - middle) if plus is not None else -middle) * scale
+        ends = list(itertools.accumulate(self.widths, initial=0))
+        return [
+            (scale[:, first:last].view(1, -1, 1, 1), shift[:, first:last].view(1, -1, 1, 1))
+            for first, last in itertools.pairwise(ends)
+        ]
+
+
+def together(means: torch.Tensor, variances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of equally large bands [1, c, N, 1] -> mean and variance of the whole, [1, c]."""
+    mean = means.mean(2, keepdim=True)
+    apart = means - mean
+    return mean.flatten(1), (variances + apart * apart).mean(2).flatten(1)
+
+
+def bands(x: torch.Tensor, lines: int) -> Sequence[torch.Tensor]:
+    """[1, C, H, W] in bands of equally many lines, at most so many: where H has no such divisor, fewer."""
+    height = x.shape[2]
+    lines = next(count for count in range(min(lines, height), 0, -1) if height % count == 0)
+    return [x] if lines == height else torch.split(x, lines, 2)
 
 
 class GeGlu(Foldable):

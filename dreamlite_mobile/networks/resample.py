@@ -15,16 +15,22 @@ class UpsampleConv(Foldable):
     """Nearest x2, then a padded 3x3 convolution with this module's weight and bias, as one exact operation."""
 
     up: nn.Module
+    ups: nn.ModuleList
 
-    def __init__(self, channels: int, form: Form, bias: bool = True) -> None:
+    def __init__(self, channels: int, form: Form, bias: bool = True, parts: int = 1) -> None:
         super().__init__()
+        self.parts = parts if form.upsample == "transposed" else 1
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
         self.how = form.upsample
 
     def fold(self) -> None:
         bias = None if self.bias is None else self.bias.data
-        if self.how == "transposed":
+        if self.parts > 1:
+            biases = [None] * self.parts if bias is None else torch.chunk(bias, self.parts)
+            kernels = torch.chunk(self.weight.data, self.parts)
+            self.ups = nn.ModuleList(transposed_of(*one) for one in zip(kernels, biases, strict=True))
+        elif self.how == "transposed":
             self.up = transposed_of(self.weight.data, bias)
         elif self.how == "differences":
             self.up = Differences(self.weight.data, bias)
@@ -32,9 +38,19 @@ class UpsampleConv(Foldable):
             del self.weight, self.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[1, C, H, W] -> [1, C, 2H, 2W]."""
+        (made,) = self.apart(x, 1)
+        return made
+
+    def apart(self, x: torch.Tensor, pictures: int) -> list[torch.Tensor]:
+        """[1, C, H, W] -> so many pictures [1, c, 2H, 2W] that have the C channels together. `parts` is a multiple."""
+        if self.parts > 1:
+            made, each = [up(x) for up in self.ups], self.parts // pictures
+            return [torch.cat(made[at : at + each], 1) if each > 1 else made[at] for at in range(0, self.parts, each)]
+        assert pictures == 1
         if self.how == "resize":
-            return F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), self.weight, self.bias, padding=1)
-        return self.up(x)
+            return [F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), self.weight, self.bias, padding=1)]
+        return [self.up(x)]
 
 
 class DownsampleConv(Foldable):

@@ -3,12 +3,18 @@
 The keys and values of every head group are used in place, never repeated.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import nn
 
 from dreamlite_mobile.config import BlockKind, UNetConfig
 from dreamlite_mobile.networks.form import Foldable, Form
 from dreamlite_mobile.networks.layers import GeGlu, GroupNorm, LayerNorm, RMSNorm
+
+KeysValues = tuple[torch.Tensor, torch.Tensor]
+"""Of one attention: keys [G, D, S] and values [G, S, D] for G key/value heads."""
+Change = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Attention(Foldable):
@@ -35,8 +41,8 @@ class Attention(Foldable):
         self.norm_k.weight = nn.Parameter(key.data * query.data * self.head_dim**-0.5)
         self.norm_q.weight = None
 
-    def keys_values(self, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """context [1, S, E] -> keys [G, D, S] and values [G, S, D] for G key/value heads."""
+    def keys_values(self, context: torch.Tensor) -> KeysValues:
+        """context [1, S, E] -> keys and values of each of its S rows."""
         length = context.shape[1]
         keys, values = self.to_k(context), self.to_v(context)
         if self.kv_heads == 1:
@@ -78,39 +84,80 @@ class TransformerBlock(nn.Module):
         self.attn1 = Attention(channels, channels, heads, cfg.num_kv_heads, form) if self_attention else None
         self.attn2 = Attention(channels, cfg.cross_attention_dim, heads, cfg.num_kv_heads, form)
         self.ff = GeGlu(channels, cfg.ff_mult, form)
-        self.tile = form.tile(channels)
+        self.tile, self.phases = form.tile(channels), form.phases
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """x [1, N, C], context [1, S, E], bias [1, 1, S] -> [1, N, C].
+    def forward(
+        self,
+        x: torch.Tensor,
+        cross: KeysValues,
+        bias: torch.Tensor,
+        enter: Change | None = None,
+        leave: Change | None = None,
+    ) -> torch.Tensor:
+        """x [1, N, C], what the prompt gives, bias [1, 1, S] -> [1, N, C].
 
         A tile normalises its rows once more: cheaper than keeping the normalised whole for the tiles that follow.
+
+        Args:
+            enter: what is done to the rows of a tile first; leave: to what the tile gives, and added to its rows as
+                they came in. Only without self-attention.
         """
-        cross = self.attn2.keys_values(context)
         if self.attn1 is None:
-            done = [self.after_self_attention(self.norm1(rows), cross, bias) for rows in self.tiles(x)]
-        else:
-            normed = self.norm1(x)
-            keys, values = self.attn1.keys_values(normed)
-            done = [
-                self.after_self_attention(
-                    rows + self.attn1(normed if rows is x else self.norm1(rows), keys, values, None), cross, bias
-                )
-                for rows in self.tiles(x)
-            ]
-        return joined(done)
+            return joined([self.without_self_attention(rows, cross, bias, enter, leave) for rows in self.tiles(x)])
+        assert enter is None
+        assert leave is None
+        normed = self.norm1(x)
+        own = self.attn1.keys_values(normed)
+        done = []
+        for rows in self.tiles(x):
+            made = rows + self.attn1(normed if rows is x else self.norm1(rows), *own, None)
+            done.append(made if self.phases else self.feed_forward(self.look_at_prompt(made, cross, bias)))
+        if not self.phases:
+            return joined(done)
+        looked = [self.look_at_prompt(rows, cross, bias) for rows in self.tiles(joined(done))]
+        return self.feed_forward(joined(looked))
+
+    def of_prompt(self, context: torch.Tensor) -> KeysValues:
+        """context [1, S, E] -> what the prompt gives."""
+        return self.attn2.keys_values(context)
 
     def tiles(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Rows in tiles; the tensor itself when it is not tiled, since a split in one still is an operator."""
-        return list(torch.split(x, self.tile, 1)) if 0 < self.tile < x.shape[1] else [x]
+        return tiles(x, self.tile)
 
-    def after_self_attention(
-        self, x: torch.Tensor, cross: tuple[torch.Tensor, torch.Tensor], bias: torch.Tensor
+    def without_self_attention(
+        self, rows: torch.Tensor, cross: KeysValues, bias: torch.Tensor, enter: Change | None, leave: Change | None
     ) -> torch.Tensor:
-        x = x + self.attn2(self.norm2(x), *cross, bias)
+        x = self.norm1(rows if enter is None else enter(rows))
+        x = self.feed_forward(self.look_at_prompt(x, cross, bias))
+        return x if leave is None else rows + leave(x)
+
+    def look_at_prompt(self, x: torch.Tensor, cross: KeysValues, bias: torch.Tensor) -> torch.Tensor:
+        return x + self.attn2(self.norm2(x), *cross, bias)
+
+    def feed_forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.ff(self.norm3(x))
 
 
-class Transformer2D(nn.Module):
+def tiles(x: torch.Tensor, rows: int) -> list[torch.Tensor]:
+    """[1, N, C] in tiles of so many rows."""
+    return list(torch.split(x, rows, 1)) if 0 < rows < x.shape[1] else [x]
+
+
+class Added(nn.Module):
+    """The projection behind a transformer's layers, and the rows it began with: a phase of its own, in tiles."""
+
+    def __init__(self, tile: int) -> None:
+        super().__init__()
+        self.tile = tile
+
+    def forward(self, project: nn.Module, rows: torch.Tensor, came: torch.Tensor) -> torch.Tensor:
+        """rows and came [1, N, C] -> [1, N, C]."""
+        pairs = zip(tiles(rows, self.tile), tiles(came, self.tile), strict=True)
+        return joined([first + project(made) for made, first in pairs])
+
+
+class Transformer2D(Foldable):
     """`DreamLiteTransformer2DModel` with linear projections."""
 
     def __init__(self, cfg: UNetConfig, channels: int, heads: int, layers: int, kind: BlockKind, form: Form) -> None:
@@ -121,21 +168,58 @@ class Transformer2D(nn.Module):
             TransformerBlock(cfg, channels, heads, kind == "full", form) for _ in range(layers)
         )
         self.proj_out = nn.Linear(channels, channels)
-        self.channels_last = form.channels_last
-        self.strip = form.tile(channels) if form.strips and kind != "full" else 0
+        self.channels, self.channels_last, self.phases = channels, form.channels_last, form.phases
+        self.tile, self.lines = form.tile(channels), form.lines(channels, channels) if kind != "full" else 0
+        self.added = Added(self.tile)
+        self.strip = self.tile if form.strips and kind != "full" else 0
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    def fold(self) -> None:
+        if self.lines:
+            self.norm.apart([self.channels], self.lines)
+
+    def keys_values(self, context: torch.Tensor) -> list[KeysValues]:
+        """context [1, S, E] -> what it gives the cross-attention of each layer."""
+        return [block.of_prompt(context) for block in self.blocks()]
+
+    def blocks(self) -> list[TransformerBlock]:
+        """The layers."""
+        return [block for block in self.transformer_blocks if isinstance(block, TransformerBlock)]
+
+    def forward(self, x: torch.Tensor, cross: Sequence[KeysValues], bias: torch.Tensor) -> torch.Tensor:
+        """x [1, C, H, W], `keys_values` of the prompt's context, bias [1, 1, S] -> [1, C, H, W]."""
+        if self.phases:
+            return self.in_phases(x, cross, bias)
         normed, high = self.norm(x), max(1, self.strip // x.shape[3])
         if not self.strip or x.shape[2] <= high:
-            return x + self.through_rows(normed, context, bias)
+            return x + self.through_rows(normed, cross, bias)
         strips = torch.split(normed, high, 2)
-        return x + torch.cat([self.through_rows(strip, context, bias) for strip in strips], 2)
+        return x + torch.cat([self.through_rows(strip, cross, bias) for strip in strips], 2)
 
-    def through_rows(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    def in_phases(self, x: torch.Tensor, cross: Sequence[KeysValues], bias: torch.Tensor) -> torch.Tensor:
+        """With the norm in bands its scale and shift, the projections and the layers work on tiles of the picture's
+        own rows; a single layer adds the residual within its tile."""
+        blocks = self.blocks()
+        enter, leave = None, None
+        if self.lines:
+            ((scale, shift),) = self.norm.scaled_by([x])
+            scale, shift = scale.view(1, 1, -1), shift.view(1, 1, -1)
+            enter = lambda rows: self.proj_in(rows * scale + shift)  # noqa: E731
+            leave = self.proj_out if len(blocks) == 1 else None
+            made = self.rows(x)
+        else:
+            made = self.proj_in(self.rows(self.norm(x)))
+        for block, given in zip(blocks, cross, strict=True):
+            made = block(made, given, bias, enter, leave)
+            enter = None
+        if leave is None:
+            made = self.added(self.proj_out, made, self.rows(x))
+        return self.picture(made, *x.shape[2:])
+
+    def through_rows(self, x: torch.Tensor, cross: Sequence[KeysValues], bias: torch.Tensor) -> torch.Tensor:
         """[1, C, H, W] -> the same, by way of [1, H W, C]."""
         rows = self.proj_in(self.rows(x))
-        for block in self.transformer_blocks:
-            rows = block(rows, context, bias)
+        for block, given in zip(self.blocks(), cross, strict=True):
+            rows = block(rows, given, bias)
         return self.picture(self.proj_out(rows), *x.shape[2:])
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
@@ -149,3 +233,16 @@ class Transformer2D(nn.Module):
         if self.channels_last:
             return rows.view(1, height, width, -1).permute(0, 3, 1, 2)
         return rows.transpose(1, 2).reshape(1, -1, height, width)
+
+
+class Prompted(nn.Module):
+    """A transformer that asks the prompt's context itself, as one that is lowered alone does."""
+
+    def __init__(self, transformer: Transformer2D) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """x [1, C, H, W], context [1, S, E], bias [1, 1, S] -> [1, C, H, W]."""
+        made: torch.Tensor = self.transformer(x, self.transformer.keys_values(context), bias)
+        return made

@@ -4,15 +4,21 @@ Batch 1, static shapes, rank at most 4. Attention is in `transformer.py`. Step a
 of their own (`step.py`).
 """
 
+import functools
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from dreamlite_mobile.config import BlockKind, UNetConfig
-from dreamlite_mobile.networks.form import Form
-from dreamlite_mobile.networks.layers import GroupNorm, RMSNorm
+from dreamlite_mobile.networks.form import Foldable, Form
+from dreamlite_mobile.networks.layers import GroupNorm, RMSNorm, bands
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
-from dreamlite_mobile.networks.transformer import Transformer2D
+from dreamlite_mobile.networks.transformer import KeysValues, Transformer2D
+
+Cross = Sequence[Sequence[KeysValues]]
+"""Of each transformer of a block, of each of its layers, what the prompt gives its cross-attention."""
 
 
 class SeparableConv(nn.Module):
@@ -27,20 +33,129 @@ class SeparableConv(nn.Module):
         return self.pointwise(self.depthwise(x))
 
 
-class Resnet(nn.Module):
-    """`ResnetBlock2DDreamLite` with separable convolutions: the first doubles the channels, the second halves them."""
+class BandedConv(nn.Module):
+    """A group norm's scale and shift, SiLU and a `SeparableConv`, over pictures that stay apart, in bands of lines.
 
-    def __init__(self, cfg: UNetConfig, channels: int, out: int, form: Form) -> None:
+    Each output is the sum of what all pictures give; a residual, through its convolution if it has one, is added.
+    """
+
+    def __init__(
+        self,
+        conv: SeparableConv,
+        widths: Sequence[int],
+        parts: int,
+        lines: int,
+        shortcut: nn.Conv2d | None = None,
+        came: Sequence[int] = (),
+    ) -> None:
         super().__init__()
+        self.lines = lines
+        depthwise = torch.split(conv.depthwise.weight.data, list(widths))
+        self.depthwise = nn.ModuleList(conv_of(weight, groups=len(weight), padding=(0, 1)) for weight in depthwise)
+        rows = torch.chunk(conv.pointwise.weight.data, parts)
+        self.parts, self.pointwise = (
+            parts,
+            nn.ModuleList(conv_of(weight) for row in rows for weight in torch.split(row, list(widths), 1)),
+        )
+        self.shortcut = None
+        if shortcut is not None:
+            kernels = torch.split(shortcut.weight.data, list(came), 1)
+            self.shortcut = nn.ModuleList(
+                conv_of(kernel, None if index else shortcut.bias) for index, kernel in enumerate(kernels)
+            )
+
+    def forward(
+        self,
+        pictures: Sequence[torch.Tensor],
+        scaling: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        residuals: Sequence[torch.Tensor] = (),
+    ) -> list[torch.Tensor]:
+        """Pictures [1, c, H, W], of each its scale and shift [1, c, 1, 1], residuals [1, r, H, W] -> so many parts of
+        the output."""
+        bands_of = [bands(x, self.lines) for x in residuals]
+        slices = [with_neighbours(x, self.lines) for x in pictures]
+        rows = [self.pointwise[part * len(pictures) : (part + 1) * len(pictures)] for part in range(self.parts)]
+        made: list[list[torch.Tensor]] = [[] for _ in rows]
+        for band in range(len(slices[0])):
+            spread = [
+                depthwise(F.pad(F.silu(x[band][0] * scale + shift), (0, 0, *x[band][1])))
+                for x, (scale, shift), depthwise in zip(slices, scaling, self.depthwise, strict=True)
+            ]
+            added = [one[band] for one in bands_of]
+            if self.shortcut is not None:
+                added = [conv(x) for conv, x in zip(self.shortcut, added, strict=True)]
+            for part, row in zip(made, rows, strict=True):
+                terms = [conv(x) for conv, x in zip(row, spread, strict=True)]
+                part.append(functools.reduce(torch.add, [*terms, *added]))
+        return [part[0] if len(part) == 1 else torch.cat(part, 2) for part in made]
+
+
+def with_neighbours(x: torch.Tensor, lines: int) -> list[tuple[torch.Tensor, tuple[int, int]]]:
+    """Bands with the lines above and below that a 3x3 convolution reads, and how many of these are beyond the
+    picture."""
+    found, first = [], 0
+    for band in bands(x, lines):
+        last = first + band.shape[2]
+        beyond = int(first == 0), int(last == x.shape[2])
+        whole = beyond == (1, 1)
+        found.append((x if whole else x[:, :, first - 1 + beyond[0] : last + 1 - beyond[1]], beyond))
+        first = last
+    return found
+
+
+def conv_of(
+    weight: torch.Tensor, bias: torch.Tensor | None = None, groups: int = 1, padding: tuple[int, int] = (0, 0)
+) -> nn.Conv2d:
+    """A Conv2d over the given tensors. weight [out, in / groups, kh, kw]."""
+    out, each, *kernel = weight.shape
+    with torch.device("meta"):
+        conv = nn.Conv2d(
+            each * groups, out, (kernel[0], kernel[1]), padding=padding, groups=groups, bias=bias is not None
+        )
+    conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    if bias is not None:
+        conv.bias = nn.Parameter(bias, requires_grad=False)
+    return conv
+
+
+class Resnet(Foldable):
+    """`ResnetBlock2DDreamLite` with separable convolutions: the first doubles the channels, the second halves them.
+
+    Args:
+        widths: channels of the pictures that come in, which count as one with all their channels.
+    """
+
+    def __init__(self, cfg: UNetConfig, widths: int | Sequence[int], out: int, form: Form) -> None:
+        super().__init__()
+        self.widths = [widths] if isinstance(widths, int) else list(widths)
+        self.out, channels = out, sum(self.widths)
         self.norm1 = GroupNorm(cfg.norm_num_groups, channels, cfg.norm_eps, form)
         self.conv1 = SeparableConv(channels, 2 * out)
         self.time_emb_proj = nn.Linear(cfg.time_embed_dim, 2 * out)
         self.norm2 = GroupNorm(cfg.norm_num_groups, 2 * out, cfg.norm_eps, form)
         self.conv2 = SeparableConv(2 * out, out)
         self.conv_shortcut = nn.Conv2d(channels, out, 1) if channels != out else None
+        self.lines = form.lines(out, channels)
+        self.inner_lines = form.lines(out, out)
 
-    def forward(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        """x [1, C, H, W], step [1, T] (after its SiLU) -> [1, C_out, H, W]."""
+    def fold(self) -> None:
+        if not self.lines:
+            return
+        inner = [self.out, self.out]
+        self.norm1.apart(self.widths, self.inner_lines)
+        self.norm2.apart(inner, self.inner_lines)
+        self.banded1 = BandedConv(self.conv1, self.widths, len(inner), self.lines)
+        self.banded2 = BandedConv(self.conv2, inner, 1, self.inner_lines, self.conv_shortcut, self.widths)
+        del self.conv1, self.conv2, self.conv_shortcut
+
+    def forward(self, x: torch.Tensor | Sequence[torch.Tensor], step: torch.Tensor) -> torch.Tensor:
+        """x [1, C, H, W], or pictures of these channels; step [1, T] (after its SiLU) -> [1, C_out, H, W]."""
+        pictures = [x] if isinstance(x, torch.Tensor) else list(x)
+        if self.lines:
+            inner = self.banded1(pictures, self.norm1.scaled_by(pictures))
+            (made,) = self.banded2(inner, self.norm2.scaled_by(inner, self.time_emb_proj(step)), pictures)
+            return made
+        x = pictures[0] if len(pictures) == 1 else torch.cat(pictures, 1)
         y = self.conv1(F.silu(self.norm1(x)))
         y = y + self.time_emb_proj(step).view(1, -1, 1, 1)
         y = self.conv2(F.silu(self.norm2(y)))
@@ -63,10 +178,14 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int, form: Form) -> None:
         super().__init__()
-        self.conv = UpsampleConv(channels, form)
+        self.conv = UpsampleConv(channels, form, parts=form.upsamplers(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv(x)
+
+    def apart(self, x: torch.Tensor, pictures: int) -> list[torch.Tensor]:
+        """[1, C, H, W] -> so many pictures [1, c, 2H, 2W] that have the C channels together."""
+        return [self(x)] if pictures == 1 else self.conv.apart(x, pictures)
 
 
 class DownBlock(nn.Module):
@@ -84,14 +203,13 @@ class DownBlock(nn.Module):
         last = level == len(cfg.block_out_channels) - 1
         self.downsamplers = nn.ModuleList([] if last else [Downsample(channels, form)])
 
-    def forward(
-        self, x: torch.Tensor, step: torch.Tensor, context: torch.Tensor, bias: torch.Tensor
-    ) -> list[torch.Tensor]:
+    def forward(self, x: torch.Tensor, step: torch.Tensor, cross: Cross, bias: torch.Tensor) -> list[torch.Tensor]:
+        """`cross`: of each transformer the keys and values of its layers."""
         outputs = []
         for layer, resnet in enumerate(self.resnets):
             x = resnet(x, step)
             if len(self.attentions):
-                x = self.attentions[layer](x, context, bias)
+                x = self.attentions[layer](x, cross[layer], bias)
             outputs.append(x)
         for downsampler in self.downsamplers:
             x = downsampler(x)
@@ -109,10 +227,10 @@ class MidBlock(nn.Module):
         self.resnets = nn.ModuleList(Resnet(cfg, channels, channels, form) for _ in range(cfg.num_mid_layers + 1))
         self.attentions = attentions(cfg, level, cfg.num_mid_layers, "full", form)
 
-    def forward(self, x: torch.Tensor, step: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, step: torch.Tensor, cross: Cross, bias: torch.Tensor) -> torch.Tensor:
         x = self.resnets[0](x, step)
         for layer, attention in enumerate(self.attentions):
-            x = self.resnets[layer + 1](attention(x, context, bias), step)
+            x = self.resnets[layer + 1](attention(x, cross[layer], bias), step)
         return x
 
 
@@ -127,10 +245,12 @@ class UpBlock(nn.Module):
         below = cfg.block_out_channels[min(level + 1, levels - 1)]
         above = cfg.block_out_channels[max(level - 1, 0)]
         layers = cfg.layers_per_block[level] + 1
+        pictures = pictures_from_below(cfg, index, form)
+        come = [below // pictures] * pictures
         self.resnets = nn.ModuleList(
             Resnet(
                 cfg,
-                (below if layer == 0 else channels) + (above if layer == layers - 1 else channels),
+                [*(come if layer == 0 else [channels]), above if layer == layers - 1 else channels],
                 channels,
                 form,
             )
@@ -138,23 +258,39 @@ class UpBlock(nn.Module):
         )
         self.attentions = attentions(cfg, level, layers, cfg.up_kinds[index], form)
         self.upsamplers = nn.ModuleList([Upsample(channels, form)] if index < levels - 1 else [])
+        self.gives = pictures_from_below(cfg, index + 1, form)
 
     def forward(
         self,
-        x: torch.Tensor,
+        below: Sequence[torch.Tensor],
         skips: list[torch.Tensor],
         step: torch.Tensor,
-        context: torch.Tensor,
+        cross: Cross,
         bias: torch.Tensor,
-    ) -> torch.Tensor:
-        """`skips` is used up from its end."""
+    ) -> list[torch.Tensor]:
+        """What comes from below, and what goes on, is one picture or several that count as one with all their
+        channels. `skips` is used up from its end."""
         for layer, resnet in enumerate(self.resnets):
-            x = resnet(torch.cat([x, skips.pop()], 1), step)
+            x = resnet([*below, skips.pop()], step)
             if len(self.attentions):
-                x = self.attentions[layer](x, context, bias)
+                x = self.attentions[layer](x, cross[layer], bias)
+            below = [x]
         for upsampler in self.upsamplers:
-            x = upsampler(x)
-        return x
+            assert isinstance(upsampler, Upsample)
+            below = upsampler.apart(x, self.gives)
+        return list(below)
+
+
+def pictures_from_below(cfg: UNetConfig, index: int, form: Form) -> int:
+    """In how many pictures an up block takes what the one before it gives: where it works in bands, each as wide as it
+    is itself."""
+    levels = len(cfg.block_out_channels)
+    if not 0 < index < levels:
+        return 1
+    below, channels = cfg.block_out_channels[levels - index], cfg.block_out_channels[levels - 1 - index]
+    pictures, left = divmod(below, channels)
+    apart = form.lines(channels, below) and not left and form.upsamplers(below) % pictures == 0
+    return pictures if apart else 1
 
 
 class UNet(nn.Module):
@@ -198,13 +334,15 @@ class UNet(nn.Module):
         target_width = latents.shape[3]
         context = self.encoder_hid_proj(prompt_states)
         bias = ((mask - 1.0) * self.mask).view(1, 1, -1)
-        x = self.conv_in(torch.cat([latents, condition], 3))
-        skips = [x]
+        blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
+        cross = [[attention.keys_values(context) for attention in block.attentions] for block in blocks]
+        skips = [self.conv_in(torch.cat([latents, condition], 3))]
         for down in self.down_blocks:
-            skips += down(skips[-1], step_embedding, context, bias)
-        x = self.mid_block(skips[-1], step_embedding, context, bias)
+            skips += down(skips[-1], step_embedding, cross.pop(0), bias)
+        pictures = [self.mid_block(skips[-1], step_embedding, cross.pop(0), bias)]
         for up in self.up_blocks:
-            x = up(x, skips, step_embedding, context, bias)
+            pictures = up(pictures, skips, step_embedding, cross.pop(0), bias)
+        (x,) = pictures
         return self.conv_out(F.silu(self.conv_norm_out(x)))[:, :, :, :target_width]
 
 
