@@ -41,14 +41,14 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
 PHASES = {
     "unet": re.compile(
         r"conv_in|conv_norm_out"
-        # above level 2: resnets, whole or in bands, transformers, and what changes the size of pictures
-        r"|(down_blocks\.[01]|up_blocks\.[12])\.(resnets|attentions|downsamplers)\.\d+"
-        r"|.*\.norm[12]?\.(moments\.0|scaling)|(down_blocks\.1|up_blocks\.1)\..*\.norm[12]\.moments\.\d+"
-        r"|(down_blocks\.1|up_blocks\.1)\.\w+\.\d+\.(banded[12]|transformer_blocks\.\d+|added)"
-        r"|up_blocks\.1\.upsamplers\.0\.conv\.ups\.0"
-        # level 2: each layer's self-attention, cross-attention and feed-forward, and what lies between two transformers
-        r"|down_blocks\.2\.resnets\.0|up_blocks\.0\.upsamplers\.0"
+        # level 0: resnets, whole or the phases of those in bands, transformers with their norm apart
+        r"|(down_blocks\.0|up_blocks\.2)\.(resnets|attentions|downsamplers)\.\d+|.*\.norm[12]?\.(moments\.0|scaling)"
+        # below it: each layer, and what lies between two transformers
+        r"|(down_blocks\.1|up_blocks\.1)\.attentions\.\d+\.(transformer_blocks\.\d+|added)"
         r"|(down_blocks\.2|mid_block|up_blocks\.0)\.attentions\.\d+\.(transformer_blocks\.\d+(\.norm[23])?|added)"
+        r"|down_blocks\.1\.(resnets|attentions|downsamplers)\.\d+|up_blocks\.1\.(resnets|attentions)\.[02]"
+        r"|down_blocks\.2\.resnets\.0"
+        r"|up_blocks\.0\.upsamplers\.0|up_blocks\.1\.upsamplers\.0\.conv\.ups\.0"
     ),
 }
 """Where `auto` cuts a large component in fp16: in front of each phase that works through the whole picture. The

@@ -26,7 +26,7 @@ cfg = MOBILE.unet
 BANDED = replace(
     HTP,
     row_tiles=((256, 64), (512, 64), (896, 64)),
-    bands=((256, 512, 4), (256, 768, 2), (512, 1024, 4)),
+    bands=((256, 512, 4), (256, 768, 2)),
 )
 HEIGHT, WIDTH, STATES = 8, 16, 24
 
@@ -55,9 +55,9 @@ class Pictures(torch.nn.Module):
 
 found = {}
 for name, (make, shapes) in {
-    "resnet 256": resnet([256], 256),
+    "resnet 256 256": resnet([256, 256], 256),
     "resnet 256 256 256": resnet([256, 256, 256], 256),
-    "resnet 512 512": resnet([512, 512], 512),
+    "resnet 896 512": resnet([896, 512], 512),
     "transformer 0": transformer(0),
     "transformer 1": transformer(1),
     "transformer 2": transformer(2),

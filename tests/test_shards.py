@@ -101,7 +101,7 @@ def test_a_chain_of_shards_is_the_component(name: str, wanted: int) -> None:
 BANDED = replace(
     HTP,
     row_tiles=((32, 32), (64, 16), (128, 16)),
-    bands=((32, 64, 2), (32, 96, 1), (64, 192, 2)),
+    bands=((32, 64, 2), (32, 96, 1)),
     up_parts=((64, 4), (128, 2)),
 )
 """The form of the published widths, for those of the tiny checkpoint."""

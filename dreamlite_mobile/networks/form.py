@@ -34,9 +34,9 @@ class Form:
     phases: transformers work in phases over all rows that hand on little: the projection in front, each layer (of one
         with self-attention both attentions, then its feed-forward, untiled), the projection behind. A compiler that
         sees several at once mixes them and spills; a cut between them keeps them apart (`export/shards.py`).
-    bands: (channels, most channels that come in, lines): in levels of that width a resnet, and the norm of a
-        transformer, are written in bands of so many lines, the statistics of a norm apart from what it scales, and
-        pictures that meet in a resnet stay apart. The first row that holds; none, and pictures stay whole.
+    bands: (channels, most channels that come in, lines): in levels of that width a resnet in which pictures meet, and
+        the norm of a transformer, are written in bands of so many lines: the statistics of a norm apart from what it
+        scales, and the pictures apart from each other. The first row that holds; none, and pictures stay whole.
     up_parts: (channels, parts): upsamplers of that width are as many convolutions, each giving some of the channels.
     """
 
@@ -78,7 +78,7 @@ HTP = Form(
     channels_last=True,
     row_tiles=((256, 256), (512, 128), (896, 256)),
     phases=True,
-    bands=((256, 512, 8), (256, 768, 4), (512, 768, 8), (512, 1024, 4), (512, 1408, 8)),
+    bands=((256, 512, 8), (256, 768, 4), (512, 512, 8)),
     up_parts=((512, 4), (896, 4)),
 )
 HTP_INTEGERS = replace(
