@@ -110,10 +110,33 @@ def component_row(bundle: Bundle, name: str, told: dict[str, Any]) -> dict[str, 
                 "operators": operators(bundle, name, method),
                 "delegates": spec.delegates and spec.delegates.count,
                 "outside": spec.delegates and len(spec.delegates.operators_outside),
+                "traffic_bytes": spec.traffic and spec.traffic.read_bytes + spec.traffic.written_bytes,
+                "predicted_ms": predicted_ms(bundle, name, method),
             }
             for method, spec in entry.methods.items()
         },
     }
+
+
+def predicted_ms(bundle: Bundle, name: str, method: str) -> float | None:
+    """What one call is estimated to take on the bundle's chip (`dreamlite estimate`); None where no HTP runs it."""
+    entry = bundle.component(name)
+    spec, precision = entry.methods[method], entry.precision
+    if spec.traffic is None:
+        return None
+    from dreamlite_mobile.bundle_checks import geometry
+    from dreamlite_mobile.components import FORWARD, MODES, size_text
+    from dreamlite_mobile.latency.networks import method_work, untiled
+    from dreamlite_mobile.latency.rates import packaged_rates, predict
+    from dreamlite_mobile.networks.form import form_of
+
+    plain, _, size = method.partition("_")
+    assert plain in (*MODES, FORWARD)
+    drawn = next((one for one in bundle.sizes if size_text(one) == size), bundle.sizes[0])
+    work = method_work(geometry(bundle.manifest, drawn), name, plain, untiled(form_of("qnn", precision)))
+    moved = spec.traffic.read_bytes + spec.traffic.written_bytes
+    found = predict(packaged_rates(), bundle.manifest.target, work, precision, float(moved), 1 + len(spec.then))
+    return round(found.ms, 1)
 
 
 def operators(bundle: Bundle, name: str, method: str) -> int | None:
@@ -176,8 +199,8 @@ def table(rows: list[dict[str, Any]], blocks: list[dict[str, Any]]) -> list[str]
     """One line for each component of each row."""
     lines = [
         "| component | backend | precision | size | lowering, s | whole export: wall, CPU s | peak | files | "
-        "operators (delegates, outside) | sampled blocks, dB | command |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "operators (delegates, outside) | HTP: traffic, predicted | sampled blocks, dB | command |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         for name, part in row["components"].items():
@@ -187,10 +210,20 @@ def table(rows: list[dict[str, Any]], blocks: list[dict[str, Any]]) -> list[str]
             lines.append(
                 f"| {name} | {row['backend']} | {part['precision']} | {row['size']} | {lowering} "
                 f"| {row['seconds']}, {row['cpu_seconds']} | {row['peak_bytes'] / 1e9:.2f} GB "
-                f"| {part['bytes'] / 1e6:,.1f} MB{programs} | {cuts} "
+                f"| {part['bytes'] / 1e6:,.1f} MB{programs} | {cuts} | {on_the_htp(part['methods'])} "
                 f"| {worst_block(blocks, name, row['backend'], part['precision'])} | `{row['command']}` |"
             )
     return lines
+
+
+def on_the_htp(methods: dict[str, Any]) -> str:
+    """Megabytes to and from DDR, and estimated milliseconds, of one call of each method; `-` where there are none."""
+    found = [
+        f"{method} {row['traffic_bytes'] / 1e6:,.0f} MB, {row['predicted_ms']:,.0f} ms"
+        for method, row in methods.items()
+        if row.get("traffic_bytes") is not None
+    ]
+    return "; ".join(found) or "-"
 
 
 def worst_block(blocks: list[dict[str, Any]], *component: str) -> str:

@@ -42,6 +42,8 @@ PICTURES = 12
 """Drawn in each mode, where nobody asks for another number."""
 READ = 4
 """Prompts, and edits where that is a mode, that a text tower is asked alone."""
+TOWERS = {"text_encoder", "vision_encoder"}
+"""What reads: they are given the same whether a picture is drawn or not."""
 Inputs = tuple[torch.Tensor, ...]
 Calls = Mapping[str, Sequence[Inputs]]
 """Of one component, by method."""
@@ -79,7 +81,7 @@ def trajectories(
 
     Args:
         pictures: of each mode and size.
-        specs: the components to keep inputs of.
+        specs: the components to keep inputs of; for towers alone each prompt is read and no picture drawn.
         tell: told of each picture.
 
     Raises:
@@ -91,6 +93,9 @@ def trajectories(
         size = size_text((pipeline.width, pipeline.height))
         for index, asked in enumerate(asked_of(mode, pictures, min(pipeline.width, pipeline.height), SEED)):
             tell(f"calibration: {mode} at {size}, picture {index + 1} of {pictures}")
+            if TOWERS.issuperset(specs):
+                asked.read(pipeline)
+                continue
             picture = asked.draw(pipeline, SEED + index, STEPS)
             right += picture.width == picture.height and asked.judged(picture).judged.right
     calls = {

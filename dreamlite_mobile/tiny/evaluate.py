@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from dreamlite_mobile.errors import ConfigError
 from dreamlite_mobile.noise import initial_latents
-from dreamlite_mobile.pipeline import Array, Pipeline, Run, finish
+from dreamlite_mobile.pipeline import Array, Pipeline, Run, Stages, finish
 from dreamlite_mobile.progress import Advance
 from dreamlite_mobile.tiny.score import SEED, Judged, Score, edits, judge_edited, judge_generated, prompts, score
 from dreamlite_mobile.tiny.world import Pixels, render
@@ -102,6 +102,13 @@ class Asked:
         if self.source is None:
             return pipeline.generate(self.words, noise, steps)
         return pipeline.edit(self.source, self.words, noise, steps)
+
+    def read(self, pipeline: Pipeline) -> None:
+        """What of it only reads, for who listens."""
+        if self.source is None:
+            pipeline.read(self.words, Stages())
+        else:
+            pipeline.read_edit(self.source, self.words, Stages())
 
     def judged(self, picture: Image.Image) -> Made:
         """A picture of it, with its judgement."""
