@@ -38,7 +38,7 @@ from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.files import write_atomic
 from dreamlite_mobile.networks import build, fold
-from dreamlite_mobile.networks.form import Form, form_of
+from dreamlite_mobile.networks.form import HTP_PHASES, Form, form_of
 from dreamlite_mobile.networks.transformer import TransformerBlock, joined
 from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Resnet, UpBlock
 from export.cutting import Part
@@ -116,11 +116,6 @@ def conditions(states: int) -> Tensors:
     return half(cfg.time_embed_dim), half(states, cfg.cross_attention_dim), half(1, states)
 
 
-def asked(block: nn.Module, step: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> tuple[Any, ...]:
-    """What a block takes of these: of the context, what its transformers ask of it."""
-    return step, [attention.keys_values(context) for attention in block.attentions], bias
-
-
 def stages(form: Form, states: int) -> Iterator[Case]:
     """Blocks of a step, as integers are cut; the mid block goes with the last level down."""
     channels, levels = cfg.block_out_channels, range(len(cfg.block_out_channels))
@@ -130,8 +125,8 @@ def stages(form: Form, states: int) -> Iterator[Case]:
         block, *rest = seeded(DownBlock(cfg, level, form), *([MidBlock(cfg, form)] if level == levels[-1] else []))
 
         def call(x: torch.Tensor, *given: torch.Tensor) -> list[torch.Tensor]:
-            made = block(x, *asked(block, *given))
-            return [*made, rest[0](made[-1], *asked(rest[0], *given))] if rest else made
+            made = block(x, *given)
+            return [*made, rest[0](made[-1], *given)] if rest else made
 
         return Stage(call, block, *rest), (x, *conditions(states))
 
@@ -143,13 +138,13 @@ def stages(form: Form, states: int) -> Iterator[Case]:
         x = picture(channels[min(level + 1, levels[-1])], level)
 
         def call(x: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
-            return block([x], list(given[: len(skips)]), *asked(block, *given[len(skips) :]))
+            return block([x], list(given[: len(skips)]), *given[len(skips) :])
 
         plain = cfg.up_kinds[index] == "plain"
         given = conditions(states)[:1] if plain else conditions(states)
 
         def plain_call(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
-            return block([x], list(rest[: len(skips)]), rest[-1], [], rest[-1])
+            return block([x], list(rest[: len(skips)]), rest[-1], rest[-1], rest[-1])
 
         return Stage(plain_call if plain else call, block), (x, *skips, *given)
 
@@ -200,7 +195,7 @@ def piece(kind: str, level: int, form: Form, states: int) -> tuple[nn.Module, Te
     if kind == "attention":
         return Stage(attention, block), (x, context, bias)
     if kind == "layer":
-        return Stage(lambda x, context, bias: block(x, block.of_prompt(context), bias), block), (x, context, bias)
+        return Stage(block, block), (x, context, bias)
     if kind == "cross":
         return Stage(cross, block), (x, context, bias)
     return Stage(feed if kind == "ff" else own, block), (x,)
@@ -333,6 +328,7 @@ def cases_of(asked: argparse.Namespace) -> list[Case]:
         return list(pieces(form, asked.states, asked.level or (0, 1, 2), rows or ROWS))
     if asked.precision != "fp16":
         raise SystemExit("error: phases are fp16's; for integers: stages, tiles")
+    form = HTP_PHASES
     lines = [int(text) for text in asked.lines.split(",")] if asked.lines else None
     if rows is None and lines is None:
         return list(phases(form, asked.states))

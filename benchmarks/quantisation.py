@@ -29,7 +29,7 @@ from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.networks.form import XNNPACK, fold
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
 from dreamlite_mobile.networks.text import DecoderLayer, Rotary, TextLayout, rotary_table
-from dreamlite_mobile.networks.transformer import Prompted, Transformer2D
+from dreamlite_mobile.networks.transformer import Transformer2D
 from dreamlite_mobile.parity.metrics import compare
 from dreamlite_mobile.synthetic_weights import recipe
 from dreamlite_mobile.tiny.embedded import embedded_checkpoint
@@ -145,7 +145,7 @@ def transformer(level: int) -> nn.Module:
             unet.down_kinds[level],
             XNNPACK,
         )
-    return Prompted(filled(block, "unet"))
+    return filled(block, "unet")
 
 
 def resampler(kind: type[UpsampleConv] | type[DownsampleConv], channels: int) -> nn.Module:

@@ -25,6 +25,7 @@ from export.estimate import lowering_bytes, weight_bytes
 from export.htp import plan_file
 from export.manifest import tool_versions
 from export.pieces import Pieces, Record, piece_key, write_record
+from export.shards import form_to_cut
 from export.workers import Job, run_told
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def lower(plan: "Plan", name: str, folder: Path) -> Written:
     """Assemble a component in the form of its backend and precision, and write its files."""
     request, chosen, precision = plan.request, plan.exporter, plan.precisions[name]
     prepare = chosen.preparing(name, precision) if isinstance(chosen, Streaming) else None
-    form = form_of(request.backend, precision)
+    shards = None if request.cutting is None else request.cutting.shards
+    form = form_to_cut(name, form_of(request.backend, precision), weight_bytes(plan, name) / 2, shards)
     modules: dict[str, nn.Module] = component_methods(
         request.checkpoint, name, form, plan.geometry, list(request.modes), prepare
     )

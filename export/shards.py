@@ -18,6 +18,7 @@ from torch.fx import GraphModule, Node
 
 from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ConfigError, ExportError
+from dreamlite_mobile.networks.form import HTP, HTP_PHASES, Form
 from export.cutting import Part, Traced, Weigh, last_use, parts, trace
 
 PLACES = {
@@ -51,8 +52,10 @@ PHASES = {
         r"|up_blocks\.0\.upsamplers\.0|up_blocks\.1\.upsamplers\.0\.conv\.ups\.0"
     ),
 }
-"""Where `auto` cuts a large component in fp16: in front of each phase that works through the whole picture. The
-compiler would mix phases that it sees together, and spill (benchmarks/htp.md). In integers every cut costs accuracy."""
+"""Where `auto` cuts a large component in fp16, which is written in phases for it (`HTP_PHASES`): in front of each that
+works through the whole picture. The compiler would mix phases that it sees together, and spill (benchmarks/htp.md). In
+integers every cut costs accuracy. Chosen for the published configuration: of another number of levels or layers some
+cuts are not made."""
 TAKING_APART = {
     operator.getitem,
     torch.ops.aten.split.Tensor,
@@ -117,7 +120,9 @@ def cut_component(
         return [Shard("", {name: Part(modules[name], method) for name, method in spec.methods.items()}, total)]
     traced = {name: trace(name, modules[name], method, weigh) for name, method in spec.methods.items()}
     known = named_places(spec.name, traced[first])
-    phases = {} if codes or wanted is not None else named_places(spec.name, traced[first], PHASES)
+    phases = named_places(spec.name, traced[first], PHASES) if written_in_phases(modules[first]) else {}
+    if phases and max(shard_volumes(phases, tuple(phases), total)) > min(limit, room):
+        phases = {}
     chosen = tuple(phases) or chosen_places(spec.name, known, total, wanted, room)
     volumes = shard_volumes(phases or known, chosen, total)
     if max(volumes) > limit:
@@ -130,6 +135,21 @@ def cut_component(
         Shard(begins, {name: found[index] for name, found in cut.items()}, volume)
         for index, (begins, volume) in enumerate(zip(("", *chosen), volumes, strict=True))
     ]
+
+
+def form_to_cut(component: str, form: Form, weights: float, wanted: int | None) -> Form:
+    """The form that a component is to be written in: in phases where `auto` will cut it into them.
+
+    Args:
+        weights: bytes of its weights as the backend has them; wanted: as of `cut_component`.
+    """
+    in_phases = form == HTP and component in PHASES and wanted is None and weights > WHOLE_BYTES
+    return HTP_PHASES if in_phases else form
+
+
+def written_in_phases(module: nn.Module) -> bool:
+    """Whether a network is of the form that is cut into phases."""
+    return any(getattr(inner, "phases", False) for inner in module.modules())
 
 
 def named_places(component: str, traced: Traced, patterns: Patterns = PLACES) -> dict[str, float]:
@@ -150,7 +170,8 @@ def named_places(component: str, traced: Traced, patterns: Patterns = PLACES) ->
 def cuts(traced: Traced, chosen: Sequence[str]) -> list[int]:
     """The operators that places begin with. What only takes a picture or rows apart for one belongs to it."""
     place = {node: index for index, node in enumerate(traced.nodes)}
-    begin = [next(at for at, node in enumerate(traced.nodes) if path in module_paths(node)) for path in chosen]
+    # an up block joins its skip before its first layer, which belongs to that layer
+    begin = [first_of(traced, path.removesuffix(".resnets.0")) for path in chosen]
     found = []
     for first, following in zip(begin, [*begin[1:], len(traced.nodes)], strict=True):
         cut = first
@@ -158,6 +179,11 @@ def cuts(traced: Traced, chosen: Sequence[str]) -> list[int]:
             cut -= 1
         found.append(cut)
     return found
+
+
+def first_of(traced: Traced, path: str) -> int:
+    """The first operator of a module."""
+    return next(at for at, node in enumerate(traced.nodes) if path in module_paths(node))
 
 
 def module_paths(node: Node) -> list[str]:

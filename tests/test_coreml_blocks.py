@@ -15,7 +15,7 @@ from dreamlite_mobile.components import MethodSpec, TensorSpec
 from dreamlite_mobile.config import MOBILE
 from dreamlite_mobile.networks.form import COREML, fold
 from dreamlite_mobile.networks.text import DecoderLayer, Rotary
-from dreamlite_mobile.networks.transformer import Prompted, Transformer2D
+from dreamlite_mobile.networks.transformer import Transformer2D
 from dreamlite_mobile.networks.unet import Downsample, Resnet, UNet, Upsample
 from dreamlite_mobile.networks.vae import VaeDecoder, VaeEncoder
 from dreamlite_mobile.networks.vision import PatchMerger, VisionBlock
@@ -86,7 +86,7 @@ def level_block(level: int, kind: str) -> tuple[nn.Module, tuple[tuple[int, ...]
     if kind in SAMPLERS:
         return SAMPLERS[kind](channels, COREML), ((1, channels, height, width),)
     block = Transformer2D(cfg, channels, cfg.num_heads[0], 1, cfg.down_kinds[0], COREML)
-    return Prompted(block), ((1, channels, height, width), (1, 24, cfg.cross_attention_dim), (1, 1, 24))
+    return block, ((1, channels, height, width), (1, 24, cfg.cross_attention_dim), (1, 1, 24))
 
 
 def blocks() -> Iterator[tuple[str, str]]:

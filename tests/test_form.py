@@ -58,8 +58,7 @@ def test_only_the_htp_in_integers_has_a_form_of_its_own() -> None:
         else:
             assert {form_of(backend, name).name for name in known} == {backend}
     differing = {key for key, choice in asdict(HTP).items() if asdict(HTP_INTEGERS)[key] != choice}
-    assert differing == {"name", "gelu", "row_tiles", "phases", "bands", "up_parts"}
-    assert HTP_INTEGERS.gelu == "op" and not HTP_INTEGERS.phases and not HTP_INTEGERS.bands
+    assert differing == {"name", "gelu"} and HTP_INTEGERS.gelu == "op"
 
 
 def test_an_unknown_backend_is_refused() -> None:
@@ -71,7 +70,9 @@ def test_an_unknown_backend_is_refused() -> None:
 def test_the_exporter_is_given_each_component_in_its_own_form(tmp_path: Path, component: str) -> None:
     given: dict[str, nn.Module] = {}
     plan = SimpleNamespace(
-        request=SimpleNamespace(checkpoint=open_checkpoint(tiny_checkpoint()), backend="qnn", modes=("edit",)),
+        request=SimpleNamespace(
+            checkpoint=open_checkpoint(tiny_checkpoint()), backend="qnn", modes=("edit",), cutting=None
+        ),
         exporter=SimpleNamespace(write=lambda _spec, modules, _precision, _folder: given.update(modules)),
         geometry=GEOMETRY,
         precisions=MIXED,

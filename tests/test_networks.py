@@ -15,7 +15,7 @@ from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig, UNetConfig
 from dreamlite_mobile.networks import SOURCES, TextEncoder, TextLayout, build, expected_tensors, fold
 from dreamlite_mobile.networks.form import COREML, FORMS, LONGEST_AXIS, REFERENCE, Form
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
-from dreamlite_mobile.networks.transformer import Prompted, Transformer2D
+from dreamlite_mobile.networks.transformer import Transformer2D
 from dreamlite_mobile.networks.unet import Resnet
 from export.backends import example_inputs
 from export.driver import geometry_of, prompt_encoder
@@ -86,7 +86,7 @@ def test_no_axis_of_the_core_ml_form_is_longer_than_the_neural_engine_takes(leve
 
     def longest(form: Form) -> int:
         with torch.device("meta"):
-            block = fold(Prompted(Transformer2D(cfg, channels, heads, 1, kind, form)))
+            block = fold(Transformer2D(cfg, channels, heads, 1, kind, form))
             graph = torch.export.export(block, tuple(torch.empty(shape) for shape in given)).graph
         values = [node.meta["val"] for node in graph.nodes if node.op == "call_function"]
         flat = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
@@ -181,7 +181,7 @@ def test_full_width_blocks_equal_diffusers(level: int, height: int, width: int) 
         transformer = Transformer2D(cfg, channels, cfg.num_heads[0], cfg.transformer_layers[0], cfg.down_kinds[0], form)
         fold(copy_weights(transformer, block.attentions[0]))
         expected = block.attentions[0](x, context, encoder_attention_mask=bias, return_dict=False)[0]
-        assert relative_error(Prompted(transformer)(x, context, bias), expected) <= tolerance(form)
+        assert relative_error(transformer(x, context, bias), expected) <= tolerance(form)
 
 
 @pytest.mark.parametrize("how", ["transposed", "differences"])

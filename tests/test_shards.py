@@ -16,7 +16,7 @@ from dreamlite_mobile.bundle_programs import HandedSpec, MethodEntry, ShardEntry
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import MODES, ComponentSpec, component_specs, sample_inputs
 from dreamlite_mobile.errors import ConfigError, ExportError, OutputError
-from dreamlite_mobile.networks.form import HTP, Form
+from dreamlite_mobile.networks.form import COREML, HTP, HTP_INTEGERS, HTP_PHASES, Form
 from export import shards as shards_module
 from export.backends import Cutting, exporter
 from export.calibration import Inputs
@@ -32,6 +32,7 @@ from export.shards import (
     cut_component,
     even_places,
     fewest,
+    form_to_cut,
     shard_digest,
     shard_memory,
     shard_room,
@@ -99,7 +100,7 @@ def test_a_chain_of_shards_is_the_component(name: str, wanted: int) -> None:
 
 
 BANDED = replace(
-    HTP,
+    HTP_PHASES,
     row_tiles=((32, 32), (64, 16), (128, 16)),
     bands=((32, 64, 2), (32, 96, 1)),
     up_parts=((64, 4), (128, 2)),
@@ -114,6 +115,32 @@ def phases() -> list[Shard]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards_module, "WHOLE_BYTES", 0)
         return cut_component(spec, modules, None, UNLIMITED, two_bytes)
+
+
+@pytest.mark.parametrize(
+    ("component", "form", "megabytes", "wanted", "found"),
+    [
+        ("unet", HTP, 780, None, HTP_PHASES),
+        ("unet", HTP, 780, 6, HTP),
+        ("unet", HTP, 90, None, HTP),
+        ("unet", HTP_INTEGERS, 780, None, HTP_INTEGERS),
+        ("unet", COREML, 780, None, COREML),
+        ("text_encoder", HTP, 2800, None, HTP),
+    ],
+)
+def test_only_what_auto_cuts_into_phases_is_written_in_them(
+    component: str, form: Form, megabytes: float, wanted: int | None, found: Form
+) -> None:
+    assert form_to_cut(component, form, megabytes * 1e6, wanted) == found
+
+
+def test_phases_that_memory_has_no_room_for_are_not_taken() -> None:
+    spec, modules = subject("unet", BANDED)
+    room = max(shard.volume for shard in phases()) - 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards_module, "WHOLE_BYTES", 0)
+        shards = cut_component(spec, modules, None, UNLIMITED, two_bytes, room)
+    assert len(shards) < len(phases())
 
 
 def test_phases_in_turn_are_the_component() -> None:
@@ -158,10 +185,10 @@ def test_each_layer_of_level_2_is_three_phases() -> None:
         assert [len(method.inputs) for method in given] == [1, 4, 1], "rows, and what the prompt gives"
 
 
-def test_integers_are_cut_at_blocks_and_numbers_of_shards_as_asked() -> None:
+def test_integers_are_cut_at_blocks() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards_module, "WHOLE_BYTES", 0)
-        integers = cut_component(*subject("unet"), None, UNLIMITED, two_bytes, codes=True)
+        integers = cut_component(*subject("unet", HTP_INTEGERS), None, UNLIMITED, two_bytes, codes=True)
     assert tuple(shard.begins for shard in integers[1:]) == BLOCKS["unet"]
 
 

@@ -29,7 +29,7 @@ from dreamlite_mobile.config import TINY
 from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.networks.form import XNNPACK, fold
 from dreamlite_mobile.networks.layers import GroupNorm
-from dreamlite_mobile.networks.transformer import Prompted, Transformer2D
+from dreamlite_mobile.networks.transformer import Transformer2D
 from dreamlite_mobile.networks.unet import Resnet
 from export.lean_tracing import CALL_DELEGATE, FusedActivation, MixedTypes, lean_tracing
 from export.xnnpack import Lowered, lower
@@ -141,7 +141,7 @@ def pieces() -> dict[str, tuple[nn.Module, Inputs]]:
     return {
         "resnet": (seeded(Resnet(cfg, 32, 64, XNNPACK)), (x, torch.randn(1, cfg.time_embed_dim))),
         "transformer": (
-            seeded(Prompted(Transformer2D(cfg, 32, 2, 1, "full", XNNPACK))),
+            seeded(Transformer2D(cfg, 32, 2, 1, "full", XNNPACK)),
             (x, context, torch.zeros(1, 1, 9)),
         ),
         "fused": (seeded(Fused()), (torch.randn(1, 4, 6, 6), torch.arange(6))),

@@ -76,23 +76,21 @@ HTP = Form(
     gelu_tanh="primitive",
     mask=128.0,
     channels_last=True,
+    row_tiles=((256, 512), (512, 256), (896, 512)),
+)
+HTP_PHASES = replace(
+    HTP,
+    name="htp-phases",
     row_tiles=((256, 256), (512, 128), (896, 256)),
     phases=True,
     bands=((256, 512, 8), (256, 768, 4), (512, 512, 8)),
     up_parts=((512, 4), (896, 4)),
 )
-HTP_INTEGERS = replace(
-    HTP,
-    name="htp-integers",
-    gelu="op",
-    row_tiles=((256, 512), (512, 256), (896, 512)),
-    phases=False,
-    bands=(),
-    up_parts=(),
-)
+"""What a large U-Net in fp16 is cut into phases from (`export/shards.py`); as one graph, or in few, it spills more than
+`HTP`. Tiles, bands and parts are those that moved least of what was compiled at 1024x1024 (benchmarks/htp.md)."""
+HTP_INTEGERS = replace(HTP, name="htp-integers", gelu="op")
 """In integers each primitive of GELU is an operator with a range of its own, which moves more. Beside 8-bit weights it
-is no more accurate, beside 16-bit ones by 2 to 3 dB of more than 60 (benchmarks/htp.md). Components in integers are cut
-into few shards, which phases would make worse, and variances have no place among codes of equal steps."""
+is no more accurate, beside 16-bit ones by 2 to 3 dB of more than 60 (benchmarks/htp.md)."""
 LONGEST_AXIS = 16_384
 """Of a tensor that the Neural Engine takes (coremltools issue 1003); what is longer, the CPU computes."""
 COREML = Form(
@@ -114,7 +112,7 @@ Rows are tiled so that rows times heads stay below LONGEST_AXIS: 32,768 rows of 
 """
 ONNX = Form("onnx")
 
-FORMS = {form.name: form for form in (REFERENCE, XNNPACK, HTP, HTP_INTEGERS, COREML, ONNX)}
+FORMS = {form.name: form for form in (REFERENCE, XNNPACK, HTP, HTP_PHASES, HTP_INTEGERS, COREML, ONNX)}
 _OF_BACKENDS = {"xnnpack": XNNPACK, "onnx": ONNX, "qnn": HTP, "coreml": COREML}
 
 

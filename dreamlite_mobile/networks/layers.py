@@ -9,6 +9,9 @@ from torch import nn
 
 from dreamlite_mobile.networks.form import Foldable, Form, linear_of
 
+KeptApart = tuple[torch.Tensor, torch.Tensor]
+"""Two numbers of each channel: means and deviations, or scale and shift."""
+
 
 class LayerNorm(Foldable):
     """`nn.LayerNorm` over the last axis."""
@@ -73,10 +76,18 @@ class RMSNorm(Foldable):
 
 
 class GroupNorm(Foldable):
-    """`nn.GroupNorm` on [1, C, H, W]."""
+    """`nn.GroupNorm` on [1, C, H, W].
 
-    def __init__(self, groups: int, channels: int, eps: float, form: Form) -> None:
+    Args:
+        widths: channels of pictures that have C together; lines: of a band. With lines, `scaled_by` tells whoever
+            scales these pictures himself by what.
+    """
+
+    def __init__(
+        self, groups: int, channels: int, eps: float, form: Form, widths: Sequence[int] = (), lines: int = 0
+    ) -> None:
         super().__init__()
+        self.widths, self.lines = list(widths), lines
         self.weight = nn.Parameter(torch.empty(channels))
         self.bias = nn.Parameter(torch.empty(channels))
         self.groups = groups
@@ -85,6 +96,9 @@ class GroupNorm(Foldable):
 
     def fold(self) -> None:
         channels = len(self.weight)
+        if self.lines:
+            self.moments = nn.ModuleList(Moments(self.lines) for _ in self.widths)
+            self.scaling = Scaling(self, self.widths)
         if self.how == "primitive":
             member = torch.kron(torch.eye(self.groups), torch.ones(1, channels // self.groups))
             self.gather = averaging(member * (self.groups / channels))
@@ -94,15 +108,7 @@ class GroupNorm(Foldable):
             self.weight = nn.Parameter(self.weight.data.view(1, -1, 1, 1))
             self.bias = nn.Parameter(self.bias.data.view(1, -1, 1, 1))
 
-    def apart(self, widths: Sequence[int], lines: int) -> None:
-        """Have `moments` of each picture and `scaling`, for whoever scales the pictures itself. After the weights are
-        loaded."""
-        self.moments = nn.ModuleList(Moments(lines) for _ in widths)
-        self.scaling = Scaling(self, widths)
-
-    def scaled_by(
-        self, pictures: Sequence[torch.Tensor], plus: torch.Tensor | None = None
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def scaled_by(self, pictures: Sequence[torch.Tensor], plus: torch.Tensor | None = None) -> list[KeptApart]:
         """Scale and shift of each picture (`Scaling`)."""
         found = [moments(x) for moments, x in zip(self.moments, pictures, strict=True)]
         return self.scaling(found, plus)
@@ -123,54 +129,66 @@ class GroupNorm(Foldable):
         return x * (torch.rsqrt(self.group_mean(x * x, self.spread_variance)) * self.weight) + self.bias
 
 
+NOT_ZERO = 1e-4
+"""Added to what is divided by: fp16 has its inverse."""
+
+
 class Moments(nn.Module):
-    """Means and variances of a picture's channels, a band of lines at a time, so that it is read once."""
+    """Means and standard deviations of a picture's channels, a band of lines at a time, so that it is read once.
+
+    Differences from a band's mean are squared as parts of the largest: fp16 has no squares of more than 255, and none
+    of less than 0.008 with all their digits.
+    """
 
     def __init__(self, lines: int) -> None:
         super().__init__()
         self.lines = lines
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[1, c, H, W] -> of N bands the means and the variances, [1, c, N, 1]."""
-        means, variances = [], []
+    def forward(self, x: torch.Tensor) -> KeptApart:
+        """[1, c, H, W] -> of N bands the means and the deviations, [1, c, N, 1]."""
+        means, deviations = [], []
         for band in bands(x, self.lines):
             mean = band.mean((2, 3), keepdim=True)
             apart = band - mean
+            largest = apart.abs().amax((2, 3), keepdim=True) + NOT_ZERO
+            part = apart * (1.0 / largest)
             means.append(mean)
-            variances.append((apart * apart).mean((2, 3), keepdim=True))
-        return (means[0], variances[0]) if len(means) == 1 else (torch.cat(means, 2), torch.cat(variances, 2))
+            deviations.append(torch.sqrt((part * part).mean((2, 3), keepdim=True)) * largest)
+        return (means[0], deviations[0]) if len(means) == 1 else (torch.cat(means, 2), torch.cat(deviations, 2))
 
 
 class Scaling(nn.Module):
     """What a group norm multiplies each channel by and adds, from the moments of bands of pictures that stay apart.
 
-    Mean and variance of a group come from those of its channels' bands: differences are squared, never the numbers
-    themselves, which fp16 could not tell from their mean.
+    Deviation and mean of a group come from those of its channels' bands, as parts of the largest again.
     """
 
     def __init__(self, norm: GroupNorm, widths: Sequence[int]) -> None:
         super().__init__()
         channels = len(norm.weight)
         assert sum(widths) == channels
+        self.groups, self.root_eps = norm.groups, norm.eps**0.5
         member = torch.kron(torch.eye(norm.groups), torch.ones(1, channels // norm.groups))
         self.gather = averaging(member * (norm.groups / channels))
         self.spread = averaging(member.t().contiguous())
-        self.spread_variance = averaging(member.t().contiguous(), norm.eps)
         self.weight, self.bias = norm.weight, norm.bias
         self.widths = list(widths)
 
-    def forward(
-        self, moments: Sequence[tuple[torch.Tensor, torch.Tensor]], plus: torch.Tensor | None = None
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def forward(self, moments: Sequence[KeptApart], plus: torch.Tensor | None = None) -> list[KeptApart]:
         """Moments of pictures [1, c, H, W] with C channels in all, plus [1, C], added to each pixel before the norm ->
         of each picture scale and shift [1, c, 1, 1]; the shift has `plus` in it."""
         found = [together(*one) for one in moments]
-        mean, variance = found[0] if len(found) == 1 else (torch.cat(one, 1) for one in zip(*found, strict=True))
+        mean, deviation = found[0] if len(found) == 1 else (torch.cat(one, 1) for one in zip(*found, strict=True))
         if plus is not None:
             mean = mean + plus
         middle = self.spread(self.gather(mean))
         apart = mean - middle
-        scale = torch.rsqrt(self.spread_variance(self.gather(variance + apart * apart))) * self.weight
+        largest = torch.maximum(apart.abs(), deviation).view(1, self.groups, -1).amax(2) + self.root_eps
+        inverse = 1.0 / largest
+        own = self.spread(inverse)
+        apart, deviation, eps = apart * own, deviation * own, inverse * self.root_eps
+        variance = self.gather(deviation * deviation + apart * apart) + eps * eps
+        scale = self.spread(torch.rsqrt(variance) * inverse) * self.weight
         shift = self.bias + ((plus - middle) if plus is not None else -middle) * scale
         ends = list(itertools.accumulate(self.widths, initial=0))
         return [
@@ -179,11 +197,15 @@ class Scaling(nn.Module):
         ]
 
 
-def together(means: torch.Tensor, variances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of equally large bands [1, c, N, 1] -> mean and variance of the whole, [1, c]."""
+def together(means: torch.Tensor, deviations: torch.Tensor) -> KeptApart:
+    """Of equally large bands [1, c, N, 1] -> mean and deviation of the whole, [1, c]."""
     mean = means.mean(2, keepdim=True)
     apart = means - mean
-    return mean.flatten(1), (variances + apart * apart).mean(2).flatten(1)
+    largest = torch.maximum(apart.abs(), deviations).amax(2, keepdim=True) + NOT_ZERO
+    inverse = 1.0 / largest
+    apart, deviations = apart * inverse, deviations * inverse
+    deviation = torch.sqrt((deviations * deviations + apart * apart).mean(2, keepdim=True)) * largest
+    return mean.flatten(1), deviation.flatten(1)
 
 
 def bands(x: torch.Tensor, lines: int) -> Sequence[torch.Tensor]:

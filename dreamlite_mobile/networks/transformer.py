@@ -4,6 +4,7 @@ The keys and values of every head group are used in place, never repeated.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -14,7 +15,10 @@ from dreamlite_mobile.networks.layers import GeGlu, GroupNorm, LayerNorm, RMSNor
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 """Of one attention: keys [G, D, S] and values [G, S, D] for G key/value heads."""
+Prompt = torch.Tensor | Sequence[KeysValues]
+"""The context [1, S, E] that each layer asks itself, or what each has been given of it beforehand."""
 Change = Callable[[torch.Tensor], torch.Tensor]
+T = TypeVar("T")
 
 
 class Attention(Foldable):
@@ -68,6 +72,11 @@ class Attention(Foldable):
         return self.to_out[0](mixed.reshape(1, rows, self.heads * self.head_dim))
 
 
+def of_one(prompt: torch.Tensor | Sequence[T], index: int) -> torch.Tensor | T:
+    """What one of several layers, or transformers, takes."""
+    return prompt if isinstance(prompt, torch.Tensor) else prompt[index]
+
+
 def joined(tiles: list[torch.Tensor]) -> torch.Tensor:
     """Tiles [1, n, C] one below the other; one that stands alone needs no operator."""
     return tiles[0] if len(tiles) == 1 else torch.cat(tiles, 1)
@@ -89,12 +98,12 @@ class TransformerBlock(nn.Module):
     def forward(
         self,
         x: torch.Tensor,
-        cross: KeysValues,
+        prompt: torch.Tensor | KeysValues,
         bias: torch.Tensor,
         enter: Change | None = None,
         leave: Change | None = None,
     ) -> torch.Tensor:
-        """x [1, N, C], what the prompt gives, bias [1, 1, S] -> [1, N, C].
+        """x [1, N, C], context [1, S, E] or what is asked of it (`of_prompt`), bias [1, 1, S] -> [1, N, C].
 
         A tile normalises its rows once more: cheaper than keeping the normalised whole for the tiles that follow.
 
@@ -102,6 +111,7 @@ class TransformerBlock(nn.Module):
             enter: what is done to the rows of a tile first; leave: to what the tile gives, and added to its rows as
                 they came in. Only without self-attention.
         """
+        cross = self.of_prompt(prompt) if isinstance(prompt, torch.Tensor) else prompt
         if self.attn1 is None:
             return joined([self.without_self_attention(rows, cross, bias, enter, leave) for rows in self.tiles(x)])
         assert enter is None
@@ -157,25 +167,23 @@ class Added(nn.Module):
         return joined([first + project(made) for made, first in pairs])
 
 
-class Transformer2D(Foldable):
+class Transformer2D(nn.Module):
     """`DreamLiteTransformer2DModel` with linear projections."""
 
     def __init__(self, cfg: UNetConfig, channels: int, heads: int, layers: int, kind: BlockKind, form: Form) -> None:
         super().__init__()
-        self.norm = GroupNorm(cfg.norm_num_groups, channels, 1e-6, form)
+        lines = form.lines(channels, channels) if kind != "full" else 0
+        self.norm = GroupNorm(cfg.norm_num_groups, channels, 1e-6, form, [channels], lines)
         self.proj_in = nn.Linear(channels, channels)
         self.transformer_blocks = nn.ModuleList(
             TransformerBlock(cfg, channels, heads, kind == "full", form) for _ in range(layers)
         )
         self.proj_out = nn.Linear(channels, channels)
         self.channels, self.channels_last, self.phases = channels, form.channels_last, form.phases
-        self.tile, self.lines = form.tile(channels), form.lines(channels, channels) if kind != "full" else 0
-        self.added = Added(self.tile)
+        self.tile, self.lines = form.tile(channels), lines
+        if form.phases:
+            self.added = Added(self.tile)
         self.strip = self.tile if form.strips and kind != "full" else 0
-
-    def fold(self) -> None:
-        if self.lines:
-            self.norm.apart([self.channels], self.lines)
 
     def keys_values(self, context: torch.Tensor) -> list[KeysValues]:
         """context [1, S, E] -> what it gives the cross-attention of each layer."""
@@ -185,8 +193,8 @@ class Transformer2D(Foldable):
         """The layers."""
         return [block for block in self.transformer_blocks if isinstance(block, TransformerBlock)]
 
-    def forward(self, x: torch.Tensor, cross: Sequence[KeysValues], bias: torch.Tensor) -> torch.Tensor:
-        """x [1, C, H, W], `keys_values` of the prompt's context, bias [1, 1, S] -> [1, C, H, W]."""
+    def forward(self, x: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
+        """x [1, C, H, W], the prompt's context [1, S, E] or `keys_values` of it, bias [1, 1, S] -> [1, C, H, W]."""
         if self.phases:
             return self.in_phases(x, cross, bias)
         normed, high = self.norm(x), max(1, self.strip // x.shape[3])
@@ -195,7 +203,7 @@ class Transformer2D(Foldable):
         strips = torch.split(normed, high, 2)
         return x + torch.cat([self.through_rows(strip, cross, bias) for strip in strips], 2)
 
-    def in_phases(self, x: torch.Tensor, cross: Sequence[KeysValues], bias: torch.Tensor) -> torch.Tensor:
+    def in_phases(self, x: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
         """With the norm in bands its scale and shift, the projections and the layers work on tiles of the picture's
         own rows; a single layer adds the residual within its tile."""
         blocks = self.blocks()
@@ -208,18 +216,18 @@ class Transformer2D(Foldable):
             made = self.rows(x)
         else:
             made = self.proj_in(self.rows(self.norm(x)))
-        for block, given in zip(blocks, cross, strict=True):
-            made = block(made, given, bias, enter, leave)
+        for layer, block in enumerate(blocks):
+            made = block(made, of_one(cross, layer), bias, enter, leave)
             enter = None
         if leave is None:
             made = self.added(self.proj_out, made, self.rows(x))
         return self.picture(made, *x.shape[2:])
 
-    def through_rows(self, x: torch.Tensor, cross: Sequence[KeysValues], bias: torch.Tensor) -> torch.Tensor:
+    def through_rows(self, x: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
         """[1, C, H, W] -> the same, by way of [1, H W, C]."""
         rows = self.proj_in(self.rows(x))
-        for block, given in zip(self.blocks(), cross, strict=True):
-            rows = block(rows, given, bias)
+        for layer, block in enumerate(self.blocks()):
+            rows = block(rows, of_one(cross, layer), bias)
         return self.picture(self.proj_out(rows), *x.shape[2:])
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
@@ -233,16 +241,3 @@ class Transformer2D(Foldable):
         if self.channels_last:
             return rows.view(1, height, width, -1).permute(0, 3, 1, 2)
         return rows.transpose(1, 2).reshape(1, -1, height, width)
-
-
-class Prompted(nn.Module):
-    """A transformer that asks the prompt's context itself, as one that is lowered alone does."""
-
-    def __init__(self, transformer: Transformer2D) -> None:
-        super().__init__()
-        self.transformer = transformer
-
-    def forward(self, x: torch.Tensor, context: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """x [1, C, H, W], context [1, S, E], bias [1, 1, S] -> [1, C, H, W]."""
-        made: torch.Tensor = self.transformer(x, self.transformer.keys_values(context), bias)
-        return made

@@ -15,10 +15,10 @@ from dreamlite_mobile.config import BlockKind, UNetConfig
 from dreamlite_mobile.networks.form import Foldable, Form
 from dreamlite_mobile.networks.layers import GroupNorm, RMSNorm, bands
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
-from dreamlite_mobile.networks.transformer import KeysValues, Transformer2D
+from dreamlite_mobile.networks.transformer import KeysValues, Transformer2D, of_one
 
-Cross = Sequence[Sequence[KeysValues]]
-"""Of each transformer of a block, of each of its layers, what the prompt gives its cross-attention."""
+Cross = torch.Tensor | Sequence[Sequence[KeysValues]]
+"""The prompt's context [1, S, E], or of each transformer of a block, of each of its layers, what it gives."""
 
 
 class SeparableConv(nn.Module):
@@ -118,7 +118,25 @@ def conv_of(
     return conv
 
 
-class Resnet(Foldable):
+class Bands(Foldable):
+    """A resnet's two convolutions in bands of lines; derived from those that were loaded, which go."""
+
+    first: BandedConv
+    second: BandedConv
+
+    def __init__(self, resnet: "Resnet", out: int, inner_lines: int) -> None:
+        super().__init__()
+        self.of = [resnet]
+        self.inner, self.inner_lines = [out, out], inner_lines
+
+    def fold(self) -> None:
+        (resnet,) = self.of
+        self.first = BandedConv(resnet.conv1, resnet.widths, len(self.inner), resnet.lines)
+        self.second = BandedConv(resnet.conv2, self.inner, 1, self.inner_lines, resnet.conv_shortcut, resnet.widths)
+        del resnet.conv1, resnet.conv2, resnet.conv_shortcut, self.of
+
+
+class Resnet(nn.Module):
     """`ResnetBlock2DDreamLite` with separable convolutions: the first doubles the channels, the second halves them.
 
     Args:
@@ -129,31 +147,25 @@ class Resnet(Foldable):
         super().__init__()
         self.widths = [widths] if isinstance(widths, int) else list(widths)
         self.out, channels = out, sum(self.widths)
-        self.norm1 = GroupNorm(cfg.norm_num_groups, channels, cfg.norm_eps, form)
+        self.lines = form.lines(out, channels) if len(self.widths) > 1 else 0
+        inner_lines = form.lines(out, out) if self.lines else 0
+        self.norm1 = GroupNorm(cfg.norm_num_groups, channels, cfg.norm_eps, form, self.widths, inner_lines)
         self.conv1 = SeparableConv(channels, 2 * out)
         self.time_emb_proj = nn.Linear(cfg.time_embed_dim, 2 * out)
-        self.norm2 = GroupNorm(cfg.norm_num_groups, 2 * out, cfg.norm_eps, form)
+        self.norm2 = GroupNorm(cfg.norm_num_groups, 2 * out, cfg.norm_eps, form, [out, out], inner_lines)
         self.conv2 = SeparableConv(2 * out, out)
         self.conv_shortcut = nn.Conv2d(channels, out, 1) if channels != out else None
-        self.lines = form.lines(out, channels) if len(self.widths) > 1 else 0
-        self.inner_lines = form.lines(out, out)
-
-    def fold(self) -> None:
-        if not self.lines:
-            return
-        inner = [self.out, self.out]
-        self.norm1.apart(self.widths, self.inner_lines)
-        self.norm2.apart(inner, self.inner_lines)
-        self.banded1 = BandedConv(self.conv1, self.widths, len(inner), self.lines)
-        self.banded2 = BandedConv(self.conv2, inner, 1, self.inner_lines, self.conv_shortcut, self.widths)
-        del self.conv1, self.conv2, self.conv_shortcut
+        if self.lines:
+            self.bands = Bands(self, out, inner_lines)
 
     def forward(self, x: torch.Tensor | Sequence[torch.Tensor], step: torch.Tensor) -> torch.Tensor:
         """x [1, C, H, W], or pictures of these channels; step [1, T] (after its SiLU) -> [1, C_out, H, W]."""
         pictures = [x] if isinstance(x, torch.Tensor) else list(x)
         if self.lines:
-            inner = self.banded1(pictures, self.norm1.scaled_by(pictures))
-            (made,) = self.banded2(inner, self.norm2.scaled_by(inner, self.time_emb_proj(step)), pictures)
+            if len(pictures) != len(self.widths):
+                pictures = list(torch.split(torch.cat(pictures, 1), self.widths, 1))
+            inner = self.bands.first(pictures, self.norm1.scaled_by(pictures))
+            (made,) = self.bands.second(inner, self.norm2.scaled_by(inner, self.time_emb_proj(step)), pictures)
             return made
         x = pictures[0] if len(pictures) == 1 else torch.cat(pictures, 1)
         y = self.conv1(F.silu(self.norm1(x)))
@@ -204,12 +216,11 @@ class DownBlock(nn.Module):
         self.downsamplers = nn.ModuleList([] if last else [Downsample(channels, form)])
 
     def forward(self, x: torch.Tensor, step: torch.Tensor, cross: Cross, bias: torch.Tensor) -> list[torch.Tensor]:
-        """`cross`: of each transformer the keys and values of its layers."""
         outputs = []
         for layer, resnet in enumerate(self.resnets):
             x = resnet(x, step)
             if len(self.attentions):
-                x = self.attentions[layer](x, cross[layer], bias)
+                x = self.attentions[layer](x, of_one(cross, layer), bias)
             outputs.append(x)
         for downsampler in self.downsamplers:
             x = downsampler(x)
@@ -230,7 +241,7 @@ class MidBlock(nn.Module):
     def forward(self, x: torch.Tensor, step: torch.Tensor, cross: Cross, bias: torch.Tensor) -> torch.Tensor:
         x = self.resnets[0](x, step)
         for layer, attention in enumerate(self.attentions):
-            x = self.resnets[layer + 1](attention(x, cross[layer], bias), step)
+            x = self.resnets[layer + 1](attention(x, of_one(cross, layer), bias), step)
         return x
 
 
@@ -258,7 +269,7 @@ class UpBlock(nn.Module):
         )
         self.attentions = attentions(cfg, level, layers, cfg.up_kinds[index], form)
         self.upsamplers = nn.ModuleList([Upsample(channels, form)] if index < levels - 1 else [])
-        self.gives = pictures_from_below(cfg, index + 1, form)
+        self.gives, self.phases = pictures_from_below(cfg, index + 1, form), form.phases
 
     def forward(
         self,
@@ -271,9 +282,10 @@ class UpBlock(nn.Module):
         """What comes from below, and what goes on, is one picture or several that count as one with all their
         channels. `skips` is used up from its end."""
         for layer, resnet in enumerate(self.resnets):
-            x = resnet([*below, skips.pop()], step)
+            pictures = [*below, skips.pop()]
+            x = resnet(pictures if self.phases else torch.cat(pictures, 1), step)
             if len(self.attentions):
-                x = self.attentions[layer](x, cross[layer], bias)
+                x = self.attentions[layer](x, of_one(cross, layer), bias)
             below = [x]
         for upsampler in self.upsamplers:
             assert isinstance(upsampler, Upsample)
@@ -336,8 +348,7 @@ class UNet(nn.Module):
         step = step_embedding * 1.0 if self.phases else step_embedding
         context = self.encoder_hid_proj(prompt_states)
         bias = ((mask - 1.0) * self.mask).view(1, 1, -1)
-        blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
-        cross = [[attention.keys_values(context) for attention in block.attentions] for block in blocks]
+        cross = self.of_prompt(context) if self.phases else [context] * (2 * len(self.down_blocks) + 1)
         skips = [self.conv_in(torch.cat([latents, condition], 3))]
         for down in self.down_blocks:
             skips += down(skips[-1], step, cross.pop(0), bias)
@@ -346,6 +357,11 @@ class UNet(nn.Module):
             pictures = up(pictures, skips, step, cross.pop(0), bias)
         (x,) = pictures
         return self.conv_out(F.silu(self.conv_norm_out(x)))[:, :, :, :target_width]
+
+    def of_prompt(self, context: torch.Tensor) -> list[Cross]:
+        """What the context gives the transformers of each block, in their order."""
+        blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
+        return [[attention.keys_values(context) for attention in block.attentions] for block in blocks]
 
 
 def attentions(cfg: UNetConfig, level: int, count: int, kind: BlockKind, form: Form) -> nn.ModuleList:

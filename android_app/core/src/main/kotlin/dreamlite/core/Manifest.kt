@@ -72,13 +72,15 @@ public data class TensorSpec(val name: String, val shape: List<Int>) {
 }
 
 /** How the elements of what shards hand on are stored. */
-public enum class HandedDtype(public val key: String) {
-    FLOAT32("float32"),
-    FLOAT16("float16"),
+public enum class HandedDtype(public val key: String, public val bytes: Int) {
+    FLOAT32("float32", 4),
+    FLOAT16("float16", 2),
 }
 
 /** One tensor that a shard takes or gives: of the method, float32, or handed on from shard to shard. */
-public data class HandedSpec(val name: String, val dtype: HandedDtype, val shape: List<Int>)
+public data class HandedSpec(val name: String, val dtype: HandedDtype, val shape: List<Int>) {
+    public val nbytes: Long get() = shape.fold(dtype.bytes.toLong(), Long::times)
+}
 
 /** One program of a method that is cut into several: what it takes and gives, in call order. */
 public data class ShardEntry(val inputs: List<HandedSpec>, val outputs: List<HandedSpec>)

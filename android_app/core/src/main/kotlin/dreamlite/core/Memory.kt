@@ -37,10 +37,13 @@ public fun Manifest.residency(mode: Mode, available: Long): Residency {
 private fun Manifest.bytesOf(entry: ComponentEntry): Long {
     val weights = entry.files.sumOf { files.getValue(it).bytes }
     val copies = if (backend == Backend.QNN) 1 else 2
-    return weights * copies + ACTIVATIONS * entry.methods.values.maxOf(::buffers)
+    return weights * copies + entry.methods.values.maxOf(::buffers)
 }
 
-private fun buffers(method: MethodEntry): Long = (method.inputs + method.outputs).sumOf { it.nbytes }
+/** What a method computes with; of several programs each keeps room for all that it takes and gives. */
+private fun buffers(method: MethodEntry): Long =
+    ACTIVATIONS * (method.inputs + method.outputs).sumOf { it.nbytes } +
+        method.shards.sumOf { shard -> (shard.inputs + shard.outputs).sumOf { it.nbytes } }
 
 private const val MEGABYTE = 1_000_000L
 

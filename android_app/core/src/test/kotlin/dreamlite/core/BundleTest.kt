@@ -104,4 +104,18 @@ class BundleTest {
         val message = assertFailsWith<BundleException> { manifest.residency(Mode.EDIT, estimate.largest - 1) }.message!!
         assertContains(message, "MB are free")
     }
+
+    @Test
+    fun `each program of a chain keeps room for what it takes and gives`() {
+        val manifest = Bundle.open(fake.path).manifest
+        val picture = HandedSpec("picture", HandedDtype.FLOAT16, listOf(1, 8, 16, 32))
+        val shards = List(3) { ShardEntry(listOf(picture), listOf(picture)) }
+        val whole = manifest.components.getValue("unet")
+        val cut = whole.copy(methods = whole.methods.mapValues { (_, method) -> method.copy(shards = shards) })
+        val (before, after) =
+            listOf(manifest, manifest.copy(components = manifest.components + ("unet" to cut))).map {
+                it.memoryEstimate(Mode.GENERATE).byComponent.getValue("unet")
+            }
+        assertEquals(3L * 2 * 2 * 8 * 16 * 32, after - before)
+    }
 }
