@@ -298,7 +298,8 @@ def main() -> None:
     asked = parser.parse_args()
     wanted = [case for case in cases_of(asked) if case.name.startswith(tuple(asked.only.split(",")))]
     known: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.exists() else {}
-    found = known.setdefault(f"{asked.soc} {asked.precision} S={asked.states}", {})
+    kind = " phases" if asked.what == "phases" else ""
+    found = known.setdefault(f"{asked.soc} {asked.precision} S={asked.states}{kind}", {})
     jobs = [
         Job(case.name, 1.0, lambda case=case: compiled(case, asked.soc, asked.precision))
         for case in wanted
