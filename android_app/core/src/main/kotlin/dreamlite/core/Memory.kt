@@ -41,9 +41,11 @@ private fun Manifest.bytesOf(entry: ComponentEntry): Long {
 }
 
 /** What a method computes with; of several programs each keeps room for all that it takes and gives. */
-private fun buffers(method: MethodEntry): Long =
-    ACTIVATIONS * (method.inputs + method.outputs).sumOf { it.nbytes } +
-        method.shards.sumOf { shard -> (shard.inputs + shard.outputs).sumOf { it.nbytes } }
+private fun buffers(method: MethodEntry): Long {
+    val ends = (method.inputs + method.outputs).sumOf { it.nbytes }
+    val handed = method.shards.sumOf { shard -> (shard.inputs + shard.outputs).sumOf { it.nbytes } }
+    return ACTIVATIONS * ends + handed
+}
 
 private const val MEGABYTE = 1_000_000L
 
