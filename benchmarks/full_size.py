@@ -110,7 +110,7 @@ def component_row(bundle: Bundle, name: str, told: dict[str, Any]) -> dict[str, 
                 "operators": operators(bundle, name, method),
                 "delegates": spec.delegates and spec.delegates.count,
                 "outside": spec.delegates and len(spec.delegates.operators_outside),
-                "traffic_bytes": spec.traffic and spec.traffic.read_bytes + spec.traffic.written_bytes,
+                "traffic_bytes": spec.traffic and spec.traffic.moved_bytes,
                 "predicted_ms": predicted_ms(bundle, name, method),
             }
             for method, spec in entry.methods.items()
@@ -134,8 +134,8 @@ def predicted_ms(bundle: Bundle, name: str, method: str) -> float | None:
     assert plain in (*MODES, FORWARD)
     drawn = next((one for one in bundle.sizes if size_text(one) == size), bundle.sizes[0])
     work = method_work(geometry(bundle.manifest, drawn), name, plain, untiled(form_of("qnn", precision)))
-    moved = spec.traffic.read_bytes + spec.traffic.written_bytes
-    found = predict(packaged_rates(), bundle.manifest.target, work, precision, float(moved), 1 + len(spec.then))
+    moved = float(spec.traffic.moved_bytes)
+    found = predict(packaged_rates(), bundle.manifest.target, work, precision, moved, 1 + len(spec.then))
     return round(found.ms, 1)
 
 

@@ -39,6 +39,11 @@ class Traffic(Strict):
     spilled_bytes: Natural
     filled_bytes: Natural
 
+    @property
+    def moved_bytes(self) -> int:
+        """Read and written."""
+        return self.read_bytes + self.written_bytes
+
 
 class HandedSpec(Strict):
     """One tensor that a shard takes or gives: of the method, float32, or handed on from shard to shard, float16."""

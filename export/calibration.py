@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from PIL import Image
 
 from dreamlite_mobile.checkpoint import Checkpoint
 from dreamlite_mobile.components import (
@@ -27,13 +26,11 @@ from dreamlite_mobile.components import (
 from dreamlite_mobile.parity.reference import reference_components, reference_pipeline
 from dreamlite_mobile.parity.rows import digest
 from dreamlite_mobile.parity.run import Case, Recorder
-from dreamlite_mobile.pipeline import Pipeline, Stages
+from dreamlite_mobile.pipeline import Pipeline
 from dreamlite_mobile.progress import Tell, silent
 from dreamlite_mobile.prompt import PromptEncoder
 from dreamlite_mobile.runtime import Array, Component
 from dreamlite_mobile.tiny.evaluate import asked_of
-from dreamlite_mobile.tiny.score import edits, prompts
-from dreamlite_mobile.tiny.world import render
 
 SEED = 515_151
 """Of prompts and noise; the score's and the parity run's are others."""
@@ -124,13 +121,9 @@ def readings(
     """
     pipelines, cases = recorded(checkpoint, geometry, encoder, modes)
     pipeline = next(pipelines)
-    if "generate" in modes:
-        for asked in prompts(pictures, seed=SEED):
-            pipeline.read(asked.caption, Stages())
-    if "edit" in modes:
-        for change in edits(pictures, seed=SEED):
-            picture = render(change.edit.before, min(geometry.width, geometry.height))
-            pipeline.read_edit(Image.fromarray(picture), change.instruction, Stages())
+    for mode in (mode for mode in MODES if mode in modes):
+        for asked in asked_of(mode, pictures, min(geometry.width, geometry.height), SEED):
+            asked.read(pipeline)
     calls = {
         ("text_encoder", method): tuple(real_calls(cases, "text_encoder", method, signature))
         for method, signature in specs["text_encoder"].methods.items()

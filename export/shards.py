@@ -157,11 +157,8 @@ def named_places(component: str, traced: Traced, patterns: Patterns = PLACES) ->
 
     What a method takes at its very beginning is no cut, and of two places that begin alike the first is enough.
     """
-    pattern, found = patterns.get(component, re.compile(r"(?!)")), dict[str, int]()
-    for index, node in enumerate(traced.nodes):
-        for path in module_paths(node):
-            if pattern.fullmatch(path) and path not in found:
-                found[path] = index
+    pattern = patterns.get(component, re.compile(r"(?!)"))
+    found = {path: index for path, index in beginnings(traced).items() if pattern.fullmatch(path)}
     before = {path: traced.volumes[index] for path, index in found.items()}
     once = {index: path for path, index in reversed(found.items())}
     return {path: before[path] for path in found if before[path] > 0 and once[found[path]] == path}
@@ -171,7 +168,8 @@ def cuts(traced: Traced, chosen: Sequence[str]) -> list[int]:
     """The operators that places begin with. What only takes a picture or rows apart for one belongs to it."""
     place = {node: index for index, node in enumerate(traced.nodes)}
     # an up block joins its skip before its first layer, which belongs to that layer
-    begin = [first_of(traced, path.removesuffix(".resnets.0")) for path in chosen]
+    first_of = beginnings(traced)
+    begin = [first_of[path.removesuffix(".resnets.0")] for path in chosen]
     found = []
     for first, following in zip(begin, [*begin[1:], len(traced.nodes)], strict=True):
         cut = first
@@ -181,9 +179,13 @@ def cuts(traced: Traced, chosen: Sequence[str]) -> list[int]:
     return found
 
 
-def first_of(traced: Traced, path: str) -> int:
-    """The first operator of a module."""
-    return next(at for at, node in enumerate(traced.nodes) if path in module_paths(node))
+def beginnings(traced: Traced) -> dict[str, int]:
+    """The first operator of each module, in their order."""
+    found: dict[str, int] = {}
+    for index, node in enumerate(traced.nodes):
+        for path in module_paths(node):
+            found.setdefault(path, index)
+    return found
 
 
 def module_paths(node: Node) -> list[str]:

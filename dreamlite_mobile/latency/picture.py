@@ -171,7 +171,7 @@ def calls_of(
                 steps if name == UNET else 1,
                 wanted,
                 method_work(shapes, name, method, form if counted is None else untiled(form)),
-                None if counted is None else float(counted.read_bytes + counted.written_bytes),
+                None if counted is None else float(counted.moved_bytes),
                 1 + len(entry.then) if counted is not None else 1,
             )
         )
