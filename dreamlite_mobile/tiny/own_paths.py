@@ -55,7 +55,8 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
     student, read_at = copy.deepcopy(run.average["unet"]).eval(), 0.0
     sampler = Sampler(np.random.default_rng(seed))
     before = run.begun["unet"].eval() if stage.name == "copy" else None
-    drawn = stage.batch if before is None else SPARE * stage.batch
+    drawn = stage.batch if stage.name == "mend" else SPARE * stage.batch
+    mended = partial(mended_path, models, student, count=stage.batch, steered=stage.name == "steer")
     while True:
         written = state.stat().st_mtime if state.exists() else 0.0
         if written > read_at:
@@ -63,11 +64,11 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
             read_at = written
         if sampler.random.random() < stage.edits:
             strange = sampler.random.random() < stage.strange
-            yield mended_path(models, student, wanted_edits(sampler, drawn, strange), stage.batch, named=not strange)
+            yield mended(wanted_edits(sampler, drawn, strange), named=not strange)
         elif before is not None:
             yield held_path(models, before, sampler, stage)
         else:
-            yield mended_path(models, student, wanted_scenes(sampler, stage.batch), stage.batch)
+            yield mended(wanted_scenes(sampler, drawn))
 
 
 def wanted_edits(sampler: Sampler, count: int, strange: bool) -> list[Wanted]:
@@ -91,22 +92,37 @@ def scenes_of(sampler: Sampler, count: int) -> list[Example]:
 
 
 @torch.no_grad()
-def mended_path(models: Models, student: nn.Module, wanted: Sequence[Wanted], count: int, named: bool = True) -> Paths:
+def mended_path(
+    models: Models,
+    student: nn.Module,
+    wanted: Sequence[Wanted],
+    count: int,
+    named: bool = True,
+    steered: bool = False,
+) -> Paths:
     """The student's own paths from fresh noise, moved in a straight line to where they should have ended.
 
     Of more than `count`, those that missed it most and as many others. `named`: all shapes have names, so that the
-    layout can be told.
+    layout can be told. `steered`: the paths stay where they are, and each step from there should make up its share of
+    what is missed.
     """
     sources = [one.source for one in wanted if one.source is not None]
     drawn = drawn_path(models, student, read_words(models, [one.text for one in wanted], sources or None), sources)
     scenes = [one.mend(picture) for one, picture in zip(wanted, decode(models, drawn.points[-1]), strict=True)]
     missed = encode(models.vae, np.stack([render(scene) for scene in scenes])) - drawn.points[-1]
     sigmas = drawn.sigmas
-    bent = [point + float(1 - sigma / sigmas[0]) * missed for point, sigma in zip(drawn.points, sigmas, strict=True)]
+    if steered:
+        shares = [float(1 - then / now) for now, then in pairwise(sigmas)]
+        ends = [point + share * missed for point, share in zip(drawn.points[1:], shares, strict=True)]
+        drawn = replace(drawn, ends=ends)
+    else:
+        shares = [float(1 - sigma / sigmas[0]) for sigma in sigmas]
+        bent = [point + share * missed for point, share in zip(drawn.points, shares, strict=True)]
+        drawn = replace(drawn, points=bent)
     layouts = None
     if named:
         layouts = torch.from_numpy(np.stack([layout(scene, missed.shape[-1]) for scene in scenes])).to(missed.device)
-    return rows_of(replace(drawn, points=bent, layouts=layouts), worst_and_others(missed, count))
+    return rows_of(replace(drawn, layouts=layouts), worst_and_others(missed, count))
 
 
 def worst_and_others(missed: torch.Tensor, count: int) -> torch.Tensor:
@@ -148,4 +164,5 @@ def rows_of(paths: Paths, rows: torch.Tensor) -> Paths:
     """Some of them."""
     words = Words(paths.words.states[rows], paths.words.mask[rows])
     layouts = None if paths.layouts is None else paths.layouts[rows]
-    return Paths([point[rows] for point in paths.points], paths.condition[rows], words, paths.sigmas, layouts)
+    ends = None if paths.ends is None else [end[rows] for end in paths.ends]
+    return Paths([point[rows] for point in paths.points], paths.condition[rows], words, paths.sigmas, layouts, ends)

@@ -30,7 +30,7 @@ REMEMBERED = 32
 """Batches of paths kept for the student."""
 SETTLING = 150
 """Steps in which the maps of `drafts`, which are new, learn from the features and not the features from them."""
-REUSED = {"distil": 4, "mend": 2, "copy": 2}
+REUSED = {"distil": 4, "mend": 2, "copy": 2, "steer": 2}
 """How often a path is used on average: the teacher's cost more."""
 
 
@@ -38,7 +38,8 @@ REUSED = {"distil": 4, "mend": 2, "copy": 2}
 class Paths:
     """Latents [B, 4, h, w] at each of the student's noise levels `sigmas`, the condition and the words they follow.
 
-    `layouts` [B, 3, h, w]: what the picture at their end shows, where that is known.
+    `ends`: where each step should lead, if that is not the next of the points. `layouts` [B, 3, h, w]: what the picture
+    at their end shows, where that is known.
     """
 
     points: list[torch.Tensor]
@@ -46,6 +47,7 @@ class Paths:
     words: Words
     sigmas: np.ndarray
     layouts: torch.Tensor | None = None
+    ends: list[torch.Tensor] | None = None
 
 
 def distil_losses(run: Run, pools: dict[bool, Pool], teacher: nn.Module, seed: int) -> Losses:
@@ -76,14 +78,16 @@ def path_loss(models: Models, paths: Paths, index: int, settled: bool) -> torch.
     """
     now, then = float(paths.sigmas[index]), float(paths.sigmas[index + 1])
     here = paths.points[index]
-    target = (paths.points[index + 1] - here) / (then - now)
+    end = paths.points[index + 1] if paths.ends is None else paths.ends[index]
+    target = (end - here) / (then - now)
+    weight = 1.0 if paths.ends is None else now
     level = torch.full((len(target),), now, device=models.device)
     if paths.layouts is None:
-        return F.mse_loss(velocity(models.unet, here, paths.condition, level, paths.words, SIDE), target)
+        return weight * F.mse_loss(velocity(models.unet, here, paths.condition, level, paths.words, SIDE), target)
     with features_of(models.unet, models.drafts) as features:
         found = velocity(models.unet, here, paths.condition, level, paths.words, SIDE)
     heard = features if settled else [one.detach() for one in features]
-    return F.mse_loss(found.float(), target) + DRAFTED * models.drafts(heard, paths.layouts)
+    return weight * F.mse_loss(found.float(), target) + DRAFTED * models.drafts(heard, paths.layouts)
 
 
 def teachers_paths(

@@ -211,7 +211,7 @@ def run_stage(models: Models, stage: Stage, options: Options, pools: dict[bool, 
         train(run, options, reading_losses(run, options.seed), partial(judge_reading, count=options.scored))
         return
     judge = partial(judge_models, stage=stage, count=options.scored, steps=STUDENT_STEPS, guidance=1.0)
-    if stage.name in ("mend", "copy"):
+    if stage.name in ("mend", "copy", "steer"):
         train(run, options, mend_losses(run, options.out / f"{stage.name}.state", options.seed), judge)
         return
     for is_edit, name in ((False, "scenes"), (True, "edits")):
