@@ -5,6 +5,10 @@ is one right answer for one noise, and the student is corrected where it really 
 2011). `mend` does this to prompts and edits. `copy` does it to edits alone, half of them among things whose shapes have
 no name, and half of what it learns from are the worst of twice as many; prompts, of whose many right pictures the
 mending of one unlearns another, are held by the right pictures of the weights that it began with.
+
+Both bend whole paths: the first step must know from noise alone what will go wrong. `steer` leaves the paths where they
+are and corrects every step from there, prompts and edits: what went wrong is then seen before it is put right, and
+students in use stand on their own paths, not on bent ones.
 """
 
 import copy
@@ -32,7 +36,7 @@ from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Pixels, Sampler, Scene
 TINTED = 0.5
 """Share of the edits that are learnt from whose things have colours without a name."""
 SPARE = 2
-"""How many times as many pictures `copy` draws as it learns from."""
+"""How many times as many pictures `copy` and `steer` draw as they learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
     sampler = Sampler(np.random.default_rng(seed))
     before = run.begun["unet"].eval() if stage.name == "copy" else None
     drawn = stage.batch if stage.name == "mend" else SPARE * stage.batch
-    mended = partial(mended_path, models, student, count=stage.batch, steered=stage.name == "steer")
+    move = steered if stage.name == "steer" else bent
+    mended = partial(mended_path, models, student, count=stage.batch, move=move)
     while True:
         written = state.stat().st_mtime if state.exists() else 0.0
         if written > read_at:
@@ -97,32 +102,34 @@ def mended_path(
     student: nn.Module,
     wanted: Sequence[Wanted],
     count: int,
+    move: Callable[[Paths, torch.Tensor], Paths],
     named: bool = True,
-    steered: bool = False,
 ) -> Paths:
-    """The student's own paths from fresh noise, moved in a straight line to where they should have ended.
+    """The student's own paths from fresh noise, told by `move` (`bent`, `steered`) where they should have led.
 
     Of more than `count`, those that missed it most and as many others. `named`: all shapes have names, so that the
-    layout can be told. `steered`: the paths stay where they are, and each step from there should make up its share of
-    what is missed.
+    layout can be told.
     """
     sources = [one.source for one in wanted if one.source is not None]
     drawn = drawn_path(models, student, read_words(models, [one.text for one in wanted], sources or None), sources)
     scenes = [one.mend(picture) for one, picture in zip(wanted, decode(models, drawn.points[-1]), strict=True)]
     missed = encode(models.vae, np.stack([render(scene) for scene in scenes])) - drawn.points[-1]
-    sigmas = drawn.sigmas
-    if steered:
-        shares = [float(1 - then / now) for now, then in pairwise(sigmas)]
-        ends = [point + share * missed for point, share in zip(drawn.points[1:], shares, strict=True)]
-        drawn = replace(drawn, ends=ends)
-    else:
-        shares = [float(1 - sigma / sigmas[0]) for sigma in sigmas]
-        bent = [point + share * missed for point, share in zip(drawn.points, shares, strict=True)]
-        drawn = replace(drawn, points=bent)
     layouts = None
     if named:
         layouts = torch.from_numpy(np.stack([layout(scene, missed.shape[-1]) for scene in scenes])).to(missed.device)
-    return rows_of(replace(drawn, layouts=layouts), worst_and_others(missed, count))
+    return rows_of(replace(move(drawn, missed), layouts=layouts), worst_and_others(missed, count))
+
+
+def bent(drawn: Paths, missed: torch.Tensor) -> Paths:
+    """Paths moved in a straight line by what their ends `missed` [B, 4, h, w]; their noise stays."""
+    shares = [float(1 - sigma / drawn.sigmas[0]) for sigma in drawn.sigmas]
+    return replace(drawn, points=[point + share * missed for point, share in zip(drawn.points, shares, strict=True)])
+
+
+def steered(drawn: Paths, missed: torch.Tensor) -> Paths:
+    """The same paths, each step of which should make up its share of what the end `missed`, the last step all of it."""
+    shares = [float(1 - then / now) for now, then in pairwise(drawn.sigmas)]
+    return replace(drawn, ends=[point + share * missed for point, share in zip(drawn.points[1:], shares, strict=True)])
 
 
 def worst_and_others(missed: torch.Tensor, count: int) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """What the four-step student learns from: paths from noise to a picture, and where its four steps stand on them.
 
-`distil` takes the guided teacher's paths, `mend` and `copy` the student's own (`own_paths`).
+`distil` takes the guided teacher's paths, `mend`, `copy` and `steer` the student's own (`own_paths`).
 """
 
 from collections import deque
@@ -74,7 +74,8 @@ def path_losses(run: Run, make: Callable[[], Iterator[Paths]], seed: int) -> Los
 def path_loss(models: Models, paths: Paths, index: int, settled: bool) -> torch.Tensor:
     """Over step `index`; where the layout is known, what the features say of it as well.
 
-    Until it is settled who says it, that teaches the features nothing.
+    Until it is settled who says it, that teaches the features nothing. A step that should make up for what went wrong
+    before it has less noise left for that the later it comes: its error grows with 1 / sigma, and sigma weighs it.
     """
     now, then = float(paths.sigmas[index]), float(paths.sigmas[index + 1])
     here = paths.points[index]
