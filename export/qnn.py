@@ -29,7 +29,7 @@ from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
 from export.lean_tracing import decomposed_at_once, lean_edge
 from export.outliers import Activation
-from export.qnn_codes import Codes, Met, PlannedCodes, codes_of, stay_codes
+from export.qnn_codes import Codes, Met, SharedCodes, SharedInputs, codes_of, stay_codes
 from export.qnn_order import results_in_order
 from export.qnn_plan import WeightPlan
 from export.qnn_quantize import Spans, quantised
@@ -97,8 +97,10 @@ def lower(methods: Methods, soc: Target, share: bool = True, integers: Quantisat
             edge = delegated(programs, spec, met)
             reports = {name: cut_report(edge.exported_program(name).graph_module, {}) for name in methods}
             codes = {name: codes_of(edge.exported_program(name), *met[name]) for name in met}
-            labelled: dict[str, Any] = {name: PlannedCodes(*ends) for name, ends in met.items()}
-            program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=labelled))
+            planned: dict[str, Any] = {
+                name: SharedCodes(*met[name]) if name in met else SharedInputs() for name in methods
+            }
+            program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planned))
     except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError, KeyError) as error:
         raise ExportError(f"QNN could not compile {', '.join(methods)} for {soc.soc}: {error}") from error
     outside = {name: report.outside for name, report in reports.items() if report.outside}

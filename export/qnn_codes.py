@@ -64,8 +64,18 @@ def codes_of(program: ExportedProgram, takes: Sequence[bool], gives: Sequence[bo
     return tuple(map(code, signature.user_inputs, takes)), tuple(map(code, signature.user_outputs, gives))
 
 
-class PlannedCodes(MemoryPlanningPass):
-    """Plans memory, and before that gives what meets other shards the dtype that its codes go by.
+class SharedInputs(MemoryPlanningPass):
+    """Plans no memory for what a method takes: the runtime reads it where the caller has it.
+
+    A shard's inputs are other shards' outputs: room of their own would hold them twice and copy them at every call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(alloc_graph_input=False)
+
+
+class SharedCodes(SharedInputs):
+    """The same, and before that gives what meets other shards the dtype that its codes go by.
 
     Not sooner: passes run the graph on its dtypes, and fp32 operators refuse others.
     """

@@ -40,10 +40,10 @@ private fun Manifest.bytesOf(entry: ComponentEntry): Long {
     return weights * copies + entry.methods.values.maxOf(::buffers)
 }
 
-/** What a method computes with; of several programs each keeps room for all that it takes and gives. */
+/** What a method computes with; of several programs each keeps room for all that it gives, and takes that of the others. */
 private fun buffers(method: MethodEntry): Long {
     val ends = (method.inputs + method.outputs).sumOf { it.nbytes }
-    val handed = method.shards.sumOf { shard -> (shard.inputs + shard.outputs).sumOf { it.nbytes } }
+    val handed = method.shards.sumOf { shard -> shard.outputs.sumOf { it.nbytes } }
     return ACTIVATIONS * ends + handed
 }
 
