@@ -1,4 +1,4 @@
-"""The student's own paths from noise to a picture, bent to end where they should have ended.
+"""The student's own paths from noise to a picture, with what they should have led to.
 
 The right picture nearest to the one that was drawn (`mending`) leaves places and sizes the student's choice, so there
 is one right answer for one noise, and the student is corrected where it really goes wrong (as in DAgger, Ross et al.
@@ -6,9 +6,9 @@ is one right answer for one noise, and the student is corrected where it really 
 no name, and half of what it learns from are the worst of twice as many; prompts, of whose many right pictures the
 mending of one unlearns another, are held by the right pictures of the weights that it began with.
 
-Both bend whole paths: the first step must know from noise alone what will go wrong. `steer` leaves the paths where they
-are and corrects every step from there, prompts and edits: what went wrong is then seen before it is put right, and
-students in use stand on their own paths, not on bent ones.
+Both bend whole paths and teach the later steps on what the student never meets. `steer`, of prompts and edits, tells
+the first step the same, and each later one, from where the student really stands, to make up all that is still missed:
+what went wrong is seen there, and often not in the noise.
 """
 
 import copy

@@ -38,8 +38,8 @@ REUSED = {"distil": 4, "mend": 2, "copy": 2, "steer": 2}
 class Paths:
     """Latents [B, 4, h, w] at each of the student's noise levels `sigmas`, the condition and the words they follow.
 
-    `ends`: where each step should lead, if that is not the next of the points. `layouts` [B, 3, h, w]: what the picture
-    at their end shows, where that is known.
+    `ends`: where each step should lead, if that is not the next of the points. `layouts` [B, 3, h, w]: what the right
+    picture shows, where that is known.
     """
 
     points: list[torch.Tensor]
@@ -56,7 +56,7 @@ def distil_losses(run: Run, pools: dict[bool, Pool], teacher: nn.Module, seed: i
 
 
 def path_losses(run: Run, make: Callable[[], Iterator[Paths]], seed: int) -> Losses:
-    """Squared errors of the mean velocity between two points of a path.
+    """Squared errors of the mean velocity of one step: to the next point of a path, or to the step's own end.
 
     A batch of paths costs as much as some of the student's steps, so the latest are used again.
     """
@@ -75,7 +75,8 @@ def path_loss(models: Models, paths: Paths, index: int, settled: bool) -> torch.
     """Over step `index`; where the layout is known, what the features say of it as well.
 
     Until it is settled who says it, that teaches the features nothing. A step that should make up for what went wrong
-    before it has less noise left for that the later it comes: its error grows with 1 / sigma, and sigma weighs it.
+    before it has less noise left for that the later it comes: its squared error grows with 1 / sigma^2, of which the
+    weight takes one power back. What the features say weighs the same at every step.
     """
     now, then = float(paths.sigmas[index]), float(paths.sigmas[index + 1])
     here = paths.points[index]

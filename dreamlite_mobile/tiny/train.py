@@ -20,8 +20,8 @@ no second network are needed, which suits a small machine. What it still draws w
 pictures, put right by the world (`mend`): so it may become better than its teacher. `copy` mends edits alone, half of
 them among things that have no name, and holds prompts: what an edit leaves alone went wrong most, and of pairs of
 colour and shape that no training picture has more than of others, because the U-Net drew again what it recognised.
-`steer` mends prompts and edits step by step, from where the student really stands: one thing too many is told from
-noise alone only when it has begun to show.
+`steer` mends prompts and edits step by step, from where the student really stands: one thing too many can often not be
+told from noise, and later steps see it.
 """
 
 import argparse
