@@ -96,7 +96,7 @@ class QnnExporter:
             self.cutting.shards,
             limit,
             lambda _, weight: weight.numel() * (1.0 if integers else FP16_BYTES),
-            inf if self.cutting.max_memory is None else shard_room(self.cutting.max_memory),
+            inf if self.cutting.max_memory is None else shard_room(self.cutting.max_memory, integers),
             codes=integers,
         )
         whole = partial(self.write_whole, spec, modules, precision, folder)

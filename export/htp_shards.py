@@ -109,14 +109,12 @@ class ShardWriter:
             self.tell(f"{self.spec.name}: what its {len(self.shards)} shards hand on in calibration")
             record_handed(self.shards[: missing[-1] + 1], self.spec, self.calls, handed)
             put_back(self.shards, self.layers)
-        # a network in integers is compiled from fp32, however few bytes its weights will have
-        bytes_each = 1 if self.calls is None else 2
         jobs = [
             Job(
                 self.name(index),
                 operators(self.shards[index]),
                 CompileShard(self, index, files[index], pieces, keys[index], handed),
-                shard_memory(bytes_each * self.shards[index].volume),
+                shard_memory(self.shards[index].volume, integers=self.calls is not None),
             )
             for index in missing
         ]

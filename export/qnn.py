@@ -29,10 +29,11 @@ from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
 from export.lean_tracing import decomposed_at_once, lean_edge
 from export.outliers import Activation
-from export.qnn_codes import Codes, Met, SharedCodes, SharedInputs, codes_of, stay_codes
+from export.qnn_codes import Codes, Met, SharedCodes, codes_of, stay_codes
 from export.qnn_order import results_in_order
 from export.qnn_plan import WeightPlan
 from export.qnn_quantize import Spans, quantised
+from export.shared_inputs import SharedInputs
 from export.targets import Target
 from export.xnnpack import Lowered, Methods, cut_report
 

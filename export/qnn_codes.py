@@ -14,7 +14,6 @@ from executorch.backends.qualcomm.utils.constants import (
     QCOM_PASS_ARGS_KWARGS_DEFAULTS_KEY,
     QCOM_QUANT_ATTRS,
 )
-from executorch.exir.passes import MemoryPlanningPass
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule, Node
@@ -22,6 +21,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 
 from dreamlite_mobile.errors import ExportError
 from export.shards import HANDED_ON, Code
+from export.shared_inputs import SharedInputs
 
 Met = tuple[tuple[bool, ...], tuple[bool, ...]]
 """Of each input and of each output of a method, whether it meets another shard."""
@@ -64,18 +64,8 @@ def codes_of(program: ExportedProgram, takes: Sequence[bool], gives: Sequence[bo
     return tuple(map(code, signature.user_inputs, takes)), tuple(map(code, signature.user_outputs, gives))
 
 
-class SharedInputs(MemoryPlanningPass):
-    """Plans no memory for what a method takes: the runtime reads it where the caller has it.
-
-    A shard's inputs are other shards' outputs: room of their own would hold them twice and copy them at every call.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(alloc_graph_input=False)
-
-
 class SharedCodes(SharedInputs):
-    """The same, and before that gives what meets other shards the dtype that its codes go by.
+    """Plans memory, and before that gives what meets other shards the dtype that its codes go by.
 
     Not sooner: passes run the graph on its dtypes, and fp32 operators refuse others.
     """

@@ -73,6 +73,8 @@ COMPILER_BYTES = 600_000_000
 COMPILER_FACTOR = 19
 """What compiling holds: so much, and so many times the weights in fp16. The published U-Net at 1024x1024 took
 16.9 GB for its 780 MB in one piece, 6.9 GB for the largest of six; a tiny one takes 0.7."""
+INTEGERS_FACTOR = 2
+"""Of it in integers: they are compiled from fp32, however few bytes their weights will have."""
 HANDED_ON = "float16"
 """Between shards: what the HTP computes in, half of what fp32 would move. Integers hand on 16-bit codes under that
 name, the only one of 16 bits whose tensors ExecuTorch's Java classes take back."""
@@ -235,14 +237,18 @@ def even_places(known: Mapping[str, float], total: float, count: int) -> tuple[s
     return tuple(names[cut] for cut in best(-1, count)[1])
 
 
-def shard_memory(volume: float) -> int:
+def shard_memory(volume: float, integers: bool = False) -> int:
     """Bytes that compiling a shard of so many bytes of weights is expected to hold."""
-    return int(COMPILER_BYTES + COMPILER_FACTOR * volume)
+    return int(COMPILER_BYTES + held_per_byte(integers) * volume)
 
 
-def shard_room(memory: int) -> float:
+def shard_room(memory: int, integers: bool = False) -> float:
     """Most bytes of weights that can be compiled within so much memory, the exporter's own included."""
-    return max(0.0, (memory - 2 * COMPILER_BYTES) / COMPILER_FACTOR)
+    return max(0.0, (memory - 2 * COMPILER_BYTES) / held_per_byte(integers))
+
+
+def held_per_byte(integers: bool) -> int:
+    return COMPILER_FACTOR * (INTEGERS_FACTOR if integers else 1)
 
 
 def shard_volumes(known: Mapping[str, float], chosen: Sequence[str], total: float) -> list[float]:

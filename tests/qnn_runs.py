@@ -5,20 +5,25 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from bundles import exported
 from checkpoint_files import tiny_checkpoint
+from executorch.exir._serialize._program import deserialize_pte_binary
 from outcome import Outcome
 from run_folder import made_once
 
+from dreamlite_mobile.bundle_files import read_manifest
 from export import qnn_sdk
 
 SIZE = 64
 ROOT = Path(qnn_sdk.__file__).parents[1]
 START = "from dreamlite_mobile.cli import main; main()"
 TESTS = Path(__file__).parent
+PLANNED_ALIGNMENT = 64
 
 
 def python(script: str, *arguments: object) -> Outcome:
@@ -67,3 +72,14 @@ def compiled(name: str, *more: str, precisions: Iterable[str] = ("fp16",)) -> Pa
 def bundle() -> Path:
     """In fp16, for the emulator."""
     return compiled("qnn-fp16", "--emulator")
+
+
+def check_planned(folder: Path, component: str) -> None:
+    """The runtime sets memory aside for what each program gives, and none for what it takes."""
+    for name, method in read_manifest(folder).components[component].methods.items():
+        for file, shard in zip((method.file, *method.then), method.shards or (method,), strict=True):
+            program = deserialize_pte_binary((folder / file).read_bytes()).program
+            (plan,) = [plan for plan in program.execution_plan if plan.name == name]
+            given = sum(prod(one.shape) * np.dtype(one.dtype).itemsize for one in shard.outputs)
+            assert given <= sum(plan.non_const_buffer_sizes) < given + PLANNED_ALIGNMENT * len(shard.outputs)
+            assert all(plan.values[index].val.allocation_info is None for index in plan.inputs)

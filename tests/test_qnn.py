@@ -4,17 +4,14 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from checkpoint_files import tiny_checkpoint
-from executorch.exir._serialize._program import deserialize_pte_binary
 from outcome import Outcome
 from PIL import Image
-from qnn_runs import SIZE, bundle, compiled, dreamlite, parity, python, said
+from qnn_runs import SIZE, bundle, check_planned, compiled, dreamlite, parity, python, said
 
 from dreamlite_mobile import bundle_files
 from dreamlite_mobile.bundle import open_bundle
@@ -25,7 +22,6 @@ from dreamlite_mobile.runtime.load import load_component
 
 pytestmark = [pytest.mark.qnn, pytest.mark.slow]
 SHARDS = 3
-ALIGNMENT = 64
 CHAINED = """
 import json, sys
 from pathlib import Path
@@ -63,9 +59,7 @@ def test_a_unet_in_shards_is_as_right_as_in_one_piece_and_is_compiled_once(tmp_p
     assert method.delegates is not None and method.delegates.count == SHARDS and method.traffic is not None
     parts = [shard.traffic.read_bytes for shard in method.shards if shard.traffic]
     assert len(parts) == SHARDS and sum(parts) == method.traffic.read_bytes
-    for name, shard in zip((method.file, *method.then), method.shards, strict=True):
-        given = sum(prod(tensor.shape) * np.dtype(tensor.dtype).itemsize for tensor in shard.outputs)
-        assert given <= planned_bytes(tmp_path / "cut" / name) < given + ALIGNMENT * len(shard.outputs)
+    check_planned(tmp_path / "cut", "unet")
     cut, whole, between = said(CHAINED, tmp_path / "cut", bundle(), tiny_checkpoint())
     assert cut < 4.5e-3 and whole < 4.5e-3 and between < 4.5e-3 and cut < 1.3 * whole
     for piece in (tmp_path / "cache").iterdir():
@@ -75,12 +69,6 @@ def test_a_unet_in_shards_is_as_right_as_in_one_piece_and_is_compiled_once(tmp_p
     assert again.code == 0 and again.err.count(f"of {SHARDS}") == again.err.count("finished before") == SHARDS
     for name in (method.file, *method.then):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
-
-
-def planned_bytes(program: Path) -> int:
-    """What the runtime sets aside for tensors when it loads the one method."""
-    (plan,) = deserialize_pte_binary(program.read_bytes()).program.execution_plan
-    return sum(plan.non_const_buffer_sizes)
 
 
 def test_the_manifest_says_what_the_phone_needs() -> None:
@@ -101,6 +89,8 @@ def test_every_method_is_one_delegate_with_its_traffic() -> None:
     for spec in methods:
         given = sum(tensor.nbytes for tensor in spec.outputs) // 2
         assert spec.traffic is not None and spec.traffic.written_bytes >= given and spec.traffic.read_bytes > 0
+    for name in manifest.components:
+        check_planned(bundle(), name)
 
 
 def test_for_the_phone_both_methods_share_their_weights(tmp_path: Path) -> None:
@@ -204,7 +194,6 @@ def test_a_norm_that_the_htp_computes_wrongly_is_refused() -> None:
 
 PLANTED = """
 import json, sys, tempfile
-from math import prod
 from pathlib import Path
 from export.qnn_sdk import ready
 ready()

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from qnn_runs import compiled, parity, said
+from qnn_runs import check_planned, compiled, parity, said
 
 from dreamlite_mobile import bundle_files
 
@@ -35,6 +35,7 @@ def exported(precision: str, *precisions: str, more: tuple[str, ...] = ()) -> Pa
 
 def test_integers_reach_their_floors_on_the_emulator() -> None:
     """On a seeded sample that calibration did not see. The numbers watch knows the codes and what can be held."""
+    check_planned(integers(), "text_encoder")
     done = parity(integers())
     assert done.code == 0, done.err
     numbers = done.data["bundles"][0]["numbers"]

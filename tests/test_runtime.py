@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from executorch.exir import ExecutorchBackendConfig, to_edge
+from sharded_bundle import sharded_folder
 from small_bundle import components as bundle_components
 from small_bundle import write_bundle
 from standin import standin, standin_methods, write_pte
 
 from dreamlite_mobile.bundle import open_bundle
-from dreamlite_mobile.components import MethodSpec, TensorSpec, sample_inputs
+from dreamlite_mobile.bundle_checks import geometry
+from dreamlite_mobile.components import MethodSpec, TensorSpec, component_specs, sample_inputs
 from dreamlite_mobile.errors import BundleError, ConfigError, PromptError
 from dreamlite_mobile.runtime import Component
 from dreamlite_mobile.runtime.embeddings import EmbeddingTable, StepEmbeddings
@@ -96,6 +99,37 @@ def test_inputs_are_left_alone_and_may_be_views(component: Component) -> None:
     for value in turned.values():
         value.setflags(write=False)
     np.testing.assert_array_equal(component.run("generate", turned)["sum"], component.run("generate", inputs)["sum"])
+
+
+def test_a_program_reads_its_input_where_another_gave_it(tmp_path: Path) -> None:
+    """As the app chains shards: nothing is copied out in between, and each call gives its inputs anew."""
+    from executorch.extension.pybindings import portable_lib
+
+    from export.shared_inputs import SharedInputs
+
+    planned = ExecutorchBackendConfig(memory_planning_pass=SharedInputs())
+    value, loaded = torch.arange(6.0).reshape(2, 3), []
+    for name, module in (("first", torch.nn.Sigmoid()), ("second", torch.nn.GELU())):
+        program = to_edge(torch.export.export(module, (value,))).to_executorch(planned)
+        (tmp_path / name).write_bytes(program.buffer)
+        loaded.append(portable_lib._load_for_executorch(str(tmp_path / name)))
+    for given in (value, -3 * value, value + 1):
+        (handed,) = loaded[0].run_method("forward", (given,), clone_outputs=False)
+        (found,) = loaded[1].run_method("forward", (handed,), clone_outputs=False)
+        torch.testing.assert_close(found, torch.nn.functional.gelu(given.sigmoid()))
+
+
+def test_a_chain_takes_views_too() -> None:
+    """Inputs whose last axis does not lie closest together in memory."""
+    bundle = open_bundle(sharded_folder() / "bundle")
+    method = component_specs(geometry(bundle.manifest), ["generate"])["text_encoder"].methods["generate"]
+    inputs = sample_inputs(method, 3)
+    chain = load_component(bundle, "text_encoder")
+    wanted = chain.run("generate", inputs)
+    views = {name: np.asfortranarray(array) for name, array in inputs.items()}
+    assert any(not view.flags["C_CONTIGUOUS"] for view in views.values())
+    for name, found in chain.run("generate", views).items():
+        np.testing.assert_array_equal(found, wanted[name])
 
 
 def test_an_unknown_method_lists_the_known(component: Component) -> None:

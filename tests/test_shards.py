@@ -323,10 +323,11 @@ def test_other_backends_are_not_cut() -> None:
     exporter("onnx", cutting=Cutting(jobs=2, max_memory=10**9, cache=Path("somewhere")))
 
 
-def test_a_ceiling_on_memory_cuts_finer_than_usual() -> None:
+@pytest.mark.parametrize("integers", [False, True])
+def test_a_ceiling_on_memory_cuts_finer_than_usual(integers: bool) -> None:
     """As many shards as it takes for the largest to be compiled within it; a number that was asked for stays."""
     weights = sum(two_bytes("", weight) for weight in subject("unet")[1]["generate"].parameters())
-    room = shard_room(2 * shard_memory(0) + shard_memory(weights / 3) - shard_memory(0))
+    room = shard_room(shard_memory(0) + shard_memory(weights / 3, integers), integers)
     assert room == pytest.approx(weights / 3)
     found = cut_component(*subject("unet"), None, UNLIMITED, two_bytes, room)
     assert len(found) > 1 and max(shard.volume for shard in found) <= room

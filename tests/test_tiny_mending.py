@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import torch
 from stages import stage_of
 from wrong_examples import DRAWN, wrong_edits, wrong_scenes
 
-from dreamlite_mobile.tiny import own_paths, train
+from dreamlite_mobile.tiny import own_paths, paths, train
 from dreamlite_mobile.tiny.completing import near_background
 from dreamlite_mobile.tiny.detect import detect
 from dreamlite_mobile.tiny.examples import SCENE_KINDS, Example, SceneKind, edit_example, example
 from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
-from dreamlite_mobile.tiny.models import Models, create, encode, read_words
+from dreamlite_mobile.tiny.models import Models, Words, create, encode, read_words
 from dreamlite_mobile.tiny.paths import Paths
 from dreamlite_mobile.tiny.score import Judged, edits, judge_edited, judge_generated, prompts, stands
 from dreamlite_mobile.tiny.wording import told_background
@@ -25,7 +26,6 @@ from dreamlite_mobile.tiny.wrong import WRONG, WRONG_EDIT
 
 NEAR = 0.02
 """How far a thing that is kept may move, and its half-width change, in picture sides: a detector counts pixels."""
-MEND = stage_of("mend")
 COPY_BATCH = 3
 
 
@@ -164,7 +164,7 @@ def test_a_path_is_bent_to_the_mended_picture(models: Models, share: float, monk
     monkeypatch.setattr(own_paths, "render", watched)
     sampler = Sampler(np.random.default_rng(8))
     wanted = own_paths.wanted_edits(sampler, 2, strange=False) if share else own_paths.wanted_scenes(sampler, 2)
-    found = own_paths.mended_path(models, stay, wanted, 2)
+    found = own_paths.mended_path(models, stay, wanted, 2, own_paths.bent)
     noise, right = found.points[0], encode(models.vae, np.stack(drawn[-2:]))
     assert noise.std() == pytest.approx(1, abs=0.15)
     for point, sigma in zip(found.points, found.sigmas, strict=True):
@@ -172,6 +172,41 @@ def test_a_path_is_bent_to_the_mended_picture(models: Models, share: float, monk
     sources = encode(models.vae, np.stack(drawn[:2])) if share else torch.zeros_like(noise)
     torch.testing.assert_close(found.condition, sources)
     assert found.layouts is not None and found.layouts.shape == (2, 3, *noise.shape[2:])
+
+
+def test_each_step_is_steered_from_where_the_student_stands() -> None:
+    """A path that went astray: its points stay, and each step's end is moved by its share of what was missed."""
+    sigmas = np.array([1.0, 0.75, 0.5, 0.0])
+    points = [torch.full((2, 4, 1, 1), value) for value in (0.0, 1.0, 5.0, 2.0)]
+    missed = torch.tensor([-2.0, 4.0]).reshape(2, 1, 1, 1).expand(2, 4, 1, 1)
+    words = Words(torch.zeros(2, 1, 1), torch.ones(2, 1))
+    found = own_paths.steered(Paths(points, points[0], words, sigmas), missed)
+    assert found.points is points and found.ends is not None
+    for end, after, share in zip(found.ends, points[1:], (1 / 4, 1 / 3, 1.0), strict=True):
+        torch.testing.assert_close(end, after + share * missed)
+    first = own_paths.rows_of(found, torch.tensor([1]))
+    assert first.ends is not None
+    torch.testing.assert_close(first.ends[-1], torch.full((1, 4, 1, 1), 6.0))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_student_that_follows_what_it_is_told_has_no_loss(
+    models: Models, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """Told by the next point, or by the step's own end: what it is off from that is weighed by sigma."""
+    wanted = own_paths.wanted_edits(Sampler(np.random.default_rng(8)), 2, strange=not named)
+    told = own_paths.mended_path(models, still(models), wanted, 2, own_paths.steered, named=named)
+    assert told.ends is not None and (told.layouts is not None) == named
+    told = replace(told, points=[index + point for index, point in enumerate(told.points)])
+    monkeypatch.setattr(models.drafts, "forward", lambda *_: torch.tensor(0.0))
+    for index, (now, then) in enumerate(pairwise(map(float, told.sigmas))):
+        towards = {"end": told.ends[index], "next": told.points[index + 1]}
+        for target, (paths_told, weight) in {"end": (told, now), "next": (replace(told, ends=None), 1.0)}.items():
+            speed = (towards[target] - told.points[index]) / (then - now)
+            for off in (0.0, 2.0):
+                monkeypatch.setattr(paths, "velocity", lambda *_, found=speed + off: found)
+                loss = paths.path_loss(models, paths_told, index, settled=True)
+                assert float(loss) == pytest.approx(off**2 * weight, abs=1e-9)
 
 
 def test_of_more_than_are_learnt_from_half_are_those_that_missed_most() -> None:
@@ -200,27 +235,32 @@ def test_prompts_are_held_by_what_was_drawn_right_before(
         torch.testing.assert_close(point, found.points[0])
 
 
-def test_the_stage_goes_half_way(models: Models, tmp_path: Path) -> None:
-    run = train.start(models, MEND, train.Options(tmp_path))
+@pytest.mark.parametrize(("name", "taken"), [("mend", 0.5), ("steer", 0.7)])
+def test_a_stage_goes_part_of_the_way(models: Models, tmp_path: Path, name: str, taken: float) -> None:
+    run = train.start(models, stage_of(name), train.Options(tmp_path))
     before = run.begun["unet"].conv_out.bias.detach().clone()
     run.average["unet"].conv_out.bias.data.add_(1.0)
-    assert MEND.taken == 0.5
-    torch.testing.assert_close(train.averaged(run).unet.conv_out.bias.detach(), before + 0.5)
+    torch.testing.assert_close(train.averaged(run).unet.conv_out.bias.detach(), before + taken)
     torch.testing.assert_close(run.average["unet"].conv_out.bias.detach(), before + 1.0)
 
 
-def test_the_maker_goes_on_with_newer_weights(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["mend", "steer"])
+def test_the_maker_goes_on_with_newer_weights(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     options = train.Options(tmp_path)
-    run = train.start(models, replace(MEND, batch=1), options)
+    run = train.start(models, replace(stage_of(name), batch=1), options)
     asked = []
 
-    def watched(_: Models, student: Any, *rest: Any, **named: Any) -> Paths:
+    def watched(_: Models, student: Any, wanted: Any, **named: Any) -> Paths:
         asked.append(student.conv_out.bias.detach().mean().item())
-        return mended_path(models, student, *rest, **named)
+        assert (len(wanted), named["count"]) == ({"mend": 1, "steer": own_paths.SPARE}[name], 1)
+        assert named["move"] is {"mend": own_paths.bent, "steer": own_paths.steered}[name]
+        return mended_path(models, student, wanted, **named)
 
     mended_path = own_paths.mended_path
     monkeypatch.setattr(own_paths, "mended_path", watched)
-    maker = own_paths.mended_paths(run, tmp_path / "mend.state", (0, 0))
+    maker = own_paths.mended_paths(run, tmp_path / f"{name}.state", (0, 0))
     next(maker)
     run.average["unet"].conv_out.bias.data.fill_(1.0)
     train.keep(run, options)

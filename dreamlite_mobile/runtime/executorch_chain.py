@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from executorch.runtime import Method as Loaded
 
@@ -42,7 +43,7 @@ class ExecuTorchChain:
         spec = find_method(self.name, self._methods, method)
         assert isinstance(spec, MethodEntry)
         check_inputs(f"{self.name}.{method}", spec.inputs, inputs)
-        values = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        values = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
         last = {name: index for index, shard in enumerate(spec.shards) for name in (item.name for item in shard.inputs)}
         wanted = {tensor.name for tensor in spec.outputs}
         for index, (program, shard) in enumerate(zip(self._load(method, spec), spec.shards, strict=True)):

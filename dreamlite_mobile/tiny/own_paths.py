@@ -1,10 +1,14 @@
-"""The student's own paths from noise to a picture, bent to end where they should have ended.
+"""The student's own paths from noise to a picture, with what they should have led to.
 
 The right picture nearest to the one that was drawn (`mending`) leaves places and sizes the student's choice, so there
 is one right answer for one noise, and the student is corrected where it really goes wrong (as in DAgger, Ross et al.
 2011). `mend` does this to prompts and edits. `copy` does it to edits alone, half of them among things whose shapes have
 no name, and half of what it learns from are the worst of twice as many; prompts, of whose many right pictures the
 mending of one unlearns another, are held by the right pictures of the weights that it began with.
+
+Both bend whole paths and teach the later steps on what the student never meets. `steer`, of prompts and edits, tells
+the first step the same, and each later one, from where the student really stands, to make up all that is still missed:
+what went wrong is seen there, and often not in the noise.
 """
 
 import copy
@@ -32,7 +36,7 @@ from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Pixels, Sampler, Scene
 TINTED = 0.5
 """Share of the edits that are learnt from whose things have colours without a name."""
 SPARE = 2
-"""How many times as many pictures `copy` draws as it learns from."""
+"""How many times as many pictures `copy` and `steer` draw as they learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,9 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
     student, read_at = copy.deepcopy(run.average["unet"]).eval(), 0.0
     sampler = Sampler(np.random.default_rng(seed))
     before = run.begun["unet"].eval() if stage.name == "copy" else None
-    drawn = stage.batch if before is None else SPARE * stage.batch
+    drawn = stage.batch if stage.name == "mend" else SPARE * stage.batch
+    move = steered if stage.name == "steer" else bent
+    mended = partial(mended_path, models, student, count=stage.batch, move=move)
     while True:
         written = state.stat().st_mtime if state.exists() else 0.0
         if written > read_at:
@@ -63,11 +69,11 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
             read_at = written
         if sampler.random.random() < stage.edits:
             strange = sampler.random.random() < stage.strange
-            yield mended_path(models, student, wanted_edits(sampler, drawn, strange), stage.batch, named=not strange)
+            yield mended(wanted_edits(sampler, drawn, strange), named=not strange)
         elif before is not None:
             yield held_path(models, before, sampler, stage)
         else:
-            yield mended_path(models, student, wanted_scenes(sampler, stage.batch), stage.batch)
+            yield mended(wanted_scenes(sampler, drawn))
 
 
 def wanted_edits(sampler: Sampler, count: int, strange: bool) -> list[Wanted]:
@@ -91,8 +97,15 @@ def scenes_of(sampler: Sampler, count: int) -> list[Example]:
 
 
 @torch.no_grad()
-def mended_path(models: Models, student: nn.Module, wanted: Sequence[Wanted], count: int, named: bool = True) -> Paths:
-    """The student's own paths from fresh noise, moved in a straight line to where they should have ended.
+def mended_path(
+    models: Models,
+    student: nn.Module,
+    wanted: Sequence[Wanted],
+    count: int,
+    move: Callable[[Paths, torch.Tensor], Paths],
+    named: bool = True,
+) -> Paths:
+    """The student's own paths from fresh noise, told by `move` (`bent`, `steered`) where they should have led.
 
     Of more than `count`, those that missed it most and as many others. `named`: all shapes have names, so that the
     layout can be told.
@@ -101,12 +114,22 @@ def mended_path(models: Models, student: nn.Module, wanted: Sequence[Wanted], co
     drawn = drawn_path(models, student, read_words(models, [one.text for one in wanted], sources or None), sources)
     scenes = [one.mend(picture) for one, picture in zip(wanted, decode(models, drawn.points[-1]), strict=True)]
     missed = encode(models.vae, np.stack([render(scene) for scene in scenes])) - drawn.points[-1]
-    sigmas = drawn.sigmas
-    bent = [point + float(1 - sigma / sigmas[0]) * missed for point, sigma in zip(drawn.points, sigmas, strict=True)]
     layouts = None
     if named:
         layouts = torch.from_numpy(np.stack([layout(scene, missed.shape[-1]) for scene in scenes])).to(missed.device)
-    return rows_of(replace(drawn, points=bent, layouts=layouts), worst_and_others(missed, count))
+    return rows_of(replace(move(drawn, missed), layouts=layouts), worst_and_others(missed, count))
+
+
+def bent(drawn: Paths, missed: torch.Tensor) -> Paths:
+    """Paths moved in a straight line by what their ends `missed` [B, 4, h, w]; their noise stays."""
+    shares = [float(1 - sigma / drawn.sigmas[0]) for sigma in drawn.sigmas]
+    return replace(drawn, points=[point + share * missed for point, share in zip(drawn.points, shares, strict=True)])
+
+
+def steered(drawn: Paths, missed: torch.Tensor) -> Paths:
+    """The same paths, each step of which should make up its share of what the end `missed`, the last step all of it."""
+    shares = [float(1 - then / now) for now, then in pairwise(drawn.sigmas)]
+    return replace(drawn, ends=[point + share * missed for point, share in zip(drawn.points[1:], shares, strict=True)])
 
 
 def worst_and_others(missed: torch.Tensor, count: int) -> torch.Tensor:
@@ -148,4 +171,5 @@ def rows_of(paths: Paths, rows: torch.Tensor) -> Paths:
     """Some of them."""
     words = Words(paths.words.states[rows], paths.words.mask[rows])
     layouts = None if paths.layouts is None else paths.layouts[rows]
-    return Paths([point[rows] for point in paths.points], paths.condition[rows], words, paths.sigmas, layouts)
+    ends = None if paths.ends is None else [end[rows] for end in paths.ends]
+    return Paths([point[rows] for point in paths.points], paths.condition[rows], words, paths.sigmas, layouts, ends)

@@ -1,6 +1,6 @@
 """What the four-step student learns from: paths from noise to a picture, and where its four steps stand on them.
 
-`distil` takes the guided teacher's paths, `mend` and `copy` the student's own (`own_paths`).
+`distil` takes the guided teacher's paths, `mend`, `copy` and `steer` the student's own (`own_paths`).
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ REMEMBERED = 32
 """Batches of paths kept for the student."""
 SETTLING = 150
 """Steps in which the maps of `drafts`, which are new, learn from the features and not the features from them."""
-REUSED = {"distil": 4, "mend": 2, "copy": 2}
+REUSED = {"distil": 4, "mend": 2, "copy": 2, "steer": 2}
 """How often a path is used on average: the teacher's cost more."""
 
 
@@ -38,7 +38,8 @@ REUSED = {"distil": 4, "mend": 2, "copy": 2}
 class Paths:
     """Latents [B, 4, h, w] at each of the student's noise levels `sigmas`, the condition and the words they follow.
 
-    `layouts` [B, 3, h, w]: what the picture at their end shows, where that is known.
+    `ends`: where each step should lead, if that is not the next of the points. `layouts` [B, 3, h, w]: what the right
+    picture shows, where that is known.
     """
 
     points: list[torch.Tensor]
@@ -46,6 +47,7 @@ class Paths:
     words: Words
     sigmas: np.ndarray
     layouts: torch.Tensor | None = None
+    ends: list[torch.Tensor] | None = None
 
 
 def distil_losses(run: Run, pools: dict[bool, Pool], teacher: nn.Module, seed: int) -> Losses:
@@ -54,7 +56,7 @@ def distil_losses(run: Run, pools: dict[bool, Pool], teacher: nn.Module, seed: i
 
 
 def path_losses(run: Run, make: Callable[[], Iterator[Paths]], seed: int) -> Losses:
-    """Squared errors of the mean velocity between two points of a path.
+    """Squared errors of the mean velocity of one step: to the next point of a path, or to the step's own end.
 
     A batch of paths costs as much as some of the student's steps, so the latest are used again.
     """
@@ -72,18 +74,22 @@ def path_losses(run: Run, make: Callable[[], Iterator[Paths]], seed: int) -> Los
 def path_loss(models: Models, paths: Paths, index: int, settled: bool) -> torch.Tensor:
     """Over step `index`; where the layout is known, what the features say of it as well.
 
-    Until it is settled who says it, that teaches the features nothing.
+    Until it is settled who says it, that teaches the features nothing. A step that should make up for what went wrong
+    before it has less noise left for that the later it comes: its squared error grows with 1 / sigma^2, of which the
+    weight takes one power back. What the features say weighs the same at every step.
     """
     now, then = float(paths.sigmas[index]), float(paths.sigmas[index + 1])
     here = paths.points[index]
-    target = (paths.points[index + 1] - here) / (then - now)
+    end = paths.points[index + 1] if paths.ends is None else paths.ends[index]
+    target = (end - here) / (then - now)
+    weight = 1.0 if paths.ends is None else now
     level = torch.full((len(target),), now, device=models.device)
     if paths.layouts is None:
-        return F.mse_loss(velocity(models.unet, here, paths.condition, level, paths.words, SIDE), target)
+        return weight * F.mse_loss(velocity(models.unet, here, paths.condition, level, paths.words, SIDE), target)
     with features_of(models.unet, models.drafts) as features:
         found = velocity(models.unet, here, paths.condition, level, paths.words, SIDE)
     heard = features if settled else [one.detach() for one in features]
-    return F.mse_loss(found.float(), target) + DRAFTED * models.drafts(heard, paths.layouts)
+    return weight * F.mse_loss(found.float(), target) + DRAFTED * models.drafts(heard, paths.layouts)
 
 
 def teachers_paths(

@@ -20,6 +20,8 @@ no second network are needed, which suits a small machine. What it still draws w
 pictures, put right by the world (`mend`): so it may become better than its teacher. `copy` mends edits alone, half of
 them among things that have no name, and holds prompts: what an edit leaves alone went wrong most, and of pairs of
 colour and shape that no training picture has more than of others, because the U-Net drew again what it recognised.
+`steer` mends prompts and edits step by step, from where the student really stands: one thing too many can often not be
+told from noise, and later steps see it.
 """
 
 import argparse
@@ -211,7 +213,7 @@ def run_stage(models: Models, stage: Stage, options: Options, pools: dict[bool, 
         train(run, options, reading_losses(run, options.seed), partial(judge_reading, count=options.scored))
         return
     judge = partial(judge_models, stage=stage, count=options.scored, steps=STUDENT_STEPS, guidance=1.0)
-    if stage.name in ("mend", "copy"):
+    if stage.name in ("mend", "copy", "steer"):
         train(run, options, mend_losses(run, options.out / f"{stage.name}.state", options.seed), judge)
         return
     for is_edit, name in ((False, "scenes"), (True, "edits")):

@@ -13,7 +13,7 @@ public enum class Residency { KEEP_ALL, ONE_AT_A_TIME }
 /** What a mode of a bundle needs, also before it is copied; see [MemoryEstimate]. */
 public fun Manifest.memoryEstimate(mode: Mode): MemoryEstimate {
     val components = componentsOf(mode).mapNotNull { name -> components[name]?.let { name to bytesOf(it) } }.toMap()
-    val between = this.components.values.flatMap { it.methods.values }.maxOfOrNull(::buffers) ?: 0
+    val between = this.components.values.flatMap { it.methods.values }.maxOfOrNull(::work) ?: 0
     return MemoryEstimate(components.values.sum() + between, (components.values.maxOrNull() ?: 0) + between, components)
 }
 
@@ -37,15 +37,14 @@ public fun Manifest.residency(mode: Mode, available: Long): Residency {
 private fun Manifest.bytesOf(entry: ComponentEntry): Long {
     val weights = entry.files.sumOf { files.getValue(it).bytes }
     val copies = if (backend == Backend.QNN) 1 else 2
-    return weights * copies + entry.methods.values.maxOf(::buffers)
+    return weights * copies + entry.methods.values.maxOf { work(it) + handed(it) }
 }
 
-/** What a method computes with; of several programs each keeps room for all that it gives, and takes that of the others. */
-private fun buffers(method: MethodEntry): Long {
-    val ends = (method.inputs + method.outputs).sumOf { it.nbytes }
-    val handed = method.shards.sumOf { shard -> shard.outputs.sumOf { it.nbytes } }
-    return ACTIVATIONS * ends + handed
-}
+/** What a method computes with. */
+private fun work(method: MethodEntry): Long = ACTIVATIONS * (method.inputs + method.outputs).sumOf { it.nbytes }
+
+/** Of several programs each keeps room for all that it gives, and takes that of the others. */
+private fun handed(method: MethodEntry): Long = method.shards.sumOf { shard -> shard.outputs.sumOf { it.nbytes } }
 
 private const val MEGABYTE = 1_000_000L
 
