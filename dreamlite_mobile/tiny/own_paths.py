@@ -35,8 +35,6 @@ from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Pixels, Sampler, Scene
 
 TINTED = 0.5
 """Share of the edits that are learnt from whose things have colours without a name."""
-SPARE = 2
-"""How many times as many pictures `copy` and `steer` draw as they learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,9 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
     models, stage = run.models, run.stage
     student, read_at = copy.deepcopy(run.average["unet"]).eval(), 0.0
     sampler = Sampler(np.random.default_rng(seed))
-    before = run.begun["unet"].eval() if stage.name == "copy" else None
-    drawn = stage.batch if stage.name == "mend" else SPARE * stage.batch
-    move = steered if stage.name == "steer" else bent
+    before = run.begun["unet"].eval() if stage.held else None
+    drawn = stage.spare * stage.batch
+    move = steered if stage.steered else bent
     mended = partial(mended_path, models, student, count=stage.batch, move=move)
     while True:
         written = state.stat().st_mtime if state.exists() else 0.0
@@ -146,7 +144,7 @@ def held_path(models: Models, before: nn.Module, sampler: Sampler, stage: Stage)
 
     At most a batch of them.
     """
-    scenes = scenes_of(sampler, SPARE * stage.batch)
+    scenes = scenes_of(sampler, stage.spare * stage.batch)
     drawn = drawn_path(models, before, read_words(models, [one.caption for one in scenes]), [])
     pictures = decode(models, drawn.points[-1])
     right = [judge_generated(one, picture).right for one, picture in zip(scenes, pictures, strict=True)]

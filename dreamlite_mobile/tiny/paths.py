@@ -80,16 +80,16 @@ def path_loss(models: Models, paths: Paths, index: int, settled: bool) -> torch.
     """
     now, then = float(paths.sigmas[index]), float(paths.sigmas[index + 1])
     here = paths.points[index]
-    end = paths.points[index + 1] if paths.ends is None else paths.ends[index]
+    end, weight = (paths.points[index + 1], 1.0) if paths.ends is None else (paths.ends[index], now)
     target = (end - here) / (then - now)
-    weight = 1.0 if paths.ends is None else now
     level = torch.full((len(target),), now, device=models.device)
-    if paths.layouts is None:
-        return weight * F.mse_loss(velocity(models.unet, here, paths.condition, level, paths.words, SIDE), target)
     with features_of(models.unet, models.drafts) as features:
         found = velocity(models.unet, here, paths.condition, level, paths.words, SIDE)
+    loss = weight * F.mse_loss(found.float(), target)
+    if paths.layouts is None:
+        return loss
     heard = features if settled else [one.detach() for one in features]
-    return weight * F.mse_loss(found.float(), target) + DRAFTED * models.drafts(heard, paths.layouts)
+    return loss + DRAFTED * models.drafts(heard, paths.layouts)
 
 
 def teachers_paths(

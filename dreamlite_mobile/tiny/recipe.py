@@ -26,8 +26,11 @@ class Stage:
     `copies`: the share of batches in which the target is the condition itself, beside words that tell nothing;
     `strange`: of edit batches, the share in which what an edit leaves alone has shapes without a name; `paired`: of
     batches that are neither edits nor copies, the share that has the (blank) condition's half beside the target's, at
-    twice the cost; `taken`: how far the stage's weights go from those it began with to those that it learnt (Wortsman
-    et al. 2022: half way keeps more of what was known and loses little of what is new).
+    twice the cost; of stages that learn from the student's own pictures, `spare`: how many times as many are drawn as
+    are learnt from; `held`: prompts are held by the right pictures of the weights before; `steered`: steps are mended
+    from where the student stands, not the whole path; `taken`: how far the stage's weights go from those it began
+    with to those that it learnt (Wortsman et al. 2022: half way keeps more of what was known and loses little of what
+    is new).
     """
 
     name: str
@@ -40,6 +43,9 @@ class Stage:
     copies: float = 0.0
     strange: float = 0.0
     paired: float = 1.0
+    spare: int = 1
+    held: bool = False
+    steered: bool = False
     taken: float = 1.0
 
 
@@ -53,8 +59,8 @@ STAGES = (
     Stage("joint", 16_800, 8, 1.5e-3, DRAWING, draws=2, edits=0.4, copies=0.15, paired=0.7),
     Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
     Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5, taken=0.5),
-    Stage("copy", 2_600, 16, 5e-4, DRAWING, edits=0.7, strange=0.5, taken=0.5),
-    Stage("steer", 2_800, 16, 5e-4, DRAWING, edits=0.5, strange=0.4, taken=0.7),
+    Stage("copy", 2_600, 16, 5e-4, DRAWING, edits=0.7, strange=0.5, spare=2, held=True, taken=0.5),
+    Stage("steer", 2_800, 16, 5e-4, DRAWING, edits=0.5, strange=0.4, spare=2, steered=True, taken=0.7),
 )
 
 
