@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from dreamlite_mobile.tiny import tinting
-from dreamlite_mobile.tiny.detect import detect
+from dreamlite_mobile.tiny.detect import closest, detect
 from dreamlite_mobile.tiny.examples import EditExample, edit_example
 from dreamlite_mobile.tiny.shapes import SHAPES, STRANGE, coverage, distance, strange_outline
-from dreamlite_mobile.tiny.tinting import outlined, reshaped, tinted
+from dreamlite_mobile.tiny.tinting import outlined, reshaped, tinted, two_toned
 from dreamlite_mobile.tiny.world import COLOURS, EDIT_KINDS, EditKind, Sampler, Scene, Thing, held_out, render
 
 
@@ -27,8 +27,12 @@ def drawn(kind: EditKind, change: Change = tinted) -> list[tuple[EditExample, Ed
     return [(one, change(one, sampler)) for one in plain]
 
 
+def halved(one: EditExample, sampler: Sampler) -> EditExample:
+    return tinted(one, sampler, two_toned)
+
+
 @pytest.mark.parametrize("kind", EDIT_KINDS)
-@pytest.mark.parametrize("change", [tinted, reshaped])
+@pytest.mark.parametrize("change", [tinted, reshaped, halved])
 def test_what_an_edit_leaves_alone_is_the_same_before_and_after(kind: EditKind, change: Change) -> None:
     for plain, strange in drawn(kind, change):
         assert strange.instruction == plain.instruction
@@ -49,6 +53,11 @@ def test_shapes_become_strange_but_not_those_of_the_words(kind: EditKind) -> Non
         assert all(thing.shape.startswith(STRANGE) for thing in kept)
 
 
+def sees_held_out(scene: Scene) -> bool:
+    things = detect(render(scene)).things
+    return any(one.shape in SHAPES and one.colour in COLOURS and held_out(one.colour, one.shape) for one in things)
+
+
 def test_no_strange_shape_looks_like_a_pair_that_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outlines of four and more corners in the colour that is held out for a diamond: some would pass for one."""
     held = next(colour for colour in COLOURS if held_out(colour, "diamond"))
@@ -57,12 +66,38 @@ def test_no_strange_shape_looks_like_a_pair_that_is_held_out(monkeypatch: pytest
     def looks() -> list[bool]:
         sampler = Sampler(np.random.default_rng(3))
         strange = [outlined(thing, backdrop, sampler) for _ in range(60)]
-        seen = [detect(render(replace(backdrop, things=(one,)))).things[0] for one in strange]
-        return [one.shape in SHAPES and one.colour in COLOURS and held_out(one.colour, one.shape) for one in seen]
+        return [sees_held_out(replace(backdrop, things=(one,))) for one in strange]
 
     assert not any(looks())
     monkeypatch.setattr(tinting, "held_out", lambda *_: False)
     assert any(looks())
+
+
+def test_a_thing_of_two_colours_has_each_on_its_side_and_is_no_pair_that_is_held_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backdrop = Scene((), "grey")
+
+    def painted() -> list[Thing]:
+        sampler = Sampler(np.random.default_rng(4))
+        return [two_toned(Thing(shape, "red", 0.5, 0.5, 0.2), backdrop, backdrop, sampler) for shape in SHAPES * 12]
+
+    things = painted()
+    assert not any(sees_held_out(replace(backdrop, things=(thing,))) for thing in things)
+    near = 0
+    for thing in things:
+        assert thing.patch is not None
+        near += held_out(closest(np.array(thing.patch.colour), COLOURS)[0], thing.shape)
+        if thing.shape != "square":
+            continue
+        picture = render(replace(backdrop, things=(thing,))).astype(int)
+        toward = 10 * np.array([np.sin(thing.patch.angle), np.cos(thing.patch.angle)])
+        there, here = (np.round(63.5 + sign * toward).astype(int) for sign in (1, -1))
+        np.testing.assert_allclose(picture[tuple(there)], thing.patch.colour, atol=1)
+        np.testing.assert_allclose(picture[tuple(here)], np.add(COLOURS[thing.colour], thing.tint), atol=1)
+    assert near >= 5
+    monkeypatch.setattr(tinting, "looks_held_out", lambda *_: False)
+    assert any(sees_held_out(replace(backdrop, things=(thing,))) for thing in painted())
 
 
 def test_a_strange_shape_fills_its_half_size_and_is_the_same_each_time() -> None:
@@ -92,8 +127,8 @@ def test_colours_become_strange_but_not_those_of_the_words(kind: EditKind) -> No
 
 
 def test_a_moved_thing_keeps_its_strange_colour() -> None:
-    for _, strange in drawn("move"):
+    for _, strange in [*drawn("move"), *drawn("move", halved)]:
         edit = strange.edit
         assert edit.target is not None and edit.result is not None
         before, after = edit.before.things[edit.target], edit.after.things[edit.result]
-        assert (before.colour, before.tint) == (after.colour, after.tint)
+        assert (before.colour, before.tint, before.patch) == (after.colour, after.tint, after.patch)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dreamlite_mobile.tiny.examples import SCENE_KINDS, Example, edit_examples, examples
+from dreamlite_mobile.tiny.examples import SCENE_KINDS, EditExample, Example, edit_examples, examples
 from dreamlite_mobile.tiny.facts import layout
 from dreamlite_mobile.tiny.mending import mended_edit, mended_scene
 from dreamlite_mobile.tiny.models import Models, Words, decode, encode, read_words
@@ -30,11 +30,14 @@ from dreamlite_mobile.tiny.paths import Paths, path_losses, sigmas_of
 from dreamlite_mobile.tiny.recipe import Losses, Run, Stage
 from dreamlite_mobile.tiny.sampling import guided
 from dreamlite_mobile.tiny.score import judge_generated
-from dreamlite_mobile.tiny.tinting import reshaped, tinted
+from dreamlite_mobile.tiny.tinting import reshaped, tinted, two_toned
 from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Pixels, Sampler, Scene, render
 
 TINTED = 0.5
 """Share of the edits that are learnt from whose things have colours without a name."""
+
+TWO_TONED = 0.5
+"""Share of the strange edits whose things have two colours; the others' have one, and shapes without a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,21 @@ def mended_paths(run: Run, state: Path, seed: tuple[int, int]) -> Iterator[Paths
 
 
 def wanted_edits(sampler: Sampler, count: int, strange: bool) -> list[Wanted]:
-    """All kinds alike; strange ones are among things whose shapes have no name either."""
+    """All kinds alike; strange ones are among things that have two colours, or a shape without a name as well."""
     first = int(sampler.random.integers(len(EDIT_KINDS)))
     changes = edit_examples(sampler, count, first)
-    changes = [tinted(one, sampler) if strange or sampler.random.random() < TINTED else one for one in changes]
     if strange:
-        changes = [reshaped(one, sampler) for one in changes]
+        changes = [estranged(one, sampler) for one in changes]
+    else:
+        changes = [tinted(one, sampler) if sampler.random.random() < TINTED else one for one in changes]
     return [Wanted(one.instruction, partial(mended_edit, one), render(one.edit.before)) for one in changes]
+
+
+def estranged(one: EditExample, sampler: Sampler) -> EditExample:
+    """The example among things that no picture has twice."""
+    if sampler.random.random() < TWO_TONED:
+        return tinted(one, sampler, two_toned)
+    return reshaped(tinted(one, sampler), sampler)
 
 
 def wanted_scenes(sampler: Sampler, count: int) -> list[Wanted]:

@@ -60,7 +60,7 @@ STAGES = (
     Stage("distil", 1_900, 16, 5e-4, ("unet",), edits=0.5),
     Stage("mend", 2_900, 16, 5e-4, DRAWING, edits=0.5, taken=0.5),
     Stage("copy", 2_600, 16, 5e-4, DRAWING, edits=0.7, strange=0.5, spare=2, held=True, taken=0.5),
-    Stage("steer", 2_800, 16, 5e-4, DRAWING, edits=0.5, strange=0.4, spare=2, steered=True, taken=0.7),
+    Stage("steer", 2_800, 16, 5e-4, DRAWING, edits=0.5, strange=0.5, spare=2, steered=True, taken=0.5),
 )
 
 

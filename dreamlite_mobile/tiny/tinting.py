@@ -1,9 +1,11 @@
 """Edits of things in colours and shapes that have no name: what an edit leaves alone must be copied, not recognised.
 
 With eight colours and eight shapes the U-Net learns to draw again what it has read off the source, and draws pairs of
-colour and shape that it has never seen as pairs that it has.
+colour and shape that it has never seen as pairs that it has. Things of two colours are of no pair at all, while each
+side of them has any colour within the outline of any shape.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,7 @@ from dreamlite_mobile.tiny.world import (
     BACKGROUNDS,
     COLOURS,
     CONTRAST,
+    Patch,
     Sampler,
     Scene,
     Thing,
@@ -31,20 +34,51 @@ OUTLINES = 2**31
 """Strange shapes."""
 
 
-def tinted(one: EditExample, sampler: Sampler) -> EditExample:
-    """The example with a colour of its own for every thing whose colour the words do not tell or change."""
+Painter = Callable[[Thing, Scene, Scene, Sampler], Thing]
+"""A thing in other colours, which stand out from the backgrounds of two scenes."""
+
+
+def strange(thing: Thing, before: Scene, after: Scene, sampler: Sampler) -> Thing:
+    """The thing in any colour that stands out, called by the nearest that has a name; as it was if none is found.
+
+    Never one that is nearest to the colour which is held out for this shape.
+    """
+    for _ in range(TRIES):
+        colour = any_colour(before, after, sampler)
+        name, _ = closest(colour, COLOURS)
+        if not held_out(name, thing.shape):
+            return replace(thing, colour=name, tint=colour_of(colour - COLOURS[name]))
+    return thing
+
+
+def two_toned(thing: Thing, before: Scene, after: Scene, sampler: Sampler) -> Thing:
+    """The thing in two such colours that differ as much; as it was if none are found.
+
+    The second may be any, also near the one that is held out for this shape; the whole never looks like that pair.
+    """
+    for _ in range(TRIES):
+        one = strange(thing, before, after, sampler)
+        other = any_colour(before, after, sampler)
+        if np.linalg.norm(other - np.add(COLOURS[one.colour], one.tint)) >= CONTRAST:
+            one = replace(one, patch=Patch(colour_of(other), float(sampler.random.uniform(0, 2 * np.pi))))
+            if not looks_held_out(one, before):
+                return one
+    return thing
+
+
+def tinted(one: EditExample, sampler: Sampler, paint: Painter = strange) -> EditExample:
+    """The example with colours of its own for every thing whose colour the words do not tell or change."""
     edit = one.edit
     before, after = list(edit.before.things), list(edit.after.things)
-    backgrounds = (edit.before.background, edit.after.background)
     of_words = {edit.target, edit.result} if edit.kind in ("recolour", "replace", "add") else set[int | None]()
     for index, thing in enumerate(edit.before.things):
         if index in of_words or (index == edit.target and thing.colour in one.instruction.split()):
             continue
-        other = strange(thing, backgrounds, sampler)
+        other = paint(thing, edit.before, edit.after, sampler)
         before[index] = other
         for place, same in enumerate(edit.after.things):
             if same.shape == thing.shape and same.colour == thing.colour:
-                after[place] = replace(same, colour=other.colour, tint=other.tint)
+                after[place] = replace(same, colour=other.colour, tint=other.tint, patch=other.patch)
     return replace(one, edit=replace(edit, before=_of(edit.before, before), after=_of(edit.after, after)))
 
 
@@ -58,7 +92,7 @@ def reshaped(one: EditExample, sampler: Sampler) -> EditExample:
     for index, thing in enumerate(before.things):
         if index == edit.target:
             continue
-        other = outlined(thing, replace(before, things=()), sampler)
+        other = outlined(thing, before, sampler)
         place = after.things.index(thing)
         before, after = changed(before, index, other), changed(after, place, other)
     return replace(one, edit=replace(edit, before=before, after=after))
@@ -68,25 +102,25 @@ def outlined(thing: Thing, backdrop: Scene, sampler: Sampler) -> Thing:
     """The thing in a strange shape; as it was if none is found."""
     for _ in range(TRIES):
         other = replace(thing, shape=f"{STRANGE}{sampler.random.integers(OUTLINES)}")
-        looks = detect(render(replace(backdrop, things=(other,)))).things
-        if not any(one.shape in SHAPES and one.colour in COLOURS and held_out(one.colour, one.shape) for one in looks):
+        if not looks_held_out(other, backdrop):
             return other
     return thing
 
 
+def looks_held_out(thing: Thing, backdrop: Scene) -> bool:
+    """Whether a detector sees a pair that is held out of training where there is nothing else on that background."""
+    looks = detect(render(_of(backdrop, [thing]))).things
+    return any(one.shape in SHAPES and one.colour in COLOURS and held_out(one.colour, one.shape) for one in looks)
+
+
+def any_colour(before: Scene, after: Scene, sampler: Sampler) -> np.ndarray:
+    """sRGB [3]; one that stands out from both backgrounds."""
+    backgrounds = [BACKGROUNDS[scene.background] for scene in (before, after)]
+    while True:
+        colour = sampler.random.integers(DARKEST, LIGHTEST + 1, 3)
+        if min(float(np.linalg.norm(colour - one)) for one in backgrounds) >= CONTRAST:
+            return colour
+
+
 def _of(scene: Scene, things: list[Thing]) -> Scene:
     return replace(scene, things=tuple(things))
-
-
-def strange(thing: Thing, backgrounds: tuple[str, ...], sampler: Sampler) -> Thing:
-    """The thing in any colour that stands out, called by the nearest that has a name; as it was if none is found.
-
-    Never one that is nearest to the colour which is held out for this shape.
-    """
-    for _ in range(TRIES):
-        colour = sampler.random.integers(DARKEST, LIGHTEST + 1, 3)
-        name, _ = closest(colour, COLOURS)
-        apart = min(float(np.linalg.norm(colour - BACKGROUNDS[one])) for one in backgrounds)
-        if apart >= CONTRAST and not held_out(name, thing.shape):
-            return replace(thing, colour=name, tint=colour_of(colour - COLOURS[name]))
-    return thing

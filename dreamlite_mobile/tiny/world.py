@@ -81,6 +81,14 @@ class CrowdedError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Patch:
+    """Another colour on one side of a line through a thing's middle; `angle` in radians points to that side, y down."""
+
+    colour: Colour
+    angle: float
+
+
+@dataclass(frozen=True, slots=True)
 class Thing:
     """One shape: centre and half-width in picture sides, y down; `tint` is added to its colour, in sRGB steps."""
 
@@ -90,6 +98,7 @@ class Thing:
     y: float
     half: float
     tint: Colour = (0, 0, 0)
+    patch: Patch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +146,20 @@ def render(scene: Scene, side: int = SIDE) -> Pixels:
     picture = np.broadcast_to(base + ramp[:, None, None], (side, side, 3)).copy()
     for thing in scene.things:
         rows, columns, covered = coverage(thing.shape, thing.x * side, thing.y * side, thing.half * side, side)
-        colour = np.add(COLOURS[thing.colour], thing.tint)
-        patch = picture[rows, columns]
-        patch += covered[..., None] * (colour - patch)
+        part = picture[rows, columns]
+        part += covered[..., None] * (_paint(thing, rows, columns, side) - part)
     return np.clip(picture.round(), 0, 255).astype(np.uint8)
+
+
+def _paint(thing: Thing, rows: slice, columns: slice, side: int) -> NDArray[np.float64]:
+    """The colours of a thing's box [rows, columns, 3], or the one that it has everywhere."""
+    colour = np.add(COLOURS[thing.colour], thing.tint).astype(np.float64)
+    if thing.patch is None:
+        return colour
+    y = np.arange(rows.start, rows.stop)[:, None] + 0.5 - thing.y * side
+    x = np.arange(columns.start, columns.stop) + 0.5 - thing.x * side
+    covered = np.clip(x * np.cos(thing.patch.angle) + y * np.sin(thing.patch.angle) + 0.5, 0.0, 1.0)
+    return colour + covered[..., None] * (np.array(thing.patch.colour) - colour)
 
 
 @dataclass(slots=True)
