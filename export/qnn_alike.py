@@ -13,6 +13,7 @@ from executorch.backends.qualcomm.utils.utils import qnn_edge_config
 from executorch.exir import EdgeProgramManager
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.lowered_backend_module import LoweredBackendModule
+from torch import nn
 from torch.export import ExportedProgram
 
 from export.xnnpack import Methods
@@ -37,7 +38,7 @@ class Template:
         delegates = {name: delegate_of(program) for name, program in programs.items()}
         taken = {}
         for name, delegate in delegates.items():
-            weights = methods[name][0].state_dict()
+            weights = weights_of(methods[name][0])
             if weights.keys() != self.names[name]:
                 raise ValueError(f"{name}: weights {sorted(weights)} for a program of {sorted(self.names[name])}")
             taken[name] = [with_weights(delegate.original_module, weights)]
@@ -55,13 +56,13 @@ def template(edge: EdgeProgramManager, methods: Methods) -> Template | None:
     """
     programs = {name: edge.exported_program(name) for name in methods}
     for name, program in programs.items():
-        weights = methods[name][0].state_dict()
+        weights = weights_of(methods[name][0])
         held = held_by(delegate_of(program).original_module)
         if not all(key in held and same(held[key], weight) for key, weight in weights.items()):
             return None
         if any(held[key].numel() > 1 for key in held.keys() - weights.keys()):
             return None
-    names = {name: frozenset(module.state_dict()) for name, (module, _) in methods.items()}
+    names = {name: frozenset(weights_of(module)) for name, (module, _) in methods.items()}
     return Template({name: copy.deepcopy(program) for name, program in programs.items()}, names)
 
 
@@ -81,14 +82,20 @@ def held_by(program: ExportedProgram) -> dict[str, torch.Tensor]:
 
 
 def with_weights(program: ExportedProgram, weights: Weights) -> ExportedProgram:
-    """The program with other weights of the same shapes in it.
+    """The program with other weights of the same shapes in it; its tables are its own from then on.
 
     Raises:
         ValueError: another shape or dtype.
     """
+    held = held_by(program)
     for key, weight in weights.items():
-        table = program.state_dict if key in program.state_dict else program.constants
-        if (table[key].shape, table[key].dtype) != (weight.shape, weight.dtype):
-            raise ValueError(f"{key}: {tuple(weight.shape)} {weight.dtype} where {tuple(table[key].shape)} stood")
-        table[key] = weight
+        if (held[key].shape, held[key].dtype) != (weight.shape, weight.dtype):
+            raise ValueError(f"{key}: {tuple(weight.shape)} {weight.dtype} where {tuple(held[key].shape)} stood")
+    program._state_dict = {key: weights.get(key, value) for key, value in program.state_dict.items()}
+    program._constants = {key: weights.get(key, value) for key, value in program.constants.items()}
     return program
+
+
+def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
