@@ -31,8 +31,6 @@ if __name__ == "__main__":
 
 import torch
 from torch import nn
-from torch.fx import GraphModule
-from torch.fx.node import map_arg
 
 from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.config import MOBILE
@@ -41,6 +39,7 @@ from dreamlite_mobile.networks import build, fold
 from dreamlite_mobile.networks.form import HTP_PHASES, Form, form_of
 from dreamlite_mobile.networks.transformer import TransformerBlock, joined
 from dreamlite_mobile.networks.unet import DownBlock, MidBlock, Resnet, UpBlock
+from export.alike import computed
 from export.cutting import Part
 from export.htp_shards import seeded as seeded_inputs
 from export.shards import Shard, channels_first, channels_last, cut_component
@@ -233,26 +232,13 @@ def phases(form: Form, states: int) -> Iterator[Case]:
         cut = cut_component(ComponentSpec("unet", {"forward": method}), {"forward": network}, None, inf, fp16_bytes)
     found: dict[str, list[Shard]] = {}
     for shard in cut:
-        found.setdefault(graph_of(shard.parts["forward"]), []).append(shard)
+        found.setdefault(computed(shard), []).append(shard)
     for alike in found.values():
         yield Case(alike[0].begins or "first", Phase(alike[0].parts["forward"], len(alike)))
 
 
 def fp16_bytes(_name: str, weight: torch.Tensor) -> float:
     return 2.0 * weight.numel()
-
-
-def graph_of(part: Part) -> str:
-    """Operators, shapes and constants of a part, but no names."""
-    lines = [str([(spec.shape, spec.dtype) for spec in (*part.method.inputs, *part.method.outputs)])]
-    for module in part.module.modules():
-        if isinstance(module, GraphModule):
-            place = {node: index for index, node in enumerate(module.graph.nodes)}
-            for node in module.graph.nodes:
-                arguments = map_arg((node.args, node.kwargs), lambda one, place=place: place[one])
-                called = node.target if node.op == "call_function" else ""
-                lines.append(f"{node.op} {called} {arguments} {getattr(node.meta.get('val'), 'shape', '')}")
-    return "\n".join(lines)
 
 
 def resnet(level: int, channels: int, form: Form) -> tuple[nn.Module, Tensors]:

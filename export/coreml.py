@@ -29,6 +29,7 @@ from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.runtime.mil.checks import CONSTANTS
 from dreamlite_mobile.runtime.mil.program import read_program
 from export.cutting import Part, cut_methods
+from export.tracing import trace_module
 
 IOS = "18.0"
 MACOS = "15.0"
@@ -149,7 +150,7 @@ def traced(where: str, part: Part) -> ExportedProgram:
     example = tuple(torch.zeros(spec.shape) for spec in part.method.inputs)
     try:
         with torch.no_grad():
-            return torch.export.export(part.module, example).run_decompositions({})
+            return trace_module(part.module, example).run_decompositions({})
     except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, KeyError) as error:
         raise ExportError(f"{where}: cannot be converted to Core ML: {error}") from error
 

@@ -9,12 +9,14 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
 from dreamlite_mobile.components import MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
+from export.tracing import lean_graphs
 
 Weigh = Callable[[str, torch.Tensor], float]
 """Bytes that a weight of that name takes in its package."""
@@ -67,7 +69,7 @@ def trace(name: str, module: nn.Module, method: MethodSpec, weigh: Weigh) -> Tra
     """A method's graph with what each cut would cost."""
     example = tuple(torch.zeros(spec.shape) for spec in method.inputs)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), lean_graphs():
             graph = torch.export.export(module, example).module(check_guards=False)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"{name}: cannot be traced: {error}") from error
@@ -75,18 +77,19 @@ def trace(name: str, module: nn.Module, method: MethodSpec, weigh: Weigh) -> Tra
     nodes = tuple(node for node in graph.graph.nodes if node.op == "call_function")
     weights = dict(graph.named_parameters())
     place = {node: index for index, node in enumerate(nodes)}
-    first = {node: min(place[user] for user in node.users if user in place) for node in getters(graph, weights)}
+    begun: dict[int, set[str]] = {}
+    for node in getters(graph, weights):
+        begun.setdefault(min(place[user] for user in node.users if user in place), set()).add(str(node.target))
     used, volumes, seen = [0], [0.0], set[str]()
     for index in range(len(nodes)):
-        fresh = {str(node.target) for node, at in first.items() if at == index} - seen
+        fresh = begun.get(index, set()) - seen
         seen |= fresh
         used.append(len(seen))
-        volumes.append(volumes[-1] + sum(weigh(target, weights[target]) for target in fresh))
-    crossing = [0.0] * (len(nodes) + 1)
+        volumes.append(volumes[-1] + sum(weigh(target, weights[target]) for target in sorted(fresh)))
+    crossing = np.zeros(len(nodes) + 1)
     for node in nodes:
-        for cut in range(place[node] + 1, last_use(node, place) + 1):
-            crossing[cut] += size(node)
-    return Traced(graph, method, nodes, tuple(used), tuple(volumes), tuple(crossing))
+        crossing[place[node] + 1 : last_use(node, place) + 1] += size(node)
+    return Traced(graph, method, nodes, tuple(used), tuple(volumes), tuple(crossing.tolist()))
 
 
 def getters(graph: GraphModule, weights: Mapping[str, nn.Parameter]) -> list[Node]:

@@ -17,6 +17,7 @@ from dreamlite_mobile.components import ComponentSpec, MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
 from dreamlite_mobile.files import sha256_file
 from dreamlite_mobile.progress import Tell
+from export.alike import alike, plainly_named
 from export.backends import Cutting, Written
 from export.calibration import Calls, Inputs
 from export.handed import Results, ShardCalls, record_handed
@@ -28,12 +29,15 @@ from export.targets import Target
 from export.workers import Job, Limits, run_told
 
 if TYPE_CHECKING:
-    from export.qnn import Quantisation
+    from export.qnn import Compiled, Quantisation
 
 IN_SHARD = "module."
 """What the names of a shard's layers begin with."""
 SAME_SCALE = 1e-4
 """Two shards' scales of one value may differ by so much of themselves: fp32 rounds in another order."""
+
+COMPILING = 0.4
+"""Of a shard's time, what the chip's compiler takes: all that shards take which compute the same as one before them."""
 
 
 class ShardRecord(Kept):
@@ -109,15 +113,17 @@ class ShardWriter:
             self.tell(f"{self.spec.name}: what its {len(self.shards)} shards hand on in calibration")
             record_handed(self.shards[: missing[-1] + 1], self.spec, self.calls, handed)
             put_back(self.shards, self.layers)
+        groups = alike(self.shards, missing) if self.calls is None else [[index] for index in missing]
         jobs = [
             Job(
-                self.name(index),
-                operators(self.shards[index]),
-                CompileShard(self, index, files[index], pieces, keys[index], handed),
-                shard_memory(self.shards[index].volume, integers=self.calls is not None),
+                self.names(group),
+                work_of([self.shards[index] for index in group]),
+                CompileShards(self, group, files, pieces, keys, handed),
+                shard_memory(self.shards[group[0]].volume, integers=self.calls is not None),
             )
-            for index in missing
+            for group in groups
         ]
+        jobs.sort(key=lambda job: -job.size)
         for _ in run_told(jobs, self.cutting.limits or Limits.of_machine(), self.tell):
             pass
 
@@ -135,6 +141,13 @@ class ShardWriter:
             }
         )
 
+    def names(self, group: Sequence[int]) -> str:
+        """How messages call shards that are compiled together."""
+        if len(group) == 1:
+            return self.name(group[0])
+        numbers = ", ".join(str(index + 1) for index in group)
+        return f"{self.spec.name} shards {numbers} of {len(self.shards)}"
+
     def name(self, index: int) -> str:
         """How messages call a shard."""
         begins = self.shards[index].begins
@@ -142,46 +155,57 @@ class ShardWriter:
 
 
 @dataclass(frozen=True, slots=True)
-class CompileShard:
-    """A worker's job: compile one shard and put it into the cache."""
+class CompileShards:
+    """A worker's job: compile shards that compute the same (in integers: one) and put each into the cache."""
 
     writer: ShardWriter
-    index: int
-    file: str
+    group: Sequence[int]
+    files: Sequence[str]
     pieces: Pieces
-    key: str
+    keys: Sequence[str]
     handed: Path
 
     def __call__(self) -> None:
-        from export.qnn import lower
+        from export.qnn import lower, lower_alike
 
-        writer, parts = self.writer, self.writer.shards[self.index].parts
-        integers = None if writer.calls is None else self.quantisation(writer.calls)
-        methods: dict[str, tuple[nn.Module, Inputs]] = {
-            name: (part.module.eval(), seeded(part.method.inputs) if integers is None else integers.calls[name][0])
-            for name, part in parts.items()
-        }
-        compiled = lower(methods, writer.soc, writer.made_for.shared_weights, integers)
+        writer = self.writer
+        soc, share = writer.soc, writer.made_for.shared_weights
+        if writer.calls is not None:
+            (index,) = self.group
+            integers = self.quantisation(index, writer.calls)
+            methods = {
+                name: (part.module.eval(), integers.calls[name][0]) for name, part in writer.shards[index].parts.items()
+            }
+            self.keep(index, lower(methods, soc, share, integers), told(integers))
+            return
+        missing = [index for index in self.group if self.pieces.find(self.keys[index], ShardRecord) is None]
+        several = (methods_of(plainly_named(writer.shards[index])) for index in missing)
+        for index, compiled in zip(missing, lower_alike(several, soc, share), strict=True):
+            self.keep(index, compiled, {})
+
+    def keep(self, index: int, compiled: "Compiled", plan: dict[str, Any]) -> None:
+        """Put a compiled shard into the cache."""
+        parts, file = self.writer.shards[index].parts, self.files[index]
         with TemporaryDirectory(prefix="dreamlite-shard-") as scratch:
-            path = Path(scratch) / self.file
+            path = Path(scratch) / file
             with path.open("wb") as stream:
                 compiled.write(stream)
             record = ShardRecord(
                 delegates={name: Delegates(count=report.delegates) for name, report in compiled.reports.items()},
                 traffic=compiled.traffic,
-                plan={} if integers is None else told(integers),
+                plan=plan,
                 codes={name: named(parts[name].method, *codes) for name, codes in compiled.codes.items()},
-                files={self.file: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))},
+                files={file: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))},
             )
-            self.pieces.add(self.key, path.parent, record)
+            self.pieces.add(self.keys[index], path.parent, record)
 
-    def quantisation(self, calls: Calls) -> "Quantisation":
+    def quantisation(self, index: int, calls: Calls) -> "Quantisation":
         """The shard's own plan, and what it was given in calibration; its weights are rounded in place."""
         from export.outliers import activations
         from export.qnn import Quantisation
         from export.qnn_plan import planned
 
-        spec, parts = self.writer.spec, self.writer.shards[self.index].parts
+        spec, parts = self.writer.spec, self.writer.shards[index].parts
         given = {
             name: ShardCalls(self.handed, name, spec.methods[name], calls[name], part.method)
             for name, part in parts.items()
@@ -215,6 +239,16 @@ def told_together(plans: Sequence[dict[str, Any]]) -> dict[str, Any]:
     together = {key: [one for plan in plans for one in plan[key]] for key in ("narrow", "wide", "short", "activations")}
     kept = [plan["weights_db"] for plan in plans]
     return {**plans[0], **together, "weights_db": min(kept), "shards": kept}
+
+
+def methods_of(shard: Shard) -> dict[str, tuple[nn.Module, Inputs]]:
+    """What is compiled in fp16, with inputs to trace it by."""
+    return {name: (part.module.eval(), seeded(part.method.inputs)) for name, part in shard.parts.items()}
+
+
+def work_of(group: Sequence[Shard]) -> float:
+    """How long compiling takes that traces one for all, in operators of a shard that is traced."""
+    return operators(group[0]) * (1 + COMPILING * (len(group) - 1))
 
 
 def operators(shard: Shard) -> float:

@@ -24,10 +24,11 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule, Node
 from torch.fx import traceback as fx_traceback
-from torch.fx.graph import _PyTreeCodeGen
 from torch.fx.passes.infra.pass_base import PassResult
 from torch.fx.traceback import NodeSource
 from torch.utils import _pytree as pytree
+
+from export.tracing import lean_graphs
 
 CALL_DELEGATE = "torch._higher_order_ops.executorch_call_delegate"
 """The module, which torch hides behind the operator of the same name."""
@@ -137,44 +138,26 @@ def given_by(delegate: Any, *_: object) -> Any:
 
 @contextlib.contextmanager
 def lean_edge() -> Iterator[None]:
-    """Five things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block, whatever the backend.
+    """Four things ExecuTorch 1.5 and torch 2.13 offer no option for, replaced for this block, whatever the backend.
 
     The passes before the edge dialect, of which only scalars and no-ops concern our graphs (the rest turn symbolic
     sizes, transposes and broken operators, which decomposition has removed or which we do not have): each is a
     re-trace. The ancestry that every re-traced node deep-copies from its predecessor, a chain that grows with each
     pass and that nothing here reads. The tables of inputs by kind, which are built anew, over a thousand entries,
-    whenever a node is asked whether it is a parameter. The Python source that every pass generates and compiles for
-    its graph, though graphs are interpreted and hardly one is ever called. What a delegate gives, which is read off the
-    graph that it was made of, and that is not run again to see it.
+    whenever a node is asked whether it is a parameter. What a delegate gives, which is read off the graph that it was
+    made of, and that is not run again to see it. And what `lean_graphs` leaves out.
     """
     with (
+        lean_graphs(),
         mock.patch.object(_program, "base_pre_op_replace_passes", [ScalarToTensorPass(), RemoveNoopPass()]),
         mock.patch.object(_program, "RemoveMixedTypeOperators", MixedTypes),
         mock.patch.object(fx_traceback, "NodeSource", ParentOnly),
-        mock.patch.object(GraphModule, "recompile", recompile_when_called),
         mock.patch.object(importlib.import_module(CALL_DELEGATE), "call_delegate_cpu", given_by),
         contextlib.ExitStack() as tables,
     ):
         for name in ("inputs_to_parameters", "inputs_to_buffers", "inputs_to_lifted_tensor_constants"):
             tables.enter_context(mock.patch.object(ExportGraphSignature, name, remembered(name)))
         yield
-
-
-REAL_RECOMPILE = GraphModule.recompile
-
-
-def recompile_when_called(module: GraphModule) -> None:
-    """Generate the module's source when it is called, if it ever is."""
-
-    def forward(self: GraphModule, *args: Any, **kwargs: Any) -> Any:
-        REAL_RECOMPILE(self)
-        return self.forward(*args, **kwargs)
-
-    type(module).forward = forward
-    module._code = "# made when called"
-    codegen = module.graph._codegen
-    if isinstance(codegen, _PyTreeCodeGen):
-        module._in_spec, module._out_spec = codegen.pytree_info.in_spec, codegen.pytree_info.out_spec
 
 
 def remembered(name: str) -> property:

@@ -1,5 +1,6 @@
 """Memory: ceilings as users write them, and what a process with all its children holds."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from dreamlite_mobile.errors import ConfigError
 UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
 PROC = Path("/proc")
+PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 def parse_memory(text: str, where: str = "--max-memory") -> int:
@@ -40,6 +42,15 @@ def held_bytes(pid: int | None) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def resident_bytes(pid: int | None) -> int:
+    """What a process has in memory, what it shares with others included; 0 when it is gone. No less than it holds."""
+    try:
+        pages = (PROC / str(pid) / "statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * PAGE
 
 
 def descendants(pid: int) -> list[int]:

@@ -18,6 +18,7 @@ from torch import nn
 
 from dreamlite_mobile.components import MethodSpec, sample_inputs
 from dreamlite_mobile.errors import ExportError
+from export.tracing import trace_module
 
 OPSET = 23
 EXTERNAL_BYTES = 1024
@@ -115,7 +116,7 @@ def traced_model(where: str, module: nn.Module, spec: MethodSpec) -> ir.Model:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(module, example)
+            program = trace_module(module, example)
             exported = torch.onnx.export(
                 program,
                 input_names=[tensor.name for tensor in spec.inputs],

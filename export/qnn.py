@@ -5,8 +5,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,12 +29,14 @@ from dreamlite_mobile.errors import ExportError
 from export.calibration import Inputs
 from export.lean_tracing import decomposed_at_once, lean_edge
 from export.outliers import Activation
+from export.qnn_alike import Template, template
 from export.qnn_codes import Codes, Met, SharedCodes, codes_of, stay_codes
 from export.qnn_order import results_in_order
 from export.qnn_plan import WeightPlan
 from export.qnn_quantize import Spans, quantised
 from export.shared_inputs import SharedInputs
 from export.targets import Target
+from export.tracing import trace_module
 from export.xnnpack import Lowered, Methods, cut_report
 
 RMS_RANK = 3
@@ -77,37 +79,70 @@ def lower(methods: Methods, soc: Target, share: bool = True, integers: Quantisat
     Raises:
         ExportError: a graph the compiler refuses, or one that leaves operators outside its delegate.
     """
-    options = generate_htp_compiler_spec(use_fp16=integers is None, use_weight_sharing=share and len(methods) > 1)
-    spec = generate_qnn_executorch_compiler_spec(QcomChipset[soc.soc], options)
+    met = {} if integers is None else integers.met
+    with compiling(methods, soc) as said:
+        programs = {name: guarded(name, module, inputs) for name, (module, inputs) in methods.items()}
+        if integers is not None:
+            programs = {name: in_integers(name, program, methods, integers, soc) for name, program in programs.items()}
+        edge = delegated(programs, compiler_spec(methods, soc, share, integers is None), met)
+        made = finished(edge, methods, met)
+    return checked(made, said, methods)
+
+
+def lower_alike(several: Iterable[Methods], soc: Target, share: bool = True) -> Iterator[Compiled]:
+    """Programs in fp16 of methods that compute the same with other weights, which have the same names.
+
+    Only the first is traced and rewritten; of the others the weights are put where its own stood in what the compiler
+    took. Where a weight is not found there as it was, each is traced.
+
+    Args:
+        several: as of `lower`; share: as there.
+
+    Raises:
+        ExportError: as of `lower`.
+    """
+    first: Template | None = None
+    for methods in several:
+        spec = compiler_spec(methods, soc, share, fp16=True)
+        with compiling(methods, soc) as said:
+            if first is None:
+                programs = {name: guarded(name, module, inputs) for name, (module, inputs) in methods.items()}
+                edge = delegated(programs, spec, {})
+                first = template(edge, methods)
+            else:
+                with QnnManagerContext(dict.fromkeys(methods, spec)):
+                    edge = first.compiled(methods, spec)
+            made = finished(edge, methods, {})
+        yield checked(made, said, methods)
+
+
+def compiler_spec(methods: Iterable[str], soc: Target, share: bool, fp16: bool) -> list[CompileSpec]:
+    """What the compiler is told."""
+    options = generate_htp_compiler_spec(use_fp16=fp16, use_weight_sharing=share and len(list(methods)) > 1)
+    spec: list[CompileSpec] = generate_qnn_executorch_compiler_spec(QcomChipset[soc.soc], options)
+    return spec
+
+
+@contextlib.contextmanager
+def compiling(methods: Iterable[str], soc: Target) -> Iterator["Said"]:
+    """What is needed around tracing and compiling; what native code says in the meantime.
+
+    Raises:
+        ExportError: what the compiler could not do.
+    """
     try:
         with torch.no_grad(), native_output() as said, lean_edge(), results_in_order():
-            programs = {name: guarded(name, module, inputs) for name, (module, inputs) in methods.items()}
-            if integers is not None:
-                programs = {
-                    name: quantised(
-                        program,
-                        methods[name][1],
-                        integers.calls[name],
-                        integers.plan,
-                        soc,
-                        integers.spans.get(name, ()),
-                    )
-                    for name, program in programs.items()
-                }
-            met = {} if integers is None else integers.met
-            edge = delegated(programs, spec, met)
-            reports = {name: cut_report(edge.exported_program(name).graph_module, {}) for name in methods}
-            codes = {name: codes_of(edge.exported_program(name), *met[name]) for name in met}
-            planned: dict[str, Any] = {
-                name: SharedCodes(*met[name]) if name in met else SharedInputs() for name in methods
-            }
-            program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planned))
+            yield said
     except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError, KeyError) as error:
         raise ExportError(f"QNN could not compile {', '.join(methods)} for {soc.soc}: {error}") from error
-    outside = {name: report.outside for name, report in reports.items() if report.outside}
-    if outside:
-        raise ExportError(f"QNN left operators outside its delegate, which a phone would run on the CPU: {outside}")
-    return Compiled(program, reports, traffic_of(said.text, list(methods)), codes)
+
+
+def in_integers(
+    name: str, program: ExportedProgram, methods: Methods, integers: Quantisation, soc: Target
+) -> ExportedProgram:
+    """A traced method, quantised."""
+    spans = integers.spans.get(name, ())
+    return quantised(program, methods[name][1], integers.calls[name], integers.plan, soc, spans)
 
 
 def delegated(
@@ -136,6 +171,26 @@ def delegated(
         )
 
 
+def finished(edge: EdgeProgramManager, methods: Iterable[str], met: Mapping[str, Met]) -> Compiled:
+    """The program, with no memory planned for what it takes; its traffic is told when the compiler is done."""
+    reports = {name: cut_report(edge.exported_program(name).graph_module, {}) for name in methods}
+    codes = {name: codes_of(edge.exported_program(name), *met[name]) for name in met}
+    planned: dict[str, Any] = {name: SharedCodes(*met[name]) if name in met else SharedInputs() for name in methods}
+    return Compiled(edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planned)), reports, {}, codes)
+
+
+def checked(made: Compiled, said: "Said", methods: Iterable[str]) -> Compiled:
+    """With its traffic.
+
+    Raises:
+        ExportError: operators outside the delegate.
+    """
+    outside = {name: report.outside for name, report in made.reports.items() if report.outside}
+    if outside:
+        raise ExportError(f"QNN left operators outside its delegate, which a phone would run on the CPU: {outside}")
+    return replace(made, traffic=traffic_of(said.text, list(methods)))
+
+
 class PlainPartitioner(QnnPartitioner):
     """QNN's partitioner, which need not look at each node of our graphs before decomposition."""
 
@@ -154,7 +209,7 @@ def guarded(name: str, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> E
     Raises:
         ExportError: such an operator.
     """
-    program = torch.export.export(module, inputs)
+    program = trace_module(module, inputs)
     wrong = [
         f"{node.name} of {list(node.args[0].meta['val'].shape)}"
         for node in program.graph.nodes

@@ -22,6 +22,7 @@ from export.qnn_apart import keep_whole
 from export.qnn_biases import attribute, make_room
 from export.qnn_plan import WeightPlan
 from export.targets import Target
+from export.tracing import trace_module
 
 WEIGHTS = {4: QuantDtype.use_16a4w, 8: QuantDtype.use_16a8w, 16: QuantDtype.use_16a16w}
 """Bits of weights beside 16-bit activations."""
@@ -77,7 +78,7 @@ def quantised(
                 raise ExportError(f"{result}: handed to another shard and not observed; cut it elsewhere (--shards)")
             room = 1.0 if isinstance(observer, RoomyObserver) else ROOM
             observer.min_val, observer.max_val = (torch.tensor(room * end) for end in span)
-    return torch.export.export(convert_pt2e(prepared), example)
+    return trace_module(convert_pt2e(prepared), example)
 
 
 def per_channel(kind: QuantDtype, observer: type[UniformQuantizationObserverBase]) -> ModuleQConfig:

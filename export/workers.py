@@ -20,7 +20,7 @@ from dreamlite_mobile.errors import DreamLiteError, ExportError
 from dreamlite_mobile.measure import Cost, measured
 from dreamlite_mobile.processes import die_with
 from dreamlite_mobile.progress import Tell, silent
-from export.memory import free_memory, held_bytes, shown
+from export.memory import free_memory, held_bytes, resident_bytes, shown
 
 LOOK_SECONDS = 0.05
 """Between two looks at what the workers hold, if looking is quick."""
@@ -28,6 +28,8 @@ LONGEST_SECONDS = 0.5
 """Between two looks, however long one takes."""
 LOOK_SHARE = 0.1
 """Of the time, spent on looking where that is possible: a look at gigabytes takes long, and stops who is looked at."""
+EXACT_SECONDS = 5.0
+"""Between two exact looks while what is resident, counted once for each process that has it, is below the ceiling."""
 HEADROOM = 150_000_000
 """Below the ceiling, what may be allocated between two looks: workers are stopped when only this is left."""
 SHARE_OF_FREE = 0.8
@@ -100,24 +102,26 @@ def run_jobs(jobs: Sequence[Job], limits: Limits, tell: Tell = silent) -> Iterat
     """
     check_room(limits)
     waiting, running, largest, pause = list(jobs), list[Worker](), 0, LOOK_SECONDS
+    exact_at, changed = 0.0, True
     try:
         while waiting or running:
-            own = held_bytes(os.getpid()) if waiting else 0
-            while (
-                waiting
-                and len(running) < limits.workers
-                and has_room(waiting[0], running, limits.memory - own, largest)
-            ):
-                running.append(started(waiting.pop(0)))
+            if changed and waiting and len(running) < limits.workers:
+                room = limits.memory - held_bytes(os.getpid())
+                while waiting and len(running) < limits.workers and has_room(waiting[0], running, room, largest):
+                    running.append(started(waiting.pop(0)))
+            changed = False
             wait([worker.answer for worker in running], timeout=pause)
             for worker in [worker for worker in running if worker.answer.poll()]:
                 running.remove(worker)
                 done = finished(worker)
-                largest = max(largest, done.cost.peak_bytes)
+                largest, changed = max(largest, done.cost.peak_bytes), True
                 yield done
             begin = time.perf_counter()
+            if begin < exact_at and surely_within(running, limits):
+                continue  # without an exact look
             over = within(running, limits)
             pause = min(LONGEST_SECONDS, max(LOOK_SECONDS, (time.perf_counter() - begin) / LOOK_SHARE))
+            exact_at, changed = time.perf_counter() + EXACT_SECONDS, True
             if over is not None:
                 running.remove(over)
                 over.stop()
@@ -207,6 +211,12 @@ def finished(worker: Worker) -> Finished:
     if problem is not None:
         raise problem
     return Finished(worker.job.name, result, cost)
+
+
+def surely_within(running: Sequence[Worker], limits: Limits) -> bool:
+    """Whether all are below the ceiling even if nothing were shared, which is quickly told."""
+    processes = (os.getpid(), *(worker.process.pid for worker in running))
+    return sum(map(resident_bytes, processes)) <= limits.memory - HEADROOM
 
 
 def within(running: Sequence[Worker], limits: Limits) -> Worker | None:

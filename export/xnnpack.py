@@ -20,6 +20,7 @@ from torch.fx.passes.infra.partitioner import Partition
 from dreamlite_mobile.errors import ExportError
 from export.lean_tracing import lean_tracing
 from export.quantize import quantize
+from export.tracing import trace_module
 
 Methods = Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]
 """Method name -> module in evaluation mode, example inputs with the static shapes."""
@@ -64,7 +65,7 @@ def lower(methods: Methods, precision: str) -> Lowered:
     partitioners = {name: WholeGraphPartitioner() for name in methods}
     try:
         with torch.no_grad():
-            programs = {name: torch.export.export(module, inputs) for name, (module, inputs) in methods.items()}
+            programs = {name: trace_module(module, inputs) for name, (module, inputs) in methods.items()}
         with lean_tracing(XnnpackPartitioner().ops_to_not_decompose(None)[0]):
             edge = to_edge_transform_and_lower(
                 programs, partitioner={name: [one] for name, one in partitioners.items()}, compile_config=EDGE

@@ -7,20 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import tiny_checkpoint
+from phased import BANDED, BANDED_WIDTHS, SIZE, UNLIMITED, phases, subject, two_bytes
 from torch import nn
 
-from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.bundle_checks import _shards
 from dreamlite_mobile.bundle_programs import HandedSpec, MethodEntry, ShardEntry, TensorSpec
-from dreamlite_mobile.checkpoint import open_checkpoint
-from dreamlite_mobile.components import MODES, ComponentSpec, component_specs, sample_inputs
+from dreamlite_mobile.components import ComponentSpec, sample_inputs
 from dreamlite_mobile.errors import ConfigError, ExportError, OutputError
 from dreamlite_mobile.networks.form import COREML, HTP, HTP_INTEGERS, HTP_PHASES, Form
 from export import shards as shards_module
 from export.backends import Cutting, exporter
 from export.calibration import Inputs
-from export.driver import geometry_of, prompt_encoder
 from export.handed import ShardCalls, read_value, record_handed, write_value
 from export.htp import QnnExporter
 from export.htp_shards import IN_SHARD, ShardRecord, check_codes
@@ -39,28 +36,12 @@ from export.shards import (
     shard_volumes,
 )
 
-SIZE = 64
-UNLIMITED = float("inf")
-
-
-def two_bytes(_name: str, weight: torch.Tensor) -> float:
-    return 2.0 * weight.numel()
-
-
 real_trace = cache(shards_module.trace)
 
 
 @pytest.fixture(autouse=True)
 def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards_module, "trace", real_trace)
-
-
-@cache
-def subject(name: str, form: Form = HTP) -> tuple[ComponentSpec, dict[str, torch.nn.Module]]:
-    checkpoint = open_checkpoint(tiny_checkpoint())
-    geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), SIZE, SIZE)
-    spec = component_specs(geometry, ["generate"] if name == "unet" else MODES)[name]
-    return spec, component_methods(checkpoint, name, form, geometry, list(spec.methods))
 
 
 def shards_of(name: str, wanted: int | None, limit: float = UNLIMITED, codes: bool = False) -> list[Shard]:
@@ -97,24 +78,6 @@ def test_a_chain_of_shards_is_the_component(name: str, wanted: int) -> None:
             found = run_chain(shards, method, dict(inputs))[described.outputs[0].name]
         assert found.dtype == torch.float32
         assert 0 < (found - whole).norm() / whole.norm() < 1e-3
-
-
-BANDED = replace(
-    HTP_PHASES,
-    row_tiles=((32, 32), (64, 16), (128, 16)),
-    bands=((32, 64, 2), (32, 96, 1)),
-    up_parts=((64, 4), (128, 2)),
-)
-"""The form of the published widths, for those of the tiny checkpoint."""
-BANDED_WIDTHS = {channels for channels, _ in BANDED.row_tiles}
-
-
-@cache
-def phases() -> list[Shard]:
-    spec, modules = subject("unet", BANDED)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards_module, "WHOLE_BYTES", 0)
-        return cut_component(spec, modules, None, UNLIMITED, two_bytes)
 
 
 @pytest.mark.parametrize(
