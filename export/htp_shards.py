@@ -123,7 +123,6 @@ class ShardWriter:
             )
             for group in groups
         ]
-        jobs.sort(key=lambda job: -job.size)
         for _ in run_told(jobs, self.cutting.limits or Limits.of_machine(), self.tell):
             pass
 

@@ -4,6 +4,7 @@ A job is forked: what this process holds (the weights) is shared with it, not se
 The ceiling is on this process and its workers together.
 """
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -177,6 +178,7 @@ def started(job: Job) -> Worker:
 def work(job: Job, answer: Connection, parent: int) -> None:
     """What the forked process does: the job with one thread, then its result or what went wrong."""
     die_with(parent)
+    gc.freeze()  # what was forked stays: looking through it again and again would copy it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch = sys.modules.get("torch")
     if torch is not None:
