@@ -5,6 +5,8 @@ Their weights get names that tell their place only, so that what is compiled of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -48,9 +50,9 @@ def lines_of(module: nn.Module, names: Names) -> list[str]:
     """A line for a boundary and one per operator of its graph; any other module is like no other."""
     if isinstance(module, Boundaries):
         return [f"{module.takes} {module.gives} {module.codes}", *lines_of(module.module, names)]
-    if not isinstance(module, GraphModule):
+    if not is_plain(module):
         return [f"{type(module).__qualname__} {id(module)}"]
-    place = {node: index for index, node in enumerate(module.graph.nodes)}
+    place = {node: f"%{index}" for index, node in enumerate(module.graph.nodes)}
     lines = []
     for node in module.graph.nodes:
         arguments = map_arg((node.args, node.kwargs), lambda one: place[one])
@@ -60,6 +62,15 @@ def lines_of(module: nn.Module, names: Names) -> list[str]:
             called = f"{names.of(weight)} {weight.dtype} {tuple(weight.shape)}"
         lines.append(f"{node.op} {called} {arguments} {getattr(node.meta.get('val'), 'shape', '')}")
     return lines
+
+
+def is_plain(module: nn.Module) -> TypeGuard[GraphModule]:
+    """Whether it is a graph that calls functions with weights, as `torch.export` leaves it but for graphs in graphs."""
+    return isinstance(module, GraphModule) and all(
+        node.op in ("placeholder", "output", "call_function")
+        or (node.op == "get_attr" and isinstance(fetched(module, node), torch.Tensor))
+        for node in module.graph.nodes
+    )
 
 
 def plainly_named(shard: Shard) -> Shard:
@@ -73,7 +84,7 @@ def renamed(module: nn.Module, names: Names) -> nn.Module:
     """A boundary or a graph with the weights' new names; anything else as it is."""
     if isinstance(module, Boundaries):
         return Boundaries(renamed(module.module, names), module.takes, module.gives, module.codes)
-    if not isinstance(module, GraphModule):
+    if not is_plain(module):
         return module
     graph, copies, weights = Graph(), dict[Node, Node](), dict[str, torch.Tensor]()
     for node in module.graph.nodes:
@@ -86,9 +97,12 @@ def renamed(module: nn.Module, names: Names) -> nn.Module:
 
 
 def weight_of(module: GraphModule, node: Node) -> torch.Tensor:
-    """What a node of the graph fetches."""
-    found: object = module
-    for name in str(node.target).split("."):
-        found = getattr(found, name)
+    """The weight that a node of the graph fetches."""
+    found = fetched(module, node)
     assert isinstance(found, torch.Tensor)
     return found
+
+
+def fetched(module: GraphModule, node: Node) -> object:
+    """What a node of the graph fetches."""
+    return reduce(getattr, str(node.target).split("."), module)

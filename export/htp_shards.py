@@ -119,7 +119,7 @@ class ShardWriter:
                 self.names(group),
                 work_of([self.shards[index] for index in group]),
                 CompileShards(self, group, files, pieces, keys, handed),
-                shard_memory(self.shards[group[0]].volume, integers=self.calls is not None),
+                shard_memory(max(self.shards[index].volume for index in group), integers=self.calls is not None),
             )
             for group in groups
         ]
@@ -178,8 +178,9 @@ class CompileShards:
             self.keep(index, lower(methods, soc, share, integers), told(integers))
             return
         missing = [index for index in self.group if self.pieces.find(self.keys[index], ShardRecord) is None]
-        several = (methods_of(plainly_named(writer.shards[index])) for index in missing)
-        for index, compiled in zip(missing, lower_alike(several, soc, share), strict=True):
+        several = [methods_of(plainly_named(writer.shards[index])) for index in missing]
+        programs = lower_alike(several, soc, share) if len(several) > 1 else (lower(one, soc, share) for one in several)
+        for index, compiled in zip(missing, programs, strict=True):
             self.keep(index, compiled, {})
 
     def keep(self, index: int, compiled: "Compiled", plan: dict[str, Any]) -> None:

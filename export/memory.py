@@ -45,7 +45,7 @@ def held_bytes(pid: int | None) -> int:
 
 
 def resident_bytes(pid: int | None) -> int:
-    """What a process has in memory, what it shares with others included; 0 when it is gone. No less than it holds."""
+    """What a process has in memory, what it shares with others included, to some pages; 0 when it is gone."""
     try:
         pages = (PROC / str(pid) / "statm").read_text().split()[1]
     except OSError:

@@ -93,7 +93,7 @@ def lower_alike(several: Iterable[Methods], soc: Target, share: bool = True) -> 
     """Programs in fp16 of methods that compute the same with other weights, which have the same names.
 
     Only the first is traced and rewritten; of the others the weights are put where its own stood in what the compiler
-    took. Where a weight is not found there as it was, each is traced.
+    took. Where one of its weights is not found there as it was, each is traced.
 
     Args:
         several: as of `lower`; share: as there.

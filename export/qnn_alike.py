@@ -32,7 +32,7 @@ class Template:
         """The methods with these weights, within the compiler's manager (`QnnManagerContext`).
 
         Raises:
-            ValueError: weights of other names or shapes.
+            ValueError: weights of other names or shapes, which methods that compute the same cannot have.
         """
         programs = {name: copy.deepcopy(program) for name, program in self.programs.items()}
         delegates = {name: delegate_of(program) for name, program in programs.items()}
@@ -41,7 +41,7 @@ class Template:
             weights = weights_of(methods[name][0])
             if weights.keys() != self.names[name]:
                 raise ValueError(f"{name}: weights {sorted(weights)} for a program of {sorted(self.names[name])}")
-            taken[name] = [with_weights(delegate.original_module, weights)]
+            taken[name] = [copy.deepcopy(with_weights(delegate.original_module, weights))]  # which the passes rewrite
         made = QnnBackend.preprocess_multimethod(taken, {name: [spec] for name in taken})
         for name, delegate in delegates.items():
             delegate._processed_bytes = made[name][0].processed_bytes
@@ -55,15 +55,17 @@ def template(edge: EdgeProgramManager, methods: Methods) -> Template | None:
     lowering makes operands: what it has computed of weights would be that of the first ones.
     """
     programs = {name: edge.exported_program(name) for name in methods}
-    for name, program in programs.items():
-        weights = weights_of(methods[name][0])
-        held = held_by(delegate_of(program).original_module)
-        if not all(key in held and same(held[key], weight) for key, weight in weights.items()):
-            return None
-        if any(held[key].numel() > 1 for key in held.keys() - weights.keys()):
-            return None
+    taken = {name: held_by(delegate_of(program).original_module) for name, program in programs.items()}
+    if not all(all_kept(weights_of(module), taken[name]) for name, (module, _) in methods.items()):
+        return None
     names = {name: frozenset(weights_of(module)) for name, (module, _) in methods.items()}
     return Template({name: copy.deepcopy(program) for name, program in programs.items()}, names)
+
+
+def all_kept(weights: Weights, held: Weights) -> bool:
+    """Whether all weights are there as they were, and nothing that may have been computed of them."""
+    kept = all(weight.numel() > 1 and key in held and same(held[key], weight) for key, weight in weights.items())
+    return kept and all(held[key].numel() == 1 for key in held.keys() - weights.keys())
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Graphs of modules, without what torch makes of each and nobody reads: a third of the time that tracing takes."""
+"""Graphs of modules, without what torch makes of each and nobody reads (what it costs: benchmarks/htp.md, Shards)."""
 
 import contextlib
 from collections.abc import Iterator

@@ -30,17 +30,21 @@ def two_bytes(_name: str, weight: torch.Tensor) -> float:
     return 2.0 * weight.numel()
 
 
+Modes = tuple[str, ...]
+GENERATE: Modes = ("generate",)
+
+
 @cache
-def subject(name: str, form: Form = HTP) -> tuple[ComponentSpec, dict[str, torch.nn.Module]]:
-    """A component and its methods: the U-Net's to generate, a tower's of both modes."""
+def subject(name: str, form: Form = HTP, modes: Modes = GENERATE) -> tuple[ComponentSpec, dict[str, torch.nn.Module]]:
+    """A component and its methods: the U-Net's of some modes, a tower's of both."""
     checkpoint = open_checkpoint(tiny_checkpoint())
     geometry = geometry_of(checkpoint.config, prompt_encoder(checkpoint), SIZE, SIZE)
-    spec = component_specs(geometry, ["generate"] if name == "unet" else MODES)[name]
+    spec = component_specs(geometry, modes if name == "unet" else MODES)[name]
     return spec, component_methods(checkpoint, name, form, geometry, list(spec.methods))
 
 
 @cache
-def phases() -> list[shards.Shard]:
+def phases(modes: Modes = GENERATE) -> list[shards.Shard]:
     """As `auto` would cut it, if it were large."""
     with mock.patch.object(shards, "WHOLE_BYTES", 0):
-        return shards.cut_component(*subject("unet", BANDED), None, UNLIMITED, two_bytes)
+        return shards.cut_component(*subject("unet", BANDED, modes), None, UNLIMITED, two_bytes)

@@ -100,6 +100,15 @@ def test_a_thing_of_two_colours_has_each_on_its_side_and_is_no_pair_that_is_held
     assert any(sees_held_out(replace(backdrop, things=(thing,))) for thing in painted())
 
 
+def test_a_thing_of_two_colours_is_no_such_pair_on_another_background_either() -> None:
+    """Of two halves the detector names the one that stands out more, which depends on the background."""
+    sampler = Sampler(np.random.default_rng(2))
+    after = [halved(edit_example(sampler, "background"), sampler).edit.after for _ in range(300)]
+    alone = [replace(scene, things=(thing,)) for scene in after for thing in scene.things]
+    assert sum(thing.patch is not None for scene in alone for thing in scene.things) > 400
+    assert not any(map(sees_held_out, alone))
+
+
 def test_a_strange_shape_fills_its_half_size_and_is_the_same_each_time() -> None:
     for number in range(20):
         corners = strange_outline(number)

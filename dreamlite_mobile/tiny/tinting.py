@@ -61,7 +61,7 @@ def two_toned(thing: Thing, before: Scene, after: Scene, sampler: Sampler) -> Th
         other = any_colour(before, after, sampler)
         if np.linalg.norm(other - np.add(COLOURS[one.colour], one.tint)) >= CONTRAST:
             one = replace(one, patch=Patch(colour_of(other), float(sampler.random.uniform(0, 2 * np.pi))))
-            if not looks_held_out(one, before):
+            if not any(looks_held_out(one, scene) for scene in (before, after)):
                 return one
     return thing
 

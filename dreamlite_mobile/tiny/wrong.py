@@ -67,7 +67,7 @@ def moved(scene: Scene, index: int, sampler: Sampler) -> Scene:
     for _ in range(40):
         put = sampler.anywhere(without(scene, index), thing.colour, thing.shape, thing.half)
         if max(abs(put.x - thing.x), abs(put.y - thing.y)) > FAR:
-            return changed(scene, index, replace(put, tint=thing.tint))
+            return changed(scene, index, replace(thing, x=put.x, y=put.y))
     raise CrowdedError
 
 
