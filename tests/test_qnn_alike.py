@@ -36,7 +36,8 @@ def equal(one, other):
 found = {}
 for modes in (("generate",), ("generate", "edit")):
     shards = phases(modes)
-    groups = {len(group): group for group in alike(shards, range(len(shards))) if len(group) > 1}
+    weighty = [index for index, shard in enumerate(shards) if shard.volume]  # moments of norms have no weights
+    groups = {len(group): group for group in alike(shards, weighty) if len(group) > 1}
     for group in list(groups.values())[: 3 if len(modes) == 1 else 1]:
         several = [methods_of(plainly_named(shards[index])) for index in group[:3]]
         inputs = {name: values for name, (_, values) in several[0].items()}
