@@ -16,7 +16,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from dreamlite_mobile.components import MethodSpec, TensorSpec
 from dreamlite_mobile.errors import ExportError
-from export.tracing import lean_graphs
+from export.tracing import lean_graphs, uncollected
 
 Weigh = Callable[[str, torch.Tensor], float]
 """Bytes that a weight of that name takes in its package."""
@@ -69,7 +69,7 @@ def trace(name: str, module: nn.Module, method: MethodSpec, weigh: Weigh) -> Tra
     """A method's graph with what each cut would cost."""
     example = tuple(torch.zeros(spec.shape) for spec in method.inputs)
     try:
-        with torch.no_grad(), lean_graphs():
+        with torch.no_grad(), lean_graphs(), uncollected():
             graph = torch.export.export(module, example).module(check_guards=False)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"{name}: cannot be traced: {error}") from error

@@ -123,6 +123,8 @@ class ShardWriter:
             )
             for group in groups
         ]
+        self.tell(f"{self.spec.name}: {len(missing)} shards to compile, {len(jobs)} graphs to trace")
+        jobs.sort(key=lambda job: -job.size)  # the longest first, so that no worker is left with one at the end
         for _ in run_told(jobs, self.cutting.limits or Limits.of_machine(), self.tell):
             pass
 

@@ -1,6 +1,7 @@
 """Graphs of modules, without what torch makes of each and nobody reads (what it costs: benchmarks/htp.md, Shards)."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -20,6 +21,18 @@ def trace_module(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Exporte
     """
     with lean_graphs():
         return torch.export.export(module, inputs)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """For this block, Python does not look for cycles, of which a trace of thousands of nodes leaves few."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextlib.contextmanager
