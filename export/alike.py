@@ -5,7 +5,7 @@ Their weights get names that tell their place only, so that what is compiled of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from operator import attrgetter
 from typing import TypeGuard
 
 import torch
@@ -105,4 +105,4 @@ def weight_of(module: GraphModule, node: Node) -> torch.Tensor:
 
 def fetched(module: GraphModule, node: Node) -> object:
     """What a node of the graph fetches."""
-    return reduce(getattr, str(node.target).split("."), module)
+    return attrgetter(str(node.target))(module)

@@ -35,7 +35,6 @@ from dreamlite_mobile.tiny.world import EDIT_KINDS, SIDE, Pixels, Sampler, Scene
 
 TINTED = 0.5
 """Share of the edits that are learnt from whose things have colours without a name."""
-
 TWO_TONED = 0.5
 """Share of the strange edits whose things have two colours; the others' have one, and shapes without a name."""
 
