@@ -20,9 +20,8 @@ class Form:
         stride-2 4x4 transposed convolution, `differences` as nine matrix products over the picture and its
         differences. All are exact; they take 36, 16 and 9 multiply-adds.
     downsample: the 3x3 convolution with stride 2, `conv` as such or `taps` as a sum of matrix products.
-    gelu: `op`, or `tanh`: its tanh approximation in primitives, relative error 1.8e-4. The one choice that is not
-        exact: in front of a matrix product in fp16, the HTP's own operator is wrong by 2e-3 to 5e-3, the primitives by
-        6e-4.
+    gelu: `op` or `primitive`: its tanh approximation, relative error 1.8e-4. The one choice that is not exact: in front
+        of a matrix product in fp16, the HTP's own operator is wrong by 2e-3 to 5e-3, the primitives by 6e-4.
     gelu_tanh: `op` or `primitive`, where a model asks for the tanh approximation of GELU.
     mask: what is subtracted from an attention score that must not count, upstream 1e4. Any number that makes its
         weight vanish is exact; where scores are integers of 16 bits, 1e4 would leave them steps of 0.15.
@@ -44,7 +43,7 @@ class Form:
     norms: Literal["op", "primitive", "bounded"] = "op"
     upsample: Literal["resize", "transposed", "differences"] = "resize"
     downsample: Literal["conv", "taps"] = "conv"
-    gelu: Literal["op", "tanh"] = "op"
+    gelu: Literal["op", "primitive"] = "op"
     gelu_tanh: Literal["op", "primitive"] = "op"
     mask: float = 1e4
     channels_last: bool = False
@@ -72,7 +71,7 @@ XNNPACK = Form("xnnpack", norms="primitive", upsample="differences", downsample=
 HTP = Form(
     "htp",
     upsample="transposed",
-    gelu="tanh",
+    gelu="primitive",
     gelu_tanh="primitive",
     mask=128.0,
     channels_last=True,
