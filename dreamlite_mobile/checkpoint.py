@@ -6,6 +6,7 @@ finite. Loading maps the files into memory and converts one tensor at a time, so
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -123,8 +124,10 @@ class Checkpoint:
             CheckpointError: as above, or a file that can no longer be read.
         """
         if not self._identity:
-            self._check_finite()
-            listed = "".join(f"{name} {digest}\n" for name, digest in self.digests(progress).items())
+            with ThreadPoolExecutor(1) as pool:
+                digests = pool.submit(self.digests, progress)
+                self._check_finite()
+            listed = "".join(f"{name} {digest}\n" for name, digest in digests.result().items())
             self._identity.append(hashlib.sha256(listed.encode()).hexdigest())
         return self._identity[0]
 
