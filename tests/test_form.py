@@ -95,7 +95,7 @@ def test_a_bisection_and_the_numbers_watch_look_at_the_form_that_was_exported(
 
 
 def test_an_estimate_counts_the_operators_of_its_precision(mixed: Bundle) -> None:
-    """One operator instead of the five of GELU's primitives, in every feed-forward; the arithmetic is the same."""
+    """One operator instead of the eight of GELU's primitives, in every feed-forward; the arithmetic is the same."""
     found = {}
     for precision in ("fp16", "w8a16", "w4a16"):
         calls = calls_of(mixed.manifest, "generate", 4, precision)

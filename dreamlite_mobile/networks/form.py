@@ -20,8 +20,9 @@ class Form:
         stride-2 4x4 transposed convolution, `differences` as nine matrix products over the picture and its
         differences. All are exact; they take 36, 16 and 9 multiply-adds.
     downsample: the 3x3 convolution with stride 2, `conv` as such or `taps` as a sum of matrix products.
-    gelu: `op` or `primitive`: its tanh approximation, relative error 1.8e-4. The one choice that is not exact: in front
-        of a matrix product in fp16, the HTP's own operator is wrong by 2e-3 to 5e-3, the primitives by 6e-4.
+    gelu: `op`, or `tanh`: its tanh approximation in primitives, relative error 1.8e-4. The one choice that is not
+        exact: in front of a matrix product in fp16, the HTP's own operator is wrong by 2e-3 to 5e-3, the primitives by
+        6e-4.
     gelu_tanh: `op` or `primitive`, where a model asks for the tanh approximation of GELU.
     mask: what is subtracted from an attention score that must not count, upstream 1e4. Any number that makes its
         weight vanish is exact; where scores are integers of 16 bits, 1e4 would leave them steps of 0.15.
@@ -37,13 +38,16 @@ class Form:
         the norm of a transformer, are written in bands of so many lines: the statistics of a norm apart from what it
         scales, and the pictures apart from each other. The first row that holds; none, and pictures stay whole.
     up_parts: (channels, parts): upsamplers of that width are as many convolutions, each giving some of the channels.
+    sigmoid_gates: (channels, first): in transformers of that width the feed-forwards of the first layer and those
+        behind it write GELU, if it is `tanh`, by a sigmoid: three operators fewer, and half the time to compile where
+        a layer runs in tiles. A layer whose tiles do more, or that runs whole, spills so.
     """
 
     name: str
     norms: Literal["op", "primitive", "bounded"] = "op"
     upsample: Literal["resize", "transposed", "differences"] = "resize"
     downsample: Literal["conv", "taps"] = "conv"
-    gelu: Literal["op", "primitive"] = "op"
+    gelu: Literal["op", "tanh"] = "op"
     gelu_tanh: Literal["op", "primitive"] = "op"
     mask: float = 1e4
     channels_last: bool = False
@@ -52,6 +56,7 @@ class Form:
     phases: bool = False
     bands: tuple[tuple[int, int, int], ...] = ()
     up_parts: tuple[tuple[int, int], ...] = ()
+    sigmoid_gates: tuple[tuple[int, int], ...] = ()
 
     def lines(self, channels: int, incoming: int) -> int:
         """Lines per band where so many channels come into a level of this width; 0 means whole pictures."""
@@ -60,6 +65,10 @@ class Form:
     def upsamplers(self, channels: int) -> int:
         """Convolutions that an upsampler of this width consists of."""
         return dict(self.up_parts).get(channels, 1)
+
+    def by_sigmoid(self, channels: int, layer: int) -> bool:
+        """Whether the GELU of this layer of a transformer of this width is written by a sigmoid."""
+        return self.gelu == "tanh" and layer >= dict(self.sigmoid_gates).get(channels, layer + 1)
 
     def tile(self, channels: int) -> int:
         """Rows per tile for transformer blocks of this width; 0 means whole."""
@@ -71,7 +80,7 @@ XNNPACK = Form("xnnpack", norms="primitive", upsample="differences", downsample=
 HTP = Form(
     "htp",
     upsample="transposed",
-    gelu="primitive",
+    gelu="tanh",
     gelu_tanh="primitive",
     mask=128.0,
     channels_last=True,
@@ -84,6 +93,7 @@ HTP_PHASES = replace(
     phases=True,
     bands=((256, 512, 8), (256, 768, 4), (512, 512, 8)),
     up_parts=((512, 4), (896, 4)),
+    sigmoid_gates=((256, 0), (512, 1)),
 )
 """What a large U-Net in fp16 is cut into phases from (`export/shards.py`); as one graph, or in few, it spills more than
 `HTP`. Tiles, bands and parts are those that moved least of what was compiled at 1024x1024 (benchmarks/htp.md)."""

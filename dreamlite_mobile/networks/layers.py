@@ -218,39 +218,41 @@ def bands(x: torch.Tensor, lines: int) -> Sequence[torch.Tensor]:
 
 GELU_LINEAR = 2 * (2 / math.pi) ** 0.5
 GELU_CUBIC = 0.044715 * GELU_LINEAR
-"""Of what the sigmoid is taken of in the tanh approximation of GELU (Hendrycks and Gimpel 2016)."""
+"""The tanh approximation of GELU (Hendrycks and Gimpel 2016) is x sigmoid(linear x + cubic x^3)."""
 GATE_SCALE = GELU_CUBIC ** (1 / 3)
+"""A gate so many times as large needs no factor in front of its cube."""
 
 
 class GeGlu(Foldable):
     """diffusers `FeedForward` with GEGLU; the projection is used as two, so that nothing is sliced.
 
-    In front of GELU's primitives the gate is scaled so that its cube needs no factor, and the value by the inverse.
+    Where GELU is written by a sigmoid, the gate is scaled on the way in and the value by the inverse.
     """
 
-    def __init__(self, channels: int, mult: int, form: Form) -> None:
+    def __init__(self, channels: int, mult: int, form: Form, layer: int = 0) -> None:
         super().__init__()
         inner = channels * mult
         projection = nn.Module()
         projection.proj = nn.Linear(channels, 2 * inner)
         self.net = nn.ModuleDict({"0": projection, "2": nn.Linear(inner, channels)})
         self.inner, self.form = inner, form
+        self.by_sigmoid = form.by_sigmoid(channels, layer)
 
     def fold(self) -> None:
         projection = self.net["0"].proj
         assert isinstance(projection, nn.Linear)
         weight, bias = projection.weight.data, projection.bias.data
-        value, gate = (weight[: self.inner], bias[: self.inner]), (weight[self.inner :], bias[self.inner :])
-        if self.form.gelu == "primitive":
-            value, gate = (value[0] / GATE_SCALE, value[1] / GATE_SCALE), (gate[0] * GATE_SCALE, gate[1] * GATE_SCALE)
+        value, gate = [weight[: self.inner], bias[: self.inner]], [weight[self.inner :], bias[self.inner :]]
+        if self.by_sigmoid:
+            value, gate = [part / GATE_SCALE for part in value], [part * GATE_SCALE for part in gate]
         self.value, self.gate, self.out = linear_of(*value), linear_of(*gate), self.net["2"]
         del self.net
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         value, gate = self.value(x), self.gate(x)
-        if self.form.gelu == "op":
-            return self.out(value * F.gelu(gate))
-        return self.out(value * (gate * torch.sigmoid((gate * gate + GELU_LINEAR / GATE_SCALE) * gate)))
+        if self.by_sigmoid:
+            return self.out(value * (gate * torch.sigmoid((gate * gate + GELU_LINEAR / GATE_SCALE) * gate)))
+        return self.out(value * gelu(gate, self.form))
 
 
 def plane_mean(x: torch.Tensor) -> torch.Tensor:
@@ -283,14 +285,15 @@ def row_mean(channels: int, plus: float | None = None) -> Averaging:
 
 def gelu(x: torch.Tensor, form: Form) -> torch.Tensor:
     """GELU with the error function, or what the form takes for it."""
-    return F.gelu(x) if form.gelu == "op" else gelu_primitives(x)
+    return F.gelu(x) if form.gelu == "op" else tanh_primitives(x)
 
 
 def gelu_tanh(x: torch.Tensor, form: Form) -> torch.Tensor:
     """The tanh approximation of GELU."""
-    return F.gelu(x, approximate="tanh") if form.gelu_tanh == "op" else gelu_primitives(x)
+    return F.gelu(x, approximate="tanh") if form.gelu_tanh == "op" else tanh_primitives(x)
 
 
-def gelu_primitives(x: torch.Tensor) -> torch.Tensor:
-    """The tanh approximation of GELU: 1 + tanh(y) is 2 sigmoid(2 y), two operators fewer and nothing that cancels."""
-    return x * torch.sigmoid((x * x * GELU_CUBIC + GELU_LINEAR) * x)
+def tanh_primitives(x: torch.Tensor) -> torch.Tensor:
+    """x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), no larger than x on the way to tanh's argument."""
+    half = x * 0.5
+    return half * torch.tanh((x * x * 0.035677408136300125 + 0.7978845608028654) * x) + half

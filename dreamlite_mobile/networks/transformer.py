@@ -85,14 +85,16 @@ def joined(tiles: list[torch.Tensor]) -> torch.Tensor:
 class TransformerBlock(nn.Module):
     """`BasicTransformerBlockDreamLite`: without self-attention the first norm's output is the state itself."""
 
-    def __init__(self, cfg: UNetConfig, channels: int, heads: int, self_attention: bool, form: Form) -> None:
+    def __init__(
+        self, cfg: UNetConfig, channels: int, heads: int, self_attention: bool, form: Form, layer: int = 0
+    ) -> None:
         super().__init__()
         self.norm1 = LayerNorm(channels, 1e-5, form)
         self.norm2 = LayerNorm(channels, 1e-5, form)
         self.norm3 = LayerNorm(channels, 1e-5, form)
         self.attn1 = Attention(channels, channels, heads, cfg.num_kv_heads, form) if self_attention else None
         self.attn2 = Attention(channels, cfg.cross_attention_dim, heads, cfg.num_kv_heads, form)
-        self.ff = GeGlu(channels, cfg.ff_mult, form)
+        self.ff = GeGlu(channels, cfg.ff_mult, form, layer)
         self.tile, self.phases = form.tile(channels), form.phases
 
     def forward(
@@ -176,7 +178,7 @@ class Transformer2D(nn.Module):
         self.norm = GroupNorm(cfg.norm_num_groups, channels, 1e-6, form, [channels], lines)
         self.proj_in = nn.Linear(channels, channels)
         self.transformer_blocks = nn.ModuleList(
-            TransformerBlock(cfg, channels, heads, kind == "full", form) for _ in range(layers)
+            TransformerBlock(cfg, channels, heads, kind == "full", form, layer) for layer in range(layers)
         )
         self.proj_out = nn.Linear(channels, channels)
         self.channels, self.channels_last, self.phases = channels, form.channels_last, form.phases
