@@ -21,7 +21,7 @@ BANDED = replace(
     row_tiles=((32, 32), (64, 16), (128, 16)),
     bands=((32, 64, 2), (32, 96, 1)),
     up_parts=((64, 4), (128, 2)),
-    sigmoid_gates=((32, 0), (64, 1)),
+    sigmoid_gates=(32, 64),
 )
 """The form of the published widths, for those of the tiny checkpoint."""
 BANDED_WIDTHS = {channels for channels, _ in BANDED.row_tiles}

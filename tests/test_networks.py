@@ -46,7 +46,7 @@ def tiled(form: Form) -> Form:
     """The form with tiles small enough to matter at test sizes."""
     banded = ((32, 64, 4), (32, 96, 2), (64, 192, 2)) if form.bands else ()
     parts = ((64, 4), (128, 2)) if form.up_parts else ()
-    sigmoids = ((32, 0), (64, 1)) if form.sigmoid_gates else ()
+    sigmoids = (32, 64) if form.sigmoid_gates else ()
     form = replace(form, bands=banded, up_parts=parts, sigmoid_gates=sigmoids)
     return replace(form, row_tiles=((32, 16), (64, 8), (128, 4))) if form.row_tiles else form
 

@@ -38,9 +38,8 @@ class Form:
         the norm of a transformer, are written in bands of so many lines: the statistics of a norm apart from what it
         scales, and the pictures apart from each other. The first row that holds; none, and pictures stay whole.
     up_parts: (channels, parts): upsamplers of that width are as many convolutions, each giving some of the channels.
-    sigmoid_gates: (channels, first): in transformers of that width the feed-forwards of the first layer and those
-        behind it write GELU, if it is `tanh`, by a sigmoid: three operators fewer, and half the time to compile where
-        a layer runs in tiles. A layer whose tiles do more, or that runs whole, spills so.
+    sigmoid_gates: widths of the feed-forwards that write GELU, if it is `tanh`, by a sigmoid: three operators fewer,
+        and half the time to compile where a layer runs in tiles. One that runs whole spills so.
     """
 
     name: str
@@ -56,7 +55,7 @@ class Form:
     phases: bool = False
     bands: tuple[tuple[int, int, int], ...] = ()
     up_parts: tuple[tuple[int, int], ...] = ()
-    sigmoid_gates: tuple[tuple[int, int], ...] = ()
+    sigmoid_gates: tuple[int, ...] = ()
 
     def lines(self, channels: int, incoming: int) -> int:
         """Lines per band where so many channels come into a level of this width; 0 means whole pictures."""
@@ -65,10 +64,6 @@ class Form:
     def upsamplers(self, channels: int) -> int:
         """Convolutions that an upsampler of this width consists of."""
         return dict(self.up_parts).get(channels, 1)
-
-    def by_sigmoid(self, channels: int, layer: int) -> bool:
-        """Whether the GELU of this layer of a transformer of this width is written by a sigmoid."""
-        return self.gelu == "tanh" and layer >= dict(self.sigmoid_gates).get(channels, layer + 1)
 
     def tile(self, channels: int) -> int:
         """Rows per tile for transformer blocks of this width; 0 means whole."""
@@ -93,7 +88,7 @@ HTP_PHASES = replace(
     phases=True,
     bands=((256, 512, 8), (256, 768, 4), (512, 512, 8)),
     up_parts=((512, 4), (896, 4)),
-    sigmoid_gates=((256, 0), (512, 1)),
+    sigmoid_gates=(256, 512),
 )
 """What a large U-Net in fp16 is cut into phases from (`export/shards.py`); as one graph, or in few, it spills more than
 `HTP`. Tiles, bands and parts are those that moved least of what was compiled at 1024x1024 (benchmarks/htp.md)."""

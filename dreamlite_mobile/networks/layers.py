@@ -229,14 +229,14 @@ class GeGlu(Foldable):
     Where GELU is written by a sigmoid, the gate is scaled on the way in and the value by the inverse.
     """
 
-    def __init__(self, channels: int, mult: int, form: Form, layer: int = 0) -> None:
+    def __init__(self, channels: int, mult: int, form: Form) -> None:
         super().__init__()
         inner = channels * mult
         projection = nn.Module()
         projection.proj = nn.Linear(channels, 2 * inner)
         self.net = nn.ModuleDict({"0": projection, "2": nn.Linear(inner, channels)})
         self.inner, self.form = inner, form
-        self.by_sigmoid = form.by_sigmoid(channels, layer)
+        self.by_sigmoid = form.gelu == "tanh" and channels in form.sigmoid_gates
 
     def fold(self) -> None:
         projection = self.net["0"].proj
