@@ -212,7 +212,7 @@ class Transformer2D(nn.Module):
         if self.lines:
             ((scale, shift),) = self.norm.scaled_by([x])
             scale, shift = scale.view(1, 1, -1), shift.view(1, 1, -1)
-            project = lambda rows: self.proj_in(rows * scale + shift)  # noqa: E731
+            project: Change = lambda rows: self.proj_in(rows * scale + shift)  # noqa: E731
             made = self.rows(x)
             if len(blocks) == 1:
                 enter, leave = project, self.proj_out
