@@ -13,9 +13,12 @@ from torch import nn
 from dreamlite_mobile.bundle_checks import _shards
 from dreamlite_mobile.bundle_programs import HandedSpec, MethodEntry, ShardEntry, TensorSpec
 from dreamlite_mobile.components import ComponentSpec, sample_inputs
+from dreamlite_mobile.config import TINY
 from dreamlite_mobile.errors import ConfigError, ExportError, OutputError
+from dreamlite_mobile.networks import build, fold
 from dreamlite_mobile.networks.form import COREML, HTP, HTP_INTEGERS, HTP_PHASES, Form
 from export import shards as shards_module
+from export.alike import computed
 from export.backends import Cutting, exporter
 from export.calibration import Inputs
 from export.handed import ShardCalls, read_value, record_handed, write_value
@@ -134,6 +137,18 @@ def test_phases_hand_on_pictures_and_rows_once_and_no_wider_than_their_level() -
     resnets = [shard for shard in phases() if re.fullmatch(r"up_blocks.2.resnets.0(.norm2.moments.0)?", shard.begins)]
     assert [len(shard.parts["generate"].method.inputs) for shard in resnets] == [3, 2], "pictures stay apart"
     assert all(spec.shape[2] in (1, 4, 8) for shard in resnets for spec in shard.parts["generate"].method.outputs)
+
+
+def test_the_layers_of_a_transformer_in_tiles_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The projection in front goes with the scaling, not with the first of them: all are compiled from one graph."""
+    monkeypatch.setattr(shards_module, "WHOLE_BYTES", 0)
+    spec, _ = subject("unet", BANDED)
+    config = replace(TINY, unet=replace(TINY.unet, transformer_layers=(1, 2, 1)))
+    with torch.device("meta"):
+        network = fold(build("unet", config, replace(BANDED, bands=((32, 64, 2), (32, 96, 1), (64, 64, 2)))))
+        cut = cut_component(spec, {"generate": network}, None, UNLIMITED, two_bytes)
+    layers = [one for one in cut if re.fullmatch(r"down_blocks.1.attentions.0.transformer_blocks.\d", one.begins)]
+    assert len(layers) == 2 and len({computed(layer) for layer in layers}) == 1
 
 
 def test_each_layer_of_level_2_is_three_phases() -> None:
