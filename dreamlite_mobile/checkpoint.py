@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
 import numpy as np
@@ -120,22 +121,32 @@ class Checkpoint:
     def check(self, progress: Progress | None = None) -> str:
         """Read everything once: the identity, or one error that lists every tensor that is not finite.
 
+        What interrupts it, an exception of `progress` too, ends both of the readings that go on side by side.
+
         Raises:
             CheckpointError: as above, or a file that can no longer be read.
         """
         if not self._identity:
+            given_up = Event()
             with ThreadPoolExecutor(1) as pool:
-                digests = pool.submit(self.digests, progress)
-                self._check_finite()
-            listed = "".join(f"{name} {digest}\n" for name, digest in digests.result().items())
+                checked = pool.submit(self._check_finite, given_up)
+                try:
+                    digests = self.digests(progress)
+                    checked.result()
+                except BaseException:
+                    given_up.set()
+                    raise
+            listed = "".join(f"{name} {digest}\n" for name, digest in digests.items())
             self._identity.append(hashlib.sha256(listed.encode()).hexdigest())
         return self._identity[0]
 
-    def _check_finite(self) -> None:
+    def _check_finite(self, given_up: Event) -> None:
         problems = Problems()
         for folder, index in self.tensors.items():
             files = {file: MappedFile(file) for file in {entry.file for entry in index.values()}}
             for name, entry in index.items():
+                if given_up.is_set():
+                    return
                 values = files[entry.file].stored(entry).flatten()
                 if not all(finite(part.to(torch.float32)) for part in torch.split(values, CHECKED_VALUES)):
                     problems.add("not finite", f"{folder}/{name} ({entry.dtype}) holds infinities or NaN in float32")
