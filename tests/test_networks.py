@@ -7,13 +7,15 @@ import torch
 from checkpoint_files import tiny_checkpoint
 from oracle import ODD, WIDE, last_decoder_layer, published_qwen, published_unet, published_vae, relative_error
 from torch import nn
+from torch.nn import functional as F
 
 from dreamlite_mobile.assembly import component_methods
 from dreamlite_mobile.checkpoint import open_checkpoint
 from dreamlite_mobile.components import COMPONENTS, component_specs
 from dreamlite_mobile.config import MOBILE, TINY, DreamLiteConfig, UNetConfig
 from dreamlite_mobile.networks import SOURCES, TextEncoder, TextLayout, build, expected_tensors, fold
-from dreamlite_mobile.networks.form import COREML, FORMS, LONGEST_AXIS, REFERENCE, Form
+from dreamlite_mobile.networks.form import COREML, FORMS, HTP_PHASES, LONGEST_AXIS, REFERENCE, Form
+from dreamlite_mobile.networks.layers import GeGlu
 from dreamlite_mobile.networks.resample import DownsampleConv, UpsampleConv
 from dreamlite_mobile.networks.transformer import Transformer2D
 from dreamlite_mobile.networks.unet import Resnet
@@ -74,6 +76,24 @@ def test_unet_equals_diffusers(form: Form, config: DreamLiteConfig, edit: bool) 
     step = filled("step_embedder", config, REFERENCE, published)(timestep, size)
     network = filled("unet", config, tiled(form), published)
     assert relative_error(network(latents, condition, step, states, mask), expected) <= tolerance(form)
+
+
+@pytest.mark.parametrize(("channels", "operator"), [(256, "sigmoid"), (512, "sigmoid"), (896, "tanh")])
+@torch.no_grad()
+def test_a_feed_forward_in_phases_is_the_tanh_approximation(channels: int, operator: str) -> None:
+    """However it is written; gates of up to ten in both directions and some of next to nothing."""
+    block = GeGlu(channels, 2, HTP_PHASES)
+    inner = 2 * channels
+    for weight in block.parameters():
+        nn.init.normal_(weight, 0.0, channels**-0.5)
+    projection, out = (block.get_submodule(name) for name in ("net.0.proj", "net.2"))
+    rows = torch.cat([torch.randn(1, 32, channels) * size for size in (1e-3, 1.0, 5.0)], 1)
+    value, gate = projection(rows).split(inner, -1)
+    expected = out(value * F.gelu(gate, approximate="tanh"))
+    assert gate.min() < -10 and gate.max() > 10
+    assert relative_error(fold(block)(rows), expected) < 1e-6
+    traced = torch.export.export(block, (rows,)).graph
+    assert {node.name for node in traced.nodes} & {"sigmoid", "tanh"} == {operator}
 
 
 @pytest.mark.parametrize("level", range(3))

@@ -29,6 +29,7 @@ BANDED = replace(
     bands=((256, 512, 4), (256, 768, 2), (512, 512, 4)),
 )
 HEIGHT, WIDTH, STATES = 8, 16, 24
+LAYERS = (1, 2, 1)  # of each level; more are written otherwise only where the norm is in bands, at levels 0 and 1
 
 
 def resnet(widths, out):
@@ -37,8 +38,8 @@ def resnet(widths, out):
 
 
 def transformer(level):
-    channels = cfg.block_out_channels[level]
-    make = lambda form: Transformer2D(cfg, channels, cfg.num_heads[level], 1, cfg.down_kinds[level], form)
+    channels, layers = cfg.block_out_channels[level], LAYERS[level]
+    make = lambda form: Transformer2D(cfg, channels, cfg.num_heads[level], layers, cfg.down_kinds[level], form)
     return make, [(channels, HEIGHT, WIDTH), (STATES, cfg.cross_attention_dim), (1, STATES)]
 
 

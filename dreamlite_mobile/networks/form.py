@@ -38,8 +38,9 @@ class Form:
         the norm of a transformer, are written in bands of so many lines: the statistics of a norm apart from what it
         scales, and the pictures apart from each other. The first row that holds; none, and pictures stay whole.
     up_parts: (channels, parts): upsamplers of that width are as many convolutions, each giving some of the channels.
-    sigmoid_gates: widths of the feed-forwards that write GELU, if it is `tanh`, by a sigmoid: three operators fewer,
-        and half the time to compile where a layer runs in tiles. One that runs whole spills so.
+    sigmoid_gates: widths of the feed-forwards that write GELU's tanh approximation by a sigmoid: three operators
+        fewer, and a half to two thirds of the time to compile where a layer runs in tiles, as those of these widths
+        do in the published configuration. One that runs whole spills so.
     """
 
     name: str

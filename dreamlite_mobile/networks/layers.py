@@ -226,7 +226,7 @@ GATE_SCALE = GELU_CUBIC ** (1 / 3)
 class GeGlu(Foldable):
     """diffusers `FeedForward` with GEGLU; the projection is used as two, so that nothing is sliced.
 
-    Where GELU is written by a sigmoid, the gate is scaled on the way in and the value by the inverse.
+    Where GELU is written by a sigmoid, the gate is scaled on the way in and what it gives on the way out.
     """
 
     def __init__(self, channels: int, mult: int, form: Form) -> None:
@@ -236,16 +236,19 @@ class GeGlu(Foldable):
         projection.proj = nn.Linear(channels, 2 * inner)
         self.net = nn.ModuleDict({"0": projection, "2": nn.Linear(inner, channels)})
         self.inner, self.form = inner, form
-        self.by_sigmoid = form.gelu == "tanh" and channels in form.sigmoid_gates
+        self.by_sigmoid = channels in form.sigmoid_gates
 
     def fold(self) -> None:
         projection = self.net["0"].proj
         assert isinstance(projection, nn.Linear)
         weight, bias = projection.weight.data, projection.bias.data
         value, gate = [weight[: self.inner], bias[: self.inner]], [weight[self.inner :], bias[self.inner :]]
+        out = self.net["2"]
+        assert isinstance(out, nn.Linear)
         if self.by_sigmoid:
-            value, gate = [part / GATE_SCALE for part in value], [part * GATE_SCALE for part in gate]
-        self.value, self.gate, self.out = linear_of(*value), linear_of(*gate), self.net["2"]
+            gate = [part * GATE_SCALE for part in gate]
+            out = linear_of(out.weight.data / GATE_SCALE, out.bias.data)
+        self.value, self.gate, self.out = linear_of(*value), linear_of(*gate), out
         del self.net
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -296,4 +299,4 @@ def gelu_tanh(x: torch.Tensor, form: Form) -> torch.Tensor:
 def tanh_primitives(x: torch.Tensor) -> torch.Tensor:
     """x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), no larger than x on the way to tanh's argument."""
     half = x * 0.5
-    return half * torch.tanh((x * x * 0.035677408136300125 + 0.7978845608028654) * x) + half
+    return half * torch.tanh((x * x * (GELU_CUBIC / 2) + GELU_LINEAR / 2) * x) + half

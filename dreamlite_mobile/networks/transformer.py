@@ -18,6 +18,8 @@ KeysValues = tuple[torch.Tensor, torch.Tensor]
 Prompt = torch.Tensor | Sequence[KeysValues]
 """The context [1, S, E] that each layer asks itself, or what each has been given of it beforehand."""
 Change = Callable[[torch.Tensor], torch.Tensor]
+Around = tuple[Change, Change]
+"""What rows go through before a layer, and behind it."""
 T = TypeVar("T")
 
 
@@ -100,22 +102,20 @@ class TransformerBlock(nn.Module):
         x: torch.Tensor,
         prompt: torch.Tensor | KeysValues,
         bias: torch.Tensor,
-        enter: Change | None = None,
-        leave: Change | None = None,
+        around: Around | None = None,
     ) -> torch.Tensor:
         """x [1, N, C], context [1, S, E] or what is asked of it (`of_prompt`), bias [1, 1, S] -> [1, N, C].
 
         A tile normalises its rows once more: cheaper than keeping the normalised whole for the tiles that follow.
 
         Args:
-            enter: what is done to the rows of a tile first; leave: to what the tile gives, and added to its rows as
-                they came in. Only without self-attention.
+            around: what is done to the rows of a tile first, and to what the tile gives, which is then added to its
+                rows as they came in. Only without self-attention.
         """
         cross = self.of_prompt(prompt) if isinstance(prompt, torch.Tensor) else prompt
         if self.attn1 is None:
-            return joined([self.without_self_attention(rows, cross, bias, enter, leave) for rows in self.tiles(x)])
-        assert enter is None
-        assert leave is None
+            return joined([self.without_self_attention(rows, cross, bias, around) for rows in self.tiles(x)])
+        assert around is None
         normed = self.norm1(x)
         own = self.attn1.keys_values(normed)
         done = []
@@ -136,11 +136,12 @@ class TransformerBlock(nn.Module):
         return tiles(x, self.tile)
 
     def without_self_attention(
-        self, rows: torch.Tensor, cross: KeysValues, bias: torch.Tensor, enter: Change | None, leave: Change | None
+        self, rows: torch.Tensor, cross: KeysValues, bias: torch.Tensor, around: Around | None
     ) -> torch.Tensor:
-        x = self.norm1(rows if enter is None else enter(rows))
-        x = self.feed_forward(self.look_at_prompt(x, cross, bias))
-        return x if leave is None else rows + leave(x)
+        if around is not None:
+            enter, leave = around
+            return rows + leave(self.without_self_attention(enter(rows), cross, bias, None))
+        return self.feed_forward(self.look_at_prompt(self.norm1(rows), cross, bias))
 
     def look_at_prompt(self, x: torch.Tensor, cross: KeysValues, bias: torch.Tensor) -> torch.Tensor:
         return x + self.attn2(self.norm2(x), *cross, bias)
@@ -206,25 +207,26 @@ class Transformer2D(nn.Module):
     def in_phases(self, x: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
         """With the norm in bands its scale and shift, the projections and the layers work on tiles of the picture's
         own rows; a single layer projects and adds the residual within its tile. In front of several the projection
-        is a phase of its own, with the scaling: so the layers are alike, and compile in half the time."""
-        blocks = self.blocks()
-        enter, leave = None, None
-        if self.lines:
-            ((scale, shift),) = self.norm.scaled_by([x])
-            scale, shift = scale.view(1, 1, -1), shift.view(1, 1, -1)
-            project: Change = lambda rows: self.proj_in(rows * scale + shift)  # noqa: E731
-            made = self.rows(x)
-            if len(blocks) == 1:
-                enter, leave = project, self.proj_out
-            else:
-                made = joined([project(rows) for rows in tiles(made, self.tile)])
-        else:
-            made = self.proj_in(self.rows(self.norm(x)))
-        for layer, block in enumerate(blocks):
-            made = block(made, of_one(cross, layer), bias, enter, leave)
-        if leave is None:
-            made = self.added(self.proj_out, made, self.rows(x))
-        return self.picture(made, *x.shape[2:])
+        is a phase of its own, with the scaling: within the first layer's tiles it would spill where GELU is written by
+        a sigmoid, and without it the layers are alike."""
+        if not self.lines:
+            return self.through_layers(x, self.proj_in(self.rows(self.norm(x))), cross, bias)
+        ((scale, shift),) = self.norm.scaled_by([x])
+        scale, shift = scale.view(1, 1, -1), shift.view(1, 1, -1)
+
+        def project(rows: torch.Tensor) -> torch.Tensor:
+            return self.proj_in(rows * scale + shift)
+
+        blocks, rows = self.blocks(), self.rows(x)
+        if len(blocks) == 1:
+            return self.picture(blocks[0](rows, of_one(cross, 0), bias, (project, self.proj_out)), *x.shape[2:])
+        return self.through_layers(x, joined([project(tile) for tile in tiles(rows, self.tile)]), cross, bias)
+
+    def through_layers(self, x: torch.Tensor, rows: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
+        """What the picture x became, by way of the layers, each a phase of its own, and added to it."""
+        for layer, block in enumerate(self.blocks()):
+            rows = block(rows, of_one(cross, layer), bias)
+        return self.picture(self.added(self.proj_out, rows, self.rows(x)), *x.shape[2:])
 
     def through_rows(self, x: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
         """[1, C, H, W] -> the same, by way of [1, H W, C]."""
