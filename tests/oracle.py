@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -88,6 +89,14 @@ def published_unet(cfg: UNetConfig, seed: int = 0) -> DreamLiteUNetModel:
 
 
 def published_qwen(text: TextConfig, vision: VisionConfig, seed: int = 0) -> Qwen3VLForConditionalGeneration:
+    """Made once for several tests: do not change its weights. What is drawn after it is the same every time."""
+    model = seeded_qwen(text, vision, seed)
+    torch.manual_seed(seed)
+    return model
+
+
+@lru_cache(maxsize=2)
+def seeded_qwen(text: TextConfig, vision: VisionConfig, seed: int) -> Qwen3VLForConditionalGeneration:
     torch.manual_seed(seed)
     config = Qwen3VLConfig(
         text_config={
