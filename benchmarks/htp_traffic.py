@@ -10,8 +10,8 @@
 
 The published configuration with seeded weights; fp16 at the boundaries, as shards have them, or 16-bit codes. The first
 and last convolution and the projection of the prompt are left out of the stages. Of phases with equal graphs one is
-compiled. In integers all weights have 8 bits,
-and ranges come from one call of the random inputs. Every case is a process of its
+compiled. In integers all weights have 8 bits, ranges come from one call of the random inputs, and with w8a8mix every
+layer takes and gives 8-bit activations (an exporter's plan has fewer). Every case is a process of its
 own. The results file is written after each case, and what stands in it already is not compiled again.
 """
 
@@ -54,7 +54,7 @@ HEIGHT, WIDTH = 128, 256
 """Joint latents of a 1024 x 1024 picture."""
 EDIT_STATES, GENERATE_STATES = 464, 200
 ROWS = (0, 128, 256, 512, 1024)
-PRECISIONS = ("fp16", "w8a16")
+PRECISIONS = ("fp16", "w8a16", "w8a8mix")
 MEMORY = 14_000_000_000
 ANY = 1 << 20
 """More channels than there are."""
@@ -260,11 +260,12 @@ def compiled(case: Case, soc: str, precision: str) -> dict[str, int]:
 
 @torch.no_grad()
 def quantisation(module: nn.Module, inputs: Tensors, precision: str) -> "Quantisation":
-    """8-bit weights everywhere, ranges of one call, 16-bit codes at all boundaries."""
+    """8-bit weights everywhere, ranges of one call, 16-bit codes at all boundaries; w8a8mix: all layers short."""
     from export.qnn import Quantisation
     from export.qnn_plan import WeightPlan, layers_of
 
-    plan = WeightPlan("unet", precision, 8, tuple(layers_of({"forward": module})), ())
+    layers = tuple(layers_of({"forward": module}))
+    plan = WeightPlan("unet", precision, 8, layers, (), short=layers if precision == "w8a8mix" else ())
     met = ((True,) * len(inputs), (True,) * len(module(*inputs)))
     return Quantisation(plan, {"forward": [inputs]}, met={"forward": met})
 
