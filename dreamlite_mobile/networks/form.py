@@ -85,7 +85,7 @@ HTP = Form(
 HTP_PHASES = replace(
     HTP,
     name="htp-phases",
-    row_tiles=((256, 256), (512, 128), (896, 256)),
+    row_tiles=((256, 512), (512, 128), (896, 256)),
     phases=True,
     bands=((256, 512, 8), (256, 768, 4), (512, 512, 8)),
     up_parts=((512, 4), (896, 4)),
