@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -227,21 +228,27 @@ class CompileShards:
 
 
 def told(integers: "Quantisation") -> dict[str, Any]:
-    """Which bits a component or a shard has, and its layers' largest numbers, for its plan file."""
+    """Which bits a component or a shard has, and its layers' largest numbers, for its plan file.
+
+    What loses nothing at all, as where every layer kept its own weights, keeps None dB: JSON has no infinity.
+    """
 
     def own(name: str) -> str:
         return name.removeprefix(IN_SHARD)
 
     plan = integers.plan
     plan = replace(plan, narrow=tuple(map(own, plan.narrow)), wide=tuple(map(own, plan.wide)))
-    return asdict(plan) | {"activations": [asdict(replace(one, layer=own(one.layer))) for one in integers.activations]}
+    kept = {key: None if value == inf else value for key, value in asdict(plan).items()}
+    return kept | {"activations": [asdict(replace(one, layer=own(one.layer))) for one in integers.activations]}
 
 
 def told_together(plans: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The plan of a component of its shards' plans; `weights_db` is the worst shard's, `shards` has each one's."""
+    """The plan of a component of its shards' plans; `weights_db` is that of the worst shard that loses anything,
+    `shards` has each one's."""
     together = {key: [one for plan in plans for one in plan[key]] for key in ("narrow", "wide", "short", "activations")}
     kept = [plan["weights_db"] for plan in plans]
-    return {**plans[0], **together, "weights_db": min(kept), "shards": kept}
+    worst = min((decibels for decibels in kept if decibels is not None), default=None)
+    return {**plans[0], **together, "weights_db": worst, "shards": kept}
 
 
 def methods_of(shard: Shard) -> dict[str, tuple[nn.Module, Inputs]]:

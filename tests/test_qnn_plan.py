@@ -1,12 +1,18 @@
 """Which layers keep 16-bit weights. Oracle: the network before anything was rounded."""
 
+import json
+from math import inf
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from dreamlite_mobile.errors import ExportError
+from export.htp_shards import told, told_together
 from export.precision import WIDTHS
-from export.qnn_plan import layers_of, nearest, planned
+from export.qnn_plan import WeightPlan, layers_of, nearest, planned
 from export.qnn_short import Verdict, bearers, short_layers
 
 
@@ -156,3 +162,19 @@ def test_layers_get_more_bits_until_all_together_keep_enough(monkeypatch: pytest
     plan = planned("text_encoder", "w4a16", {"generate": Chain().requires_grad_(False)}, rows())
     assert plan.weights_db is not None and plan.weights_db >= WIDTHS["w4a16"].enough_db
     assert 0 < len(plan.narrow) < 12 and len(plan.wide) + len(plan.narrow) == 12
+
+
+@pytest.mark.parametrize(("kept", "worst"), [((40.0, inf, 43.5), 40.0), ((inf, inf), None)])
+def test_shards_that_lose_nothing_have_no_say_in_what_all_keep(kept: tuple[float, ...], worst: float | None) -> None:
+    """The published U-Net's last shard in w8a16 is one: all its layers are on the picture's own path. The plans of
+    shards come out of a cache of JSON."""
+
+    def plan(decibels: float) -> dict[str, Any]:
+        made = WeightPlan("unet", "w8a16", 8, (), ("module.conv",), weights_db=decibels, short_db=inf)
+        return told(SimpleNamespace(plan=made, activations=()))
+
+    together = told_together(json.loads(json.dumps([plan(one) for one in kept], allow_nan=False)))
+    assert together["weights_db"] == worst and together["short_db"] is None
+    assert together["shards"] == [None if one == inf else one for one in kept] and together["wide"] == ["conv"] * len(
+        kept
+    )
