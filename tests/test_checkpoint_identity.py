@@ -7,14 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import (
-    TEXT_FILE,
-    UNET_FILE,
-    change_tensors,
-    copy_of_tiny,
-    replace_file,
-    tiny_checkpoint,
-)
+from checkpoint_files import TEXT_FILE, UNET_FILE, change_tensors, copy_of_tiny, replace_file, tiny_checkpoint
 
 from dreamlite_mobile.checkpoint import EMBEDDING, open_checkpoint
 from dreamlite_mobile.errors import CheckpointError

@@ -175,6 +175,5 @@ def test_shards_that_lose_nothing_have_no_say_in_what_all_keep(kept: tuple[float
 
     together = told_together(json.loads(json.dumps([plan(one) for one in kept], allow_nan=False)))
     assert together["weights_db"] == worst and together["short_db"] is None
-    assert together["shards"] == [None if one == inf else one for one in kept] and together["wide"] == ["conv"] * len(
-        kept
-    )
+    assert together["shards"] == [None if one == inf else one for one in kept]
+    assert together["wide"] == ["conv"] * len(kept)

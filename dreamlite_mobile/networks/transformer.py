@@ -210,7 +210,7 @@ class Transformer2D(nn.Module):
         is a phase of its own, with the scaling: within the first layer's tiles it would spill where GELU is written by
         a sigmoid, and without it the layers are alike."""
         if not self.lines:
-            return self.through_layers(x, self.proj_in(self.rows(self.norm(x))), cross, bias)
+            return self.in_layers(x, self.proj_in(self.rows(self.norm(x))), cross, bias)
         ((scale, shift),) = self.norm.scaled_by([x])
         scale, shift = scale.view(1, 1, -1), shift.view(1, 1, -1)
 
@@ -220,20 +220,23 @@ class Transformer2D(nn.Module):
         blocks, rows = self.blocks(), self.rows(x)
         if len(blocks) == 1:
             return self.picture(blocks[0](rows, of_one(cross, 0), bias, (project, self.proj_out)), *x.shape[2:])
-        return self.through_layers(x, joined([project(tile) for tile in tiles(rows, self.tile)]), cross, bias)
+        return self.in_layers(x, joined([project(tile) for tile in tiles(rows, self.tile)]), cross, bias)
 
-    def through_layers(self, x: torch.Tensor, rows: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
+    def in_layers(self, x: torch.Tensor, rows: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
         """What the picture x became, by way of the layers, each a phase of its own, and added to it."""
-        for layer, block in enumerate(self.blocks()):
-            rows = block(rows, of_one(cross, layer), bias)
+        rows = self.through_layers(rows, cross, bias)
         return self.picture(self.added(self.proj_out, rows, self.rows(x)), *x.shape[2:])
 
     def through_rows(self, x: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
         """[1, C, H, W] -> the same, by way of [1, H W, C]."""
-        rows = self.proj_in(self.rows(x))
+        rows = self.through_layers(self.proj_in(self.rows(x)), cross, bias)
+        return self.picture(self.proj_out(rows), *x.shape[2:])
+
+    def through_layers(self, rows: torch.Tensor, cross: Prompt, bias: torch.Tensor) -> torch.Tensor:
+        """[1, N, C] -> the same, by way of one layer after the other."""
         for layer, block in enumerate(self.blocks()):
             rows = block(rows, of_one(cross, layer), bias)
-        return self.picture(self.proj_out(rows), *x.shape[2:])
+        return rows
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
         """[1, C, H, W] -> [1, H W, C]."""
